@@ -1,0 +1,227 @@
+"""Running a tool call: entered in the journal before it starts, in a task of its own, within its time.
+
+The task outlives its turn when the caller interrupts and the tool's manners say `finish` or `protect`; its
+result then waits in the journal for the next turn. The key of an action is its call: one that the journal
+knows is answered from there and never run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage, message_to_dict
+from langchain_core.tools import BaseTool, ToolException
+from pydantic import ValidationError
+
+from agent.failures import log_failure
+from agent.history import NOT_STARTED, STILL_RUNNING, result_of
+from agent.journal import Journal
+from agent.memory import Database
+from agent.toolbox import Manners, ToolContext, fill, manners_of, use_context
+from agent.turn import Turn
+
+log = logging.getLogger(__name__)
+
+_LONGEST_RESULT = 8_000  # characters
+_ACTION_FAILED = "{name} failed for a technical reason. It is not certain whether it took effect."
+_READ_FAILED = "{name} failed for a technical reason and has no result."
+_ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown whether it took effect."
+_READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
+_STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
+
+
+@dataclass(frozen=True)
+class Action:
+    """A call to be run. `message` made it; `answers` is the id of the call in `message` that gets the result:
+    the same as `key`, or that of the `confirm` call for a call that was pinned until then."""
+
+    key: str
+    answers: str
+    tool: BaseTool
+    arguments: dict[str, Any]
+    message: AIMessage
+
+    @property
+    def manners(self) -> Manners:
+        return manners_of(self.tool)
+
+    def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
+        status = "error" if failed else "success"
+        return ToolMessage(text, tool_call_id=self.answers, name=self.tool.name, status=status)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    text: str
+    failed: bool
+
+
+@dataclass
+class _Run:
+    """A tool at work for a turn. `late` once the turn no longer waits for it."""
+
+    action: Action
+    turn: Turn
+    began: float
+    late: bool = False
+    said: list[str] = field(default_factory=list)
+
+    def show(self, status: str, **more: Any) -> None:
+        ms = round((self.turn.now() - self.began) * 1000)
+        report = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": ms}
+        self.turn.show({**report, **more})
+
+    def say(self, line: str) -> None:
+        if self.turn.silenced:
+            self.said.append(line)
+        else:
+            self.turn.progress(line)
+            self.show("progress", text=line)
+
+    def say_slow(self, line: str, said_before: int) -> None:
+        if self.turn.times_said == said_before:
+            self.say(line)
+
+
+class Actions:
+    """Runs tool calls. `running` holds those that may outlive their turn."""
+
+    def __init__(self, journal: Journal, database: Database, http: httpx.AsyncClient) -> None:
+        self._journal = journal
+        self._database = database
+        self._http = http
+        self.running: set[asyncio.Task[Outcome]] = set()
+
+    async def run(self, turn: Turn, action: Action) -> ToolMessage:
+        """The answer to a call, in words for the model. Never raises for the tool's sake."""
+        if turn.interrupted:
+            return action.answer(NOT_STARTED, failed=True)
+        entry = await self._journal.start_call(
+            turn.asked, action.key, action.answers, action.tool.name, action.arguments, message_to_dict(action.message)
+        )
+        if entry:
+            return action.answer(result_of(entry), failed=entry.state != "finished")
+        run = _Run(action, turn, turn.now())
+        self._announce(run)
+        task = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
+        return await self._await(run, task)
+
+    def _announce(self, run: _Run) -> None:
+        """A line before a silence: not needed when the model has just said what it is about to do."""
+        if run.action.manners.say and not run.action.message.text.strip():
+            run.turn.progress(fill(run.action.manners.say, run.action.arguments))
+        run.show("started")
+
+    async def _await(self, run: _Run, task: asyncio.Task[Outcome]) -> ToolMessage:
+        action, manners, turn = run.action, run.action.manners, run.turn
+        loop = asyncio.get_running_loop()
+        slow = fill(manners.slow or "", action.arguments)
+        timer = loop.call_later(manners.slow_after, run.say_slow, slow, turn.times_said) if slow else None
+        try:
+            async with asyncio.timeout_at(turn.deadline) as scope:
+                with turn.stoppable(scope):
+                    await asyncio.wait([task])
+        except TimeoutError:
+            pass
+        finally:
+            if timer:
+                timer.cancel()
+        if not task.done() and manners.on_barge_in == "cancel":
+            task.cancel()
+            await asyncio.wait([task])
+        if task.done():
+            outcome = task.result()
+            return action.answer(outcome.text, failed=outcome.failed)
+        run.late = True
+        return action.answer(STILL_RUNNING)
+
+    async def _work(self, run: _Run) -> Outcome:
+        action = run.action
+        try:
+            outcome = await self._call(run)
+        except asyncio.CancelledError:
+            outcome = Outcome(_STOPPED.format(name=action.tool.name), failed=True)
+        run.show("failed" if outcome.failed else "finished")
+        await self._journal.end_call(
+            run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late,
+            said=run.said if action.manners.on_barge_in == "protect" else (),
+        )  # fmt: skip
+        return outcome
+
+    async def _call(self, run: _Run) -> Outcome:
+        """Run the tool within its time; whatever goes wrong becomes words for the model."""
+        action, manners = run.action, run.action.manners
+        reads = manners.on_barge_in == "cancel"
+        call = {"name": action.tool.name, "args": action.arguments, "id": action.answers, "type": "tool_call"}
+        try:
+            async with asyncio.timeout(manners.timeout) as limit:
+                with use_context(self._context(run)):
+                    answer = await action.tool.ainvoke(call)
+        except TimeoutError as error:
+            if limit.expired():
+                text = _READ_LATE if reads else _ACTION_LATE
+                return Outcome(text.format(name=action.tool.name, seconds=manners.timeout), failed=True)
+            return self._failed(action, error, reads)
+        except ToolException as error:
+            return Outcome(str(error), failed=True)
+        except ValidationError as error:
+            if error.title == action.tool.get_input_schema().__name__:
+                return Outcome(_wrong_arguments(error), failed=True)
+            return self._failed(action, error, reads)
+        except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the turn goes on
+            return self._failed(action, error, reads)
+        text = answer.text if isinstance(answer, ToolMessage) else str(answer)
+        failed = isinstance(answer, ToolMessage) and answer.status == "error"
+        return Outcome(text[:_LONGEST_RESULT] or "Done.", failed)
+
+    def _failed(self, action: Action, error: Exception, reads: bool) -> Outcome:
+        log_failure(log, f"tool {action.tool.name} failed", error)
+        return Outcome((_READ_FAILED if reads else _ACTION_FAILED).format(name=action.tool.name), failed=True)
+
+    def _context(self, run: _Run) -> ToolContext:
+        asked = run.turn.asked
+        return ToolContext(
+            call_id=run.action.key,
+            conversation_id=asked.conversation_id,
+            caller=asked.caller,
+            metadata=asked.metadata,
+            http=self._http,
+            database=self._database,
+            say=_in_loop(run.say),
+            show=_in_loop(run.turn.show),
+        )
+
+
+def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
+    text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
+    return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def _wrong_arguments(error: ValidationError) -> str:
+    """What to mend, without the values."""
+    faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+    return f"Nothing was done: the arguments are wrong. {faults}."
+
+
+def _in_loop(function: Any) -> Any:
+    """The function, callable from a sync tool's thread too."""
+    loop = asyncio.get_running_loop()
+
+    def call(value: Any) -> None:
+        try:
+            here = asyncio.get_running_loop() is loop
+        except RuntimeError:
+            here = False
+        if here:
+            function(value)
+        else:
+            loop.call_soon_threadsafe(function, value)
+
+    return call

@@ -1,0 +1,147 @@
+"""A stand-in for a language model, so that the first minute needs no key.
+
+It understands nothing. It looks for the words of the question in the names and descriptions of the tools, fills
+their arguments from it, really calls them, and reads out what they return. It says that it is a demo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages.tool import tool_call_chunk
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
+
+_IS_DEMO = "This is the demo: no language model, only your tools."
+_COMMON = frozenset(
+    "the and for with what who how are is was were you your can could please tell about this that there".split()
+)
+_YES, _NO = re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b"), re.compile(r"\b(no|nope|don't|cancel)\b")
+_TIME = re.compile(r"\b(\d{1,2}(?::\d\d)?\s?[ap]m|\d{1,2}:\d\d)\b", re.IGNORECASE)
+_DATE = re.compile(r"\b(today|tomorrow|\d{4}-\d\d-\d\d)\b", re.IGNORECASE)
+_NUMBER = re.compile(r"\b\d+\b")
+_PREPOSITION = re.compile(r"\b(?:in|at|of|about|for|on|to)\s+(?:the\s+)?", re.IGNORECASE)
+
+
+class DemoModel(BaseChatModel):
+    """`word_delay`: seconds between words."""
+
+    word_delay: float = 0.03
+
+    @property
+    def _llm_type(self) -> str:
+        return "demo"
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[Any, AIMessage]:
+        return self.bind(functions=[convert_to_openai_tool(tool)["function"] for tool in tools], **kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        chunks = list(_answer(messages, kwargs.get("functions", [])))
+        text = "".join(chunk.text for chunk in chunks)
+        calls = [call for chunk in chunks for call in chunk.tool_calls]
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=calls))])
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        for chunk in _answer(messages, kwargs.get("functions", [])):
+            yield ChatGenerationChunk(message=chunk)
+            await asyncio.sleep(self.word_delay)
+
+
+def _answer(messages: Sequence[BaseMessage], functions: Sequence[dict[str, Any]]) -> Iterator[AIMessageChunk]:
+    """A tool call, or words one at a time."""
+    question = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "").rpartition("]\n")[2]
+    results = [m.text for m in _since_question(messages) if isinstance(m, ToolMessage)]
+    function = None if results else _matching(question, functions)
+    if function:
+        arguments = json.dumps(_fill(function, question))
+        call = tool_call_chunk(name=function["name"], args=arguments, id=uuid.uuid4().hex, index=0)
+        yield AIMessageChunk(content="", tool_call_chunks=[call])
+        return
+    said_before = any(isinstance(m, AIMessage) and _IS_DEMO in m.text for m in messages)
+    text = " ".join(results) or _what_it_can(functions)
+    for word in re.findall(r"\s*\S+", text if said_before else f"{_IS_DEMO} {text}"):
+        yield AIMessageChunk(content=word)
+
+
+def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
+    last = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=-1)
+    return messages[last + 1 :]
+
+
+def _what_it_can(functions: Sequence[dict[str, Any]]) -> str:
+    names = ", ".join(function["name"].replace("_", " ") for function in functions if function["name"] != "confirm")
+    return f"I found no tool for that. There are: {names or 'none'}. Try: what time is it in Tokyo?"
+
+
+def _matching(question: str, functions: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The function that shares most words with the question; a word of its name counts three times."""
+    waiting = next((f for f in functions if f["name"] == "confirm"), None)
+    if waiting and (_YES.search(question.lower()) or _NO.search(question.lower())):
+        return waiting
+    words = _words(question) - _COMMON
+    scored = [(_score(words, f), f) for f in functions if f["name"] != "confirm"]
+    best = max(scored, key=lambda pair: pair[0], default=(0, None))
+    return best[1] if best[0] else None
+
+
+def _score(words: set[str], function: dict[str, Any]) -> int:
+    name, description = _words(function["name"]), _words(function.get("description", ""))
+    return sum(3 * (word in name) + (word in description) for word in words)
+
+
+def _words(text: str) -> set[str]:
+    return {word.removesuffix("s") for word in re.findall(r"[^\W\d_]{3,}", text.lower())}
+
+
+def _fill(function: dict[str, Any], question: str) -> dict[str, Any]:
+    schema = function.get("parameters", {})
+    filled = {}
+    for name, field in schema.get("properties", {}).items():
+        value = _value(name, field.get("type"), question, required=name in schema.get("required", []))
+        if value is not None:
+            filled[name] = value
+    return filled
+
+
+def _value(name: str, kind: str | None, question: str, *, required: bool) -> Any:
+    if kind == "boolean":
+        return not _NO.search(question.lower()) if required else None
+    if kind in ("integer", "number"):
+        number = _NUMBER.search(_TIME.sub("", question))
+        return int(number.group()) if number else (1 if required else None)
+    for hint, pattern in (("time", _TIME), ("date", _DATE)):
+        if hint in name:
+            found = pattern.search(question)
+            return found.group() if found else ("" if required else None)
+    return _subject(question) if required else None
+
+
+def _subject(question: str) -> str:
+    """What the question is about: what follows its last preposition, else its capitalised words, else all."""
+    *before, after = _PREPOSITION.split(question)
+    names = re.findall(r"(?<!^)\b[A-Z]\w+", question)
+    return (after if before else " ".join(names) or question).strip(" ?!.")

@@ -1,0 +1,14 @@
+"""How a failure is logged: its kind and its place. Its text may hold a secret or a caller's words, so that
+is for the debug level alone, and never for the caller."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+
+def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    logger.error("%s: %s%s", what, type(error).__name__, place)
+    logger.debug("%s", what, exc_info=error)

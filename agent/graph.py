@@ -1,0 +1,177 @@
+"""The state machine of a turn.
+
+    listen ─┬─▶ greet ─────────────────────────────────▶ end
+            └─▶ think ─┬─▶ act (one for each call) ─▶ think …
+                       ├─▶ ask ────────────────────────▶ end
+                       └───────────────────────────────▶ end
+
+listen  brings the memory up to date with what was heard and done since, and adds the caller's words
+think   asks the model; its words are spoken as they stream
+act     runs one tool call; the calls of one step run side by side
+ask     puts the question of a call that must be confirmed
+
+An interruption is not an exception here: every node ends early and normally, so that the run ends at a valid
+checkpoint. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
+in the journal.
+"""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall
+from langchain_core.tools import BaseTool
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import Runtime
+from langgraph.types import Overwrite, Send
+
+from agent import confirmation, history
+from agent.actions import Action, Actions, unknown_tool
+from agent.confirmation import CONFIRM, Pending, latest
+from agent.journal import Opening
+from agent.model import Models
+from agent.toolbox import manners_of
+from agent.turn import Turn
+
+
+class State(TypedDict):
+    """What a checkpoint holds of a conversation."""
+
+    messages: Annotated[list[AnyMessage], operator.add]
+    pending: Annotated[Pending | None, latest]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the nodes of one turn work with. Not remembered."""
+
+    turn: Turn
+    opening: Opening
+    tools: dict[str, BaseTool]
+    models: Models
+    actions: Actions
+    prompt: str
+    welcome: str
+    max_tool_steps: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one `act` gets: a call, the message that made it, and the action that waits for the caller's yes."""
+
+    call: ToolCall
+    message: AIMessage
+    pending: Pending | None
+
+
+Graph = CompiledStateGraph[State, Context, State, State]
+
+
+def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
+    graph = StateGraph(State, context_schema=Context)
+    graph.add_node("listen", listen)
+    graph.add_node("greet", greet)
+    graph.add_node("think", think)
+    graph.add_node("act", act)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "listen")
+    graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
+    graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
+    graph.add_edge("act", "think")
+    graph.add_edge("greet", END)
+    graph.add_edge("ask", END)
+    return graph.compile(checkpointer=saver)
+
+
+async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    context = runtime.context
+    messages = history.listen(state["messages"], context.turn.asked, context.opening)
+    for call in context.opening.late:
+        for line in call.said:
+            context.turn.progress(line)
+    return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
+
+
+def after_listening(state: State, runtime: Runtime[Context]) -> str:
+    asked = runtime.context.turn.asked
+    if asked.kind == "message":
+        return "think"
+    resumed = any(isinstance(message, AIMessage) for message in state["messages"])
+    return END if resumed or not runtime.context.welcome else "greet"
+
+
+async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    turn, welcome = runtime.context.turn, runtime.context.welcome
+    id_ = history.reply_id(turn.asked, state["messages"])
+    turn.say(welcome, of=id_)
+    return {"messages": [AIMessage(welcome, id=id_)]}
+
+
+async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    context, messages = runtime.context, state["messages"]
+    if context.turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
+        return {}
+    tools: list[BaseTool] = []
+    if history.tool_steps(messages) < context.max_tool_steps:
+        tools = [*context.tools.values(), *confirmation.tools(state.get("pending"))]
+    answer = await context.models.answer(
+        context.turn,
+        [SystemMessage(context.prompt), *history.shown(messages)],
+        tools,
+        history.reply_id(context.turn.asked, messages),
+    )
+    return {"messages": [answer]} if answer else {}
+
+
+def after_thinking(state: State) -> list[Send] | str:
+    message, pending = state["messages"][-1], state.get("pending")
+    if isinstance(message, AIMessage) and message.tool_calls:
+        return [Send("act", Step(call=call, message=message, pending=pending)) for call in message.tool_calls]
+    return "ask" if pending and not pending["question_id"] else END
+
+
+async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
+    context, call = runtime.context, state.call
+    if call["name"] == CONFIRM:
+        return await _confirm(state, context)
+    tool = context.tools.get(call["name"])
+    if tool is None:
+        return {"messages": [unknown_tool(call, context.tools)]}
+    action = Action(call["id"] or "", call["id"] or "", tool, call["args"], state.message)
+    if action.manners.confirm:
+        return confirmation.pin(action, may_ask=call == _first_to_confirm(state.message, context))
+    return {"messages": [await context.actions.run(context.turn, action)]}
+
+
+def _first_to_confirm(message: AIMessage, context: Context) -> ToolCall | None:
+    """One question at a time: of several calls in a step that need one, the first is asked."""
+    for call in message.tool_calls:
+        tool = context.tools.get(call["name"])
+        if tool and manners_of(tool).confirm:
+            return call
+    return None
+
+
+async def _confirm(step: Step, context: Context) -> dict[str, Any]:
+    """The caller has said yes, or no, to the pinned call."""
+    call, pending = step.call, step.pending
+    tool = context.tools.get(pending["name"]) if pending else None
+    if pending is None or tool is None:
+        return {"messages": [confirmation.nothing_to_confirm(call)]}
+    if not call["args"].get("yes"):
+        return {"messages": [confirmation.declined(call)], "pending": None}
+    action = Action(pending["call"], call["id"] or "", tool, pending["arguments"], step.message)
+    return {"messages": [await context.actions.run(context.turn, action)], "pending": None}
+
+
+async def ask(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    turn, pending = runtime.context.turn, state["pending"]
+    if pending is None or turn.interrupted:
+        return {"pending": None}
+    id_ = history.reply_id(turn.asked, state["messages"])
+    turn.say(pending["question"], of=id_)
+    return {"messages": [AIMessage(pending["question"], id=id_)], "pending": {**pending, "question_id": id_}}

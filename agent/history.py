@@ -1,0 +1,220 @@
+"""What is remembered, and what the model is shown of it. Pure functions on lists of messages.
+
+A turn leaves: a HumanMessage; then, per step, an AIMessage with tool calls and its ToolMessages; then an
+AIMessage with the answer. Rules:
+
+- A message that carries tool calls is never rebuilt: Gemini signs them, and refuses a changed one.
+- An answer is cut at what the caller heard, and removed when they heard none of it. Progress lines are
+  not the model's words and never stand in its messages.
+- Remarks for the model ([in brackets], before the caller's words) are made once, in the message of the turn
+  that learns of something: an interruption, a late result, data from the page.
+- Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, messages_from_dict
+
+from agent.heard import heard_parts
+from agent.journal import Call, Crashed, Opening, Spoken
+from agent.speech import speakable
+from agent.turn import Asked, Say
+
+KEPT_MESSAGES = 40
+
+STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
+UNKNOWN = (
+    "It is unknown whether this happened: the system was restarted while it ran."
+    " Do not repeat it before the caller has been told so and has agreed."
+)
+NOT_STARTED = "Not started: the caller interrupted first. Nothing was done."
+CALL_BEGINS = "[The call begins.]"
+_DATA_SHOWN = 4_000
+
+
+def human_id(asked: Asked) -> str:
+    return f"{asked.kind}:{asked.turn_id}"
+
+
+def reply_id(asked: Asked, messages: Sequence[AnyMessage]) -> str:
+    """The id of the assistant's next message in this turn."""
+    prefix = f"{asked.turn_id}/"
+    return prefix + str(sum(isinstance(m, AIMessage) and (m.id or "").startswith(prefix) for m in messages))
+
+
+def tool_steps(messages: Sequence[AnyMessage]) -> int:
+    """How often the model has called tools since the caller last spoke."""
+    return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in last_turn(messages))
+
+
+def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """The messages after the caller's last one."""
+    for position in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[position], HumanMessage):
+            return messages[position + 1 :]
+    return messages
+
+
+def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> list[AnyMessage]:
+    """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
+    known = recover(list(messages), opening.crashed)
+    for spoken in opening.spoken:
+        known = cut(known, spoken)
+    late = [call for call in opening.late if any(_answers(m, call) for m in known)]
+    known = [_with_late_result(m, late) for m in known]
+    if any(m.id == human_id(asked) for m in known):
+        return known
+    if asked.kind == "welcome":
+        return known if known else [HumanMessage(CALL_BEGINS, id=human_id(asked))]
+    remarks = [*_interruption(known), *_late(late), *_page_data(opening)]
+    return cap([*known, HumanMessage("\n".join([*remarks, asked.text]), id=human_id(asked))])
+
+
+def cap(messages: list[AnyMessage], limit: int = KEPT_MESSAGES) -> list[AnyMessage]:
+    """The newest messages, at most `limit`, from where the caller speaks; never less than the last turn."""
+    starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage)]
+    within = [i for i in starts if i >= len(messages) - limit]
+    return messages[(within or starts[-1:] or [0])[0] :]
+
+
+def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
+    """Cut the answers of one turn at what was heard of it. Other turns are untouched."""
+    said = [s.event for s in spoken.sent if isinstance(s.event, Say)]
+    parts = heard_parts([(say.of, say.text) for say in said], spoken.heard)
+    kept: list[AnyMessage] = []
+    for message in messages:
+        mine = isinstance(message, AIMessage) and (message.id or "").startswith(f"{spoken.turn}/")
+        if not mine or getattr(message, "tool_calls", None):
+            kept.append(message)
+            continue
+        text, whole = parts.get(message.id or "", ("", False))
+        if whole and _is_all_of(text, message):
+            kept.append(message)
+        elif text:
+            kept.append(interrupted_message(text, message.id))
+    return kept
+
+
+def interrupted_message(text: str, id_: str | None) -> AIMessage:
+    return AIMessage(text, id=id_, additional_kwargs={"interrupted": True})
+
+
+def was_interrupted(message: AnyMessage) -> bool:
+    return bool(message.additional_kwargs.get("interrupted"))
+
+
+def recover(messages: list[AnyMessage], crashed: Sequence[Crashed]) -> list[AnyMessage]:
+    """Add what turns that were killed had done. The journal has it; the checkpoint was never written."""
+    for turn in crashed:
+        if turn.asked.kind == "welcome" or any(m.id == human_id(turn.asked) for m in messages):
+            continue
+        messages = [*messages, HumanMessage(turn.asked.text, id=human_id(turn.asked)), *_steps(turn.calls)]
+    return messages
+
+
+def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The same messages, fit for a model: each tool call answered once, right behind it, and nothing else
+    from a tool; the caller speaks first; no message is empty. A fit list comes back as it was."""
+    results = {m.tool_call_id: m for m in reversed(messages) if isinstance(m, ToolMessage)}
+    fit: list[AnyMessage] = []
+    for message in messages:
+        if isinstance(message, ToolMessage) or _is_empty(message):
+            continue
+        if not fit and isinstance(message, AIMessage):
+            fit.append(HumanMessage(CALL_BEGINS))
+        fit.append(message)
+        if isinstance(message, AIMessage):
+            fit += [results.pop(c["id"] or "") if c["id"] in results else _unknown(c) for c in message.tool_calls]
+    return fit
+
+
+def shown(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """What the model is shown: the repaired memory, with neighbours of one speaker made one where they may be."""
+    merged: list[AnyMessage] = []
+    for message in repair(messages):
+        last = merged[-1] if merged else None
+        if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
+            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)
+        elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
+            if last.tool_calls or message.tool_calls:
+                merged += [HumanMessage("[The caller says nothing.]"), message]
+            else:
+                merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
+        else:
+            merged.append(message)
+    return merged
+
+
+def result_of(call: Call) -> str:
+    """What the model is told of a journalled call."""
+    return UNKNOWN if call.result is None else call.result
+
+
+def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:
+    """The messages of a crashed turn: each that called tools, once, and an answer to every call in it."""
+    seen: set[str] = set()
+    by_answered = {call.answers: call for call in calls}
+    for call in calls:
+        message: AIMessage = messages_from_dict([call.message])[0]  # type: ignore[assignment]
+        if message.id in seen:
+            continue
+        seen.add(message.id or "")
+        yield message
+        for made in message.tool_calls:
+            entry = by_answered.get(made["id"] or "")
+            text = result_of(entry) if entry else NOT_STARTED
+            yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
+
+
+def _unknown(call: Any) -> ToolMessage:
+    return ToolMessage(UNKNOWN, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def _is_empty(message: AnyMessage) -> bool:
+    if isinstance(message, AIMessage):
+        return not message.tool_calls and not message.text.strip()
+    return not message.content
+
+
+def _answers(message: AnyMessage, call: Call) -> bool:
+    return isinstance(message, ToolMessage) and message.tool_call_id == call.answers
+
+
+def _with_late_result(message: AnyMessage, late: Sequence[Call]) -> AnyMessage:
+    for call in late:
+        if _answers(message, call):
+            return ToolMessage(result_of(call), tool_call_id=call.answers, name=call.name, id=message.id)
+    return message
+
+
+def _is_all_of(text: str, message: AnyMessage) -> bool:
+    """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent."""
+    return len(text.split()) >= len(speakable(message.text).split())
+
+
+def _interruption(messages: Sequence[AnyMessage]) -> Iterator[str]:
+    """A remark when the last turn did not come to its end in the caller's ear."""
+    turn = last_turn(messages)
+    if not messages or (turn and isinstance(turn[-1], AIMessage) and not was_interrupted(turn[-1])):
+        return
+    tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
+    if turn and was_interrupted(turn[-1]):
+        untold = f" They may not know the whole result of: {tools}." if tools else ""
+        yield f"[The caller interrupted you and heard only the words above.{untold}]"
+    else:
+        untold = f" They do not know the result of: {tools}." if tools else ""
+        yield f"[The caller went on before hearing an answer.{untold}]"
+
+
+def _late(late: Sequence[Call]) -> Iterator[str]:
+    if late:
+        names = ", ".join(dict.fromkeys(call.name for call in late))
+        yield f"[Finished meanwhile: {names}. The result stands above; the caller has not heard it.]"
+
+
+def _page_data(opening: Opening) -> Iterator[str]:
+    for note in opening.notes:
+        yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -1,0 +1,269 @@
+"""What happened, per turn: what was asked, what was sent and when, which tools ran and how they ended.
+
+Three tables, beside the checkpoints in the same database. Times are Unix seconds, JSON is UTF-8 text.
+
+`turns`, a row per (conversation, turn, kind): written when a turn is admitted, completed when it ends.
+    asked     JSON: {text, caller, metadata, heard: {text, turn_id} | null}
+    state     running | ended. A running row without a live owner is what a crash leaves.
+    outcome   answered | interrupted | failed | crashed
+    sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data], …], ms since the turn began.
+              After an interruption it ends where the connection did.
+
+`tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
+    turn, name, arguments (JSON)
+    message   JSON: the assistant's message that made the call, with its signatures: after a crash the
+              checkpoint does not have it yet.
+    answers   the id of the call in `message` that gets the result: `call` itself, or that of the `confirm`
+              call by which a pinned one was run
+    state     started | finished | failed | unknown (the process died while it ran)
+    result    what the model is told
+    told      1 once the conversation's memory holds the result; 0 for one that came late
+    said      JSON: lines of a `protect` tool that nobody could hear any more
+
+`notes`, what else the model shall know next time: {kind: data, body: JSON}, and {kind: ended, body: JSON}
+for the platform's own account of a finished session (its transcript, its figures).
+
+A turn costs two small writes, a tool call two more; nothing is written per token.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.memory import Database
+from agent.turn import Asked, Heard, Kind, Say, Sent, Show
+
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS turns (
+        conversation TEXT NOT NULL, turn TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
+        state TEXT NOT NULL, outcome TEXT, sent TEXT, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
+        PRIMARY KEY (conversation, turn, kind))""",
+    """CREATE TABLE IF NOT EXISTS tool_calls (
+        conversation TEXT NOT NULL, call TEXT NOT NULL, answers TEXT NOT NULL, turn TEXT NOT NULL,
+        name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL, result TEXT, said TEXT,
+        told INTEGER NOT NULL, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
+        PRIMARY KEY (conversation, call))""",
+    """CREATE TABLE IF NOT EXISTS notes (
+        conversation TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
+        seen INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, PRIMARY KEY (conversation, id))""",
+    "CREATE INDEX IF NOT EXISTS turns_running ON turns (conversation) WHERE state = 'running'",
+    "CREATE INDEX IF NOT EXISTS tool_calls_untold ON tool_calls (conversation) WHERE told = 0",
+    "CREATE INDEX IF NOT EXISTS notes_unseen ON notes (conversation) WHERE seen = 0",
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A row of `tool_calls`."""
+
+    call: str
+    answers: str
+    turn: str
+    name: str
+    message: dict[str, Any]
+    state: str
+    result: str | None
+    said: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Note:
+    id: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """A turn that never ended, with the tool calls it had begun."""
+
+    asked: Asked
+    calls: Sequence[Call]
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was sent in an earlier turn, and how much of it counts as heard.
+
+    heard: the platform's `text_heard`; None when it said nothing: then all that was sent.
+    """
+
+    turn: str
+    sent: Sequence[Sent]
+    heard: str | None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a conversation's memory does not know yet when a turn begins."""
+
+    crashed: Sequence[Crashed] = ()
+    late: Sequence[Call] = ()
+    notes: Sequence[Note] = ()
+    spoken: Sequence[Spoken] = ()
+
+
+class Journal:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def setup(self) -> None:
+        for statement in _SCHEMA:
+            await self._database.execute(statement)
+
+    async def ping(self) -> None:
+        await self._database.fetch("SELECT 1 FROM turns LIMIT 1")
+
+    # Turns.
+
+    async def admit(self, asked: Asked) -> Sequence[Sent] | None:
+        """Enter a turn. None when it is to be run, what was sent when it already has been."""
+        entry = {"text": asked.text, "caller": asked.caller, "metadata": asked.metadata}
+        entry["heard"] = asdict(asked.heard) if asked.heard else None
+        new = await self._database.execute(
+            "INSERT INTO turns (conversation, turn, kind, asked, state, started) VALUES (?, ?, ?, ?, 'running', ?)"
+            " ON CONFLICT DO NOTHING",
+            *asked.key, _json(entry), time.time(),
+        )  # fmt: skip
+        if new:
+            return None
+        rows = await self._database.fetch(
+            "SELECT sent FROM turns WHERE conversation = ? AND turn = ? AND kind = ? AND state = 'ended'", *asked.key
+        )
+        return _sent(rows[0][0]) if rows else None
+
+    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str) -> None:
+        await self._database.execute(
+            "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, ended = ?"
+            " WHERE conversation = ? AND turn = ? AND kind = ?",
+            outcome, _json([_row(s) for s in sent]), time.time(), *asked.key,
+        )  # fmt: skip
+
+    async def opening(self, asked: Asked) -> Opening:
+        """What `asked`'s turn must know: crashed turns (itself, if it ran before), late results, notes, and what
+        was sent in the turn whose interruption it reports."""
+        conversation = asked.conversation_id
+        running = await self._database.fetch(
+            "SELECT turn, kind, asked FROM turns WHERE conversation = ? AND state = 'running' ORDER BY started",
+            conversation,
+        )
+        crashed = [
+            Crashed(_asked(conversation, *row), await self._calls("turn = ?", conversation, row[0])) for row in running
+        ]
+        late = await self._calls("told = 0 AND state <> 'started'", conversation)
+        notes = await self._database.fetch(
+            "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at", conversation
+        )
+        return Opening(crashed, late, [Note(*row) for row in notes], await self._spoken(asked))
+
+    async def settle(self, asked: Asked, opening: Opening) -> None:
+        """The memory now holds what `opening` told: say so, in as few writes as there is to say."""
+        conversation = asked.conversation_id
+        for crashed in opening.crashed:
+            if crashed.asked.key != asked.key:
+                await self.end(crashed.asked, (), "crashed")
+            for call in crashed.calls:
+                await self._database.execute(
+                    "UPDATE tool_calls SET told = 1,"
+                    " state = CASE WHEN state = 'started' THEN 'unknown' ELSE state END"
+                    " WHERE conversation = ? AND call = ?",
+                    conversation, call.call,
+                )  # fmt: skip
+        for call in opening.late:
+            await self._database.execute(
+                "UPDATE tool_calls SET told = 1 WHERE conversation = ? AND call = ?", conversation, call.call
+            )
+        for note in opening.notes:
+            await self._database.execute(
+                "UPDATE notes SET seen = 1 WHERE conversation = ? AND id = ?", conversation, note.id
+            )
+
+    async def _spoken(self, asked: Asked) -> list[Spoken]:
+        """The turn whose interruption was reported, and the last one, if it was interrupted without a report."""
+        rows = await self._database.fetch(
+            "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND state = 'ended'"
+            " ORDER BY started DESC LIMIT 1",
+            asked.conversation_id,
+        )
+        heard = asked.heard
+        if heard and heard.turn_id and not (rows and rows[0][0] == heard.turn_id):
+            rows = [*rows, *await self._database.fetch(
+                "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND state = 'ended'",
+                asked.conversation_id, heard.turn_id,
+            )]  # fmt: skip
+        spoken = []
+        for position, (turn, sent, outcome) in enumerate(rows):
+            named = heard is not None and (heard.turn_id == turn or (heard.turn_id is None and position == 0))
+            if named or outcome == "interrupted":
+                spoken.append(Spoken(turn, _sent(sent), heard.text if heard and named else None))
+        return spoken
+
+    # Tool calls.
+
+    async def start_call(
+        self, asked: Asked, call: str, answers: str, name: str, arguments: dict[str, Any], message: dict[str, Any]
+    ) -> Call | None:
+        """Enter a call before it is run. When it was entered before, that entry: it must not be run again."""
+        new = await self._database.execute(
+            "INSERT INTO tool_calls (conversation, call, answers, turn, name, arguments, message, state, told, started)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 0, ?) ON CONFLICT DO NOTHING",
+            asked.conversation_id, call, answers, asked.turn_id, name, _json(arguments), _json(message), time.time(),
+        )  # fmt: skip
+        return None if new else (await self._calls("call = ?", asked.conversation_id, call))[0]
+
+    async def end_call(
+        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, said: Sequence[str] = ()
+    ) -> None:
+        await self._database.execute(
+            "UPDATE tool_calls SET state = ?, result = ?, said = ?, told = ?, ended = ?"
+            " WHERE conversation = ? AND call = ?",
+            "failed" if failed else "finished", result, _json(said), int(told), time.time(),
+            asked.conversation_id, call,
+        )  # fmt: skip
+
+    async def _calls(self, condition: str, conversation: str, *values: str) -> Sequence[Call]:
+        rows = await self._database.fetch(
+            "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls"
+            f" WHERE conversation = ? AND {condition} ORDER BY started",
+            conversation, *values,
+        )  # fmt: skip
+        return [_call(*row) for row in rows]
+
+    # Notes.
+
+    async def note(self, conversation: str, id_: str, kind: str, body: Any) -> None:
+        """Keep something for later. The same id again changes nothing."""
+        await self._database.execute(
+            "INSERT INTO notes (conversation, id, kind, body, seen, at) VALUES (?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT DO NOTHING",
+            conversation, id_, kind, _json(body), int(kind != "data"), time.time(),
+        )  # fmt: skip
+
+
+def _call(
+    call: str, answers: str, turn: str, name: str, message: str, state: str, result: str | None, said: str | None
+) -> Call:
+    return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def _row(sent: Sent) -> list[Any]:
+    if isinstance(sent.event, Say):
+        return [sent.ms, "say", sent.event.text, sent.event.of]
+    return [sent.ms, "show", sent.event.data]
+
+
+def _sent(rows: str | None) -> list[Sent]:
+    return [Sent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
+
+
+def _asked(conversation: str, turn: str, kind: Kind, entry: str) -> Asked:
+    fields = json.loads(entry)
+    heard = fields.pop("heard")
+    return Asked(conversation, turn, kind, heard=Heard(**heard) if heard else None, **fields)

@@ -1,0 +1,100 @@
+"""Where everything is kept: LangGraph's checkpointer, and a small database beside it for journal and tools.
+
+SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit
+survives a killed process; a power cut may cost the last moments, never the file.
+The two use connections of their own, so that a checkpoint's commit is not a journal entry's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiosqlite
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+
+Row = tuple[Any, ...]
+
+
+class DatabaseError(Exception):
+    """The database cannot be opened. The text is one sentence for the operator."""
+
+
+class Database(Protocol):
+    """SQL with `?` for parameters. Each call is a transaction of its own."""
+
+    async def execute(self, sql: str, *parameters: Any) -> int:
+        """Run one statement; the number of rows it changed."""
+
+    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
+        """Run one statement (a query, or a change with RETURNING); its rows."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """saver: the conversations, for the graph. database: the journal's and the tools' tables."""
+
+    saver: BaseCheckpointSaver[str]
+    database: Database
+
+
+class SQLite:
+    """A `Database` on one connection. The lock keeps each statement and its commit together."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+        self._lock = asyncio.Lock()
+
+    async def execute(self, sql: str, *parameters: Any) -> int:
+        async with self._lock:
+            cursor = await self._connection.execute(sql, parameters)
+            return cursor.rowcount
+
+    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
+        async with self._lock:
+            return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+
+
+@asynccontextmanager
+async def open_memory(url: str) -> AsyncIterator[Memory]:
+    """Open `url`, making its tables as needed. DatabaseError when that cannot be done."""
+    path = _sqlite_path(url)
+    try:
+        saver_connection = await _connect(path)
+        try:
+            connection = await _connect(path)
+        except BaseException:
+            await saver_connection.close()
+            raise
+    except aiosqlite.Error as error:
+        raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
+    try:
+        saver = AsyncSqliteSaver(saver_connection)
+        await saver.setup()
+        yield Memory(saver, SQLite(connection))
+    finally:
+        await connection.close()
+        await saver_connection.close()
+
+
+def _sqlite_path(url: str) -> Path:
+    if not url.startswith("sqlite:///"):
+        raise DatabaseError(f"DATABASE_URL must look like sqlite:///voice.db, not {url.split(':')[0]}:….")
+    return Path(url.removeprefix("sqlite:///"))
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    """Autocommit, so that no transaction is ever left open by a cancelled task."""
+    connection = await aiosqlite.connect(path, isolation_level=None)
+    try:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+            await connection.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection

@@ -1,0 +1,174 @@
+"""The language model: chosen by a string, and asked within time limits.
+
+`MODEL=google_genai:gemini-3.5-flash-lite` is Gemini; any other string is given to `init_chat_model`; `demo`
+needs no key. A stream may take so long to its first token; then, or when it fails, it is asked once more, and
+then the fallback. After the first spoken word nothing is retried: the caller has heard it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
+from langchain_core.messages.ai import add_ai_message_chunks
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+from agent.failures import log_failure
+from agent.history import interrupted_message
+from agent.speech import Speakable
+from agent.turn import Turn
+
+log = logging.getLogger(__name__)
+
+_KEYS = ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
+_RETRY_AFTER = 0.2  # seconds
+
+
+class ModelError(Exception):
+    """The model cannot be used as configured. The text is one sentence for the operator."""
+
+
+def load_model(name: str, *, google_api_key: str | None = None, google_base_url: str | None = None) -> BaseChatModel:
+    """The chat model that `name` stands for. ModelError when it is unknown, not installed or lacks its key."""
+    if name == "demo":
+        from agent.demo_model import DemoModel
+
+        return DemoModel()
+    provider, _, model = name.partition(":")
+    if provider == "google_genai":
+        return _gemini(model, google_api_key, google_base_url)
+    from langchain.chat_models import init_chat_model
+
+    try:
+        made: BaseChatModel = init_chat_model(name)
+    except ImportError as error:
+        raise ModelError(f"MODEL={name} needs a package that is not installed: {error}") from error
+    except Exception as error:
+        raise ModelError(f"MODEL={name} cannot be used: {str(error).splitlines()[0]}") from error
+    return made
+
+
+def _gemini(model: str, api_key: str | None, base_url: str | None) -> BaseChatModel:
+    """Retries are ours, not the client's: its own cost seconds of silence (1 means none, 0 the default 6)."""
+    if not api_key:
+        raise ModelError(f"The model has no key: set {_KEYS[0]}, or MODEL=demo to run without a language model.")
+    from langchain_google_genai import ChatGoogleGenerativeAI
+
+    os.environ.setdefault("GOOGLE_GENAI_HTTP_CLIENT", "httpx")
+    return ChatGoogleGenerativeAI(model=model, google_api_key=api_key, base_url=base_url, max_retries=1)
+
+
+@dataclass
+class Models:
+    """The model and its fallback.
+
+    first_token: seconds until an answer must have begun.
+    apology: said when no answer can be had.
+    """
+
+    primary: BaseChatModel
+    fallback: BaseChatModel | None = None
+    first_token: float = 5.0
+    apology: str = "Sorry, something went wrong on my side. Please say that again."
+    _bound: dict[tuple[int, ...], Runnable[Any, Any]] = field(default_factory=dict)
+
+    async def answer(
+        self, turn: Turn, messages: Sequence[AnyMessage], tools: Sequence[BaseTool], id_: str
+    ) -> AIMessage | None:
+        """One answer, spoken while it streams; it carries tool calls, or words.
+
+        None when the turn was interrupted before a word of it was sent. When no attempt brings an answer, or one
+        breaks off, it ends in the apology.
+        """
+        for model in self._attempts():
+            answer = _Answer(turn, id_)
+            try:
+                await answer.read(self._with_tools(model, tools), messages, self.first_token)
+            except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
+                log_failure(log, "the model failed", error)
+            if turn.interrupted:
+                return answer.cut()
+            if answer.complete:
+                return answer.message()
+            if answer.spoken or turn.now() >= turn.deadline:
+                break
+            log.warning("the model gave no answer: trying again")
+            await turn.sleep(_RETRY_AFTER)
+        turn.say(f" {self.apology}" if turn.said(id_) else self.apology, of=id_)
+        turn.failed = True
+        return AIMessage(turn.said(id_), id=id_)
+
+    def _attempts(self) -> Iterator[BaseChatModel]:
+        yield from (self.primary, self.primary)
+        if self.fallback:
+            yield self.fallback
+
+    def _with_tools(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
+        """Binding converts every tool's schema: done once for each set of tools."""
+        if not tools:
+            return model
+        key = (id(model), *map(id, tools))
+        if key not in self._bound:
+            if len(self._bound) > 8:
+                self._bound.clear()
+            self._bound[key] = model.bind_tools(tools)
+        return self._bound[key]
+
+
+class _Answer:
+    """One attempt at one answer."""
+
+    def __init__(self, turn: Turn, id_: str) -> None:
+        self._turn = turn
+        self._id = id_
+        self._chunks: list[AIMessageChunk] = []
+        self._finished = False
+
+    async def read(self, model: Runnable[Any, Any], messages: Sequence[AnyMessage], first_token: float) -> None:
+        """Speak the stream. Returns early on an interruption and at a deadline."""
+        speech = Speakable()
+        turn = self._turn
+        try:
+            async with asyncio.timeout_at(min(turn.now() + first_token, turn.deadline)) as scope:
+                with turn.stoppable(scope):
+                    async with aclosing(model.astream(list(messages))) as stream:  # type: ignore[type-var]
+                        async for chunk in stream:
+                            if not self._chunks and not turn.interrupted:
+                                scope.reschedule(turn.deadline)
+                            self._chunks.append(chunk)
+                            turn.say(speech.feed(chunk.text), of=self._id)
+        except TimeoutError:
+            if not scope.expired():
+                raise
+        else:
+            turn.say(speech.end(), of=self._id)
+            self._finished = True
+
+    @property
+    def spoken(self) -> bool:
+        return bool(self._turn.said(self._id))
+
+    @property
+    def complete(self) -> bool:
+        return self._finished and (self.spoken or any(c.tool_call_chunks or c.tool_calls for c in self._chunks))
+
+    def message(self) -> AIMessage:
+        """The whole message, exactly as the provider's client put it together."""
+        first, *rest = self._chunks
+        message = message_chunk_to_message(add_ai_message_chunks(first, *rest))
+        assert isinstance(message, AIMessage)
+        message.id = self._id
+        return message
+
+    def cut(self) -> AIMessage | None:
+        """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
+        text = self._turn.sent_text(self._id)
+        return interrupted_message(text, self._id) if text else None

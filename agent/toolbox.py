@@ -1,0 +1,171 @@
+"""What the author of a tool uses: `@voice_tool`, `say()`, `show()`, `tool_context()`.
+
+A tool is a LangChain tool with manners for a voice call: what is said while it runs, how long it may
+take, and what becomes of it when the caller interrupts. Put it into `tools/` and the agent has it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import string
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, overload
+
+import httpx
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import Field
+
+from agent.memory import Database
+
+OnBargeIn = Literal["finish", "cancel", "protect"]
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a tool behaves in a call. Texts may name the tool's arguments in braces.
+
+    say: spoken when the tool starts, unless the model has just spoken.
+    slow: spoken once when the tool still runs after `slow_after` seconds and nothing was said meanwhile.
+    timeout: seconds until the call is given up.
+    on_barge_in: what an interruption does. `finish`: it runs on, and its result waits for the next turn.
+        `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
+        said first in the next turn.
+    confirm: a question that the caller must have heard before the call is run.
+    """
+
+    say: str | None = None
+    slow: str | None = None
+    slow_after: float = 4.0
+    timeout: float = 20.0
+    on_barge_in: OnBargeIn = "finish"
+    confirm: str | None = None
+
+
+class VoiceTool(StructuredTool):
+    """A LangChain tool that knows its manners."""
+
+    manners: Manners = Field(default_factory=Manners)
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """What a running tool may use. `tool_context()` returns the one of the present call.
+
+    call_id: the same for every run of one action: the key that makes it happen once.
+    caller: the phone number, on telephone calls, else None.
+    metadata: the `custom_metadata` of the webhook.
+    http: a shared client; its time limits are 10 s unless a request says otherwise.
+    database: the agent's own database, for what the tool must keep.
+    """
+
+    call_id: str
+    conversation_id: str
+    caller: str | None
+    metadata: Mapping[str, Any]
+    http: httpx.AsyncClient
+    database: Database
+    say: Callable[[str], None]
+    show: Callable[[Any], None]
+
+
+_current: ContextVar[ToolContext] = ContextVar("tool_context")
+
+
+def tool_context() -> ToolContext:
+    """The context of the tool call that is running here. RuntimeError outside of one."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError(
+            "tool_context(), say() and show() work inside a running tool; in a test, enter use_context() first"
+        ) from None
+
+
+class use_context:  # noqa: N801 - reads as a verb in a `with` statement
+    """`with use_context(ctx): await my_tool.ainvoke({...})` runs a tool as if the agent had called it."""
+
+    def __init__(self, context: ToolContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> ToolContext:
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+def say(text: str) -> None:
+    """Speak a line to the caller while the tool works."""
+    tool_context().say(text)
+
+
+def show(data: Any) -> None:
+    """Send JSON to the caller's page, unchanged, as `response.data`. Not spoken."""
+    tool_context().show(data)
+
+
+Function = Callable[..., Any] | Callable[..., Awaitable[Any]]
+
+
+@overload
+def voice_tool(function: Function, /) -> VoiceTool: ...
+@overload
+def voice_tool(
+    *,
+    name: str | None = None,
+    say: str | None = None,
+    slow: str | None = None,
+    slow_after: float = 4.0,
+    timeout: float = 20.0,
+    on_barge_in: OnBargeIn = "finish",
+    confirm: str | None = None,
+) -> Callable[[Function], VoiceTool]: ...
+def voice_tool(
+    function: Function | None = None, /, *, name: str | None = None, **manners: Any
+) -> VoiceTool | Callable[[Function], VoiceTool]:
+    """Make a tool of a function: its name, docstring and annotations are what the model sees.
+
+    Options: see `Manners`. A text that names an unknown argument is a ValueError here, at import.
+    """
+
+    def make(function: Function) -> VoiceTool:
+        made = Manners(**manners)
+        label = name or function.__name__
+        if not inspect.getdoc(function):
+            raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
+        for option in ("say", "slow", "confirm"):
+            _check_text(label, option, getattr(made, option), function)
+        is_async = inspect.iscoroutinefunction(function)
+        return VoiceTool.from_function(  # type: ignore[return-value]
+            func=None if is_async else function,
+            coroutine=function if is_async else None,
+            name=label,
+            manners=made,
+        )
+
+    return make if function is None else make(function)
+
+
+def manners_of(tool: BaseTool) -> Manners:
+    """A plain LangChain tool has the manners of `@voice_tool` without options."""
+    return tool.manners if isinstance(tool, VoiceTool) else Manners()
+
+
+def fill(text: str, arguments: Mapping[str, Any]) -> str:
+    """`text` with its braces filled from a call's arguments; a missing one leaves nothing behind."""
+    return " ".join(text.format_map(_Blank(arguments)).split())
+
+
+class _Blank(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def _check_text(tool: str, option: str, text: str | None, function: Function) -> None:
+    known = inspect.signature(function).parameters
+    for _, field, _, _ in string.Formatter().parse(text or ""):
+        if field is not None and field not in known:
+            raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")

@@ -1,0 +1,218 @@
+"""One turn: what was asked, what has been sent since, and the two ways it can be told to stop.
+
+A turn belongs to the application, not to the HTTP response that reads it: LangGraph loses what it has done
+when it is cancelled from a response's task group. Readers may come (a duplicate webhook joins) and go; when
+the last one goes before the end, that is a barge-in, and the turn is interrupted, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["message", "welcome"]
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What the caller heard of an earlier turn before interrupting it.
+
+    turn_id: the interrupted turn; None for the one before this.
+    text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
+    """
+
+    text: str
+    turn_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate."""
+
+    conversation_id: str
+    turn_id: str
+    kind: Kind = "message"
+    text: str = ""
+    heard: Heard | None = None
+    caller: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, Kind]:
+        return self.conversation_id, self.turn_id, self.kind
+
+
+@dataclass(frozen=True)
+class Say:
+    """Words for the caller's ear. `of`: the id of the assistant's message they belong to; None for progress."""
+
+    text: str
+    of: str | None = None
+
+
+@dataclass(frozen=True)
+class Show:
+    """JSON for the caller's page."""
+
+    data: Any
+
+
+Event = Say | Show
+
+
+@dataclass(frozen=True)
+class Sent:
+    """An event and when it was made, in ms since the turn began."""
+
+    ms: int
+    event: Event
+
+
+class Turn:
+    """The running turn. The graph writes to it, HTTP responses read it.
+
+    deadline: when it must be over, in the event loop's time.
+    """
+
+    def __init__(self, asked: Asked, *, timeout: float) -> None:
+        self.asked = asked
+        self.events: list[Sent] = []
+        self.interrupted = False
+        self.ended = False
+        self.failed = False
+        self._loop = asyncio.get_running_loop()
+        self.began = self._loop.time()
+        self.deadline = self.began + timeout
+        self._read = 0
+        self._readers = 0
+        self._news = asyncio.Event()
+        self._scopes: set[asyncio.Timeout] = set()
+
+    # What a reader uses.
+
+    async def stream(self) -> AsyncIterator[Event]:
+        """Every event from the first on, as they come, until the turn ends. Never raises for the turn's sake."""
+        self._readers += 1
+        position = 0
+        try:
+            while True:
+                while position < len(self.events):
+                    yield self.events[position].event
+                    position += 1
+                    self._read = max(self._read, position)
+                if self.ended:
+                    return
+                await self._news.wait()
+        finally:
+            self._readers -= 1
+            if not self._readers and not self.ended:
+                self.interrupt()
+
+    # What the agent uses.
+
+    def say(self, text: str, of: str | None = None) -> None:
+        """Speak. Utterances are set apart by a space, as the platform joins whatever it is sent."""
+        if not text or self.silenced:
+            return
+        last = self.last_said
+        if last is not None and (of is None or last.of != of):
+            text = " " + text
+        self._emit(Say(text, of))
+
+    def progress(self, line: str) -> None:
+        """Speak a line that is not the model's, unless it would be the same line twice in a row."""
+        last = self.last_said
+        if line and not (last and last.of is None and last.text.strip() == line):
+            self.say(line)
+
+    def show(self, data: Any) -> None:
+        if not self.silenced:
+            self._emit(Show(data))
+
+    def interrupt(self) -> None:
+        """Stop what can be stopped: whatever waits in `until_interrupted` goes on at once."""
+        if self.silenced:
+            return
+        self.interrupted = True
+        for scope in self._scopes:
+            if not scope.expired():
+                scope.reschedule(self._loop.time())
+        self._scopes.clear()
+        self._wake()
+
+    def replay(self, sent: Sequence[Sent]) -> None:
+        """Be the turn that has been before: the same events, all at once."""
+        self.events = list(sent)
+        self._wake()
+
+    def end(self) -> None:
+        """No more events. Readers finish."""
+        self.ended = True
+        self._wake()
+
+    @contextmanager
+    def stoppable(self, scope: asyncio.Timeout) -> Iterator[None]:
+        """Inside `async with asyncio.timeout(...) as scope`, let an interruption end the block at once."""
+        if self.interrupted:
+            scope.reschedule(self._loop.time())
+        else:
+            self._scopes.add(scope)
+        try:
+            yield
+        finally:
+            self._scopes.discard(scope)
+
+    @property
+    def outcome(self) -> str:
+        return "interrupted" if self.interrupted else "failed" if self.failed else "answered"
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    @property
+    def times_said(self) -> int:
+        return sum(isinstance(sent.event, Say) for sent in self.events)
+
+    @property
+    def silenced(self) -> bool:
+        """True when nothing that is said now can reach the caller."""
+        return self.interrupted or self.ended
+
+    @property
+    def last_said(self) -> Say | None:
+        return next((sent.event for sent in reversed(self.events) if isinstance(sent.event, Say)), None)
+
+    @property
+    def sent(self) -> list[Sent]:
+        """What has left: all of it, or after an interruption what a reader had taken by then."""
+        return self.events[: self._read] if self.interrupted else self.events
+
+    def sent_text(self, of: str) -> str:
+        """The words of one assistant message that have left."""
+        return _text(self.sent, of)
+
+    def said(self, of: str) -> str:
+        """The words of one assistant message so far, sent or not."""
+        return _text(self.events, of)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but not beyond an interruption or the deadline."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(min(self.now() + seconds, self.deadline)) as scope:
+                with self.stoppable(scope):
+                    await asyncio.Event().wait()
+
+    def _emit(self, event: Event) -> None:
+        self.events.append(Sent(round((self._loop.time() - self.began) * 1000), event))
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, asyncio.Event()
+        news.set()
+
+
+def _text(events: Sequence[Sent], of: str) -> str:
+    return "".join(s.event.text for s in events if isinstance(s.event, Say) and s.event.of == of).strip()

@@ -1,0 +1,61 @@
+"""Layercode's webhook signature: `layercode-signature: t=<unix seconds>,v1=<hex HMAC-SHA256>`.
+
+Signed is `t` + `.` + the body as it came over the wire, so verify before anything parses it (protocol sheet
+§3). What the official Node SDK accepts is accepted here: text around the pattern, leading zeros in `t` (the
+number is what was signed). What it refuses is refused: `v1` first, a space after the comma, upper-case hex.
+
+Departures: the comparison takes constant time, and an empty secret is an error instead of an open door.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import re
+
+HEADER = "layercode-signature"
+
+_PATTERN = re.compile(r"t=([0-9]+),v1=([a-fA-F0-9]+)")
+_LONGEST_TIME = 15  # digits; more is no date, and int() refuses some thousands of them
+
+
+class BadSignature(Exception):
+    """`reason` is for the operator's log, never for the caller: missing, malformed, stale or mismatch."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def verify(secret: str, header: str | None, body: bytes, now: float, tolerance: int = 300) -> None:
+    """Return if `body` was signed with `secret` within `tolerance` seconds of `now`, else raise BadSignature.
+
+    As in the Node SDK the age is counted in whole seconds, and both ends of the tolerance are within it.
+    """
+    _require(secret)
+    if not header:
+        raise BadSignature("missing")
+    match = _PATTERN.search(header)
+    if match is None:
+        raise BadSignature("malformed")
+    digits = match[1].lstrip("0") or "0"
+    if len(digits) > _LONGEST_TIME or abs(math.floor(now) - int(digits)) > tolerance:
+        raise BadSignature("stale")
+    if not hmac.compare_digest(_digest(secret, digits, body).encode(), match[2].encode()):
+        raise BadSignature("mismatch")
+
+
+def sign(secret: str, body: bytes, now: int) -> str:
+    """The header's value for `body`, signed at `now`."""
+    _require(secret)
+    return f"t={now},v1={_digest(secret, str(now), body)}"
+
+
+def _digest(secret: str, time: str, body: bytes) -> str:
+    return hmac.new(secret.encode(), time.encode() + b"." + body, hashlib.sha256).hexdigest()
+
+
+def _require(secret: str) -> None:
+    if not secret:
+        raise ValueError("the webhook secret is empty: anybody could sign with it")
