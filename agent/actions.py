@@ -102,7 +102,12 @@ class Actions:
         if turn.interrupted:
             return action.answer(NOT_STARTED, failed=True)
         entry = await self._journal.start_call(
-            turn.asked, action.key, action.answers, action.tool.name, action.arguments, message_to_dict(action.message)
+            turn.asked,
+            action.key,
+            action.answers,
+            action.tool.name,
+            action.arguments,
+            message_to_dict(action.message),
         )
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
@@ -188,7 +193,7 @@ class Actions:
     def _context(self, run: _Run) -> ToolContext:
         asked = run.turn.asked
         return ToolContext(
-            call_id=run.action.key,
+            call_id=f"{asked.conversation_id}:{run.action.key}",
             conversation_id=asked.conversation_id,
             caller=asked.caller,
             metadata=asked.metadata,

@@ -45,12 +45,14 @@ class Stopping(Exception):
 
 @dataclass(frozen=True)
 class Habits:
-    """How the agent converses. `prompt` may hold {today}. Times in seconds."""
+    """How the agent converses. `prompt` may hold {today}. Times in seconds. `reload_tools`: read changed tool
+    files before each turn, for development."""
 
     prompt: str = field(default_factory=lambda: PROMPT_FILE.read_text(encoding="utf-8"))
     welcome: str = ""
     turn_timeout: float = 60.0
     max_tool_steps: int = 8
+    reload_tools: bool = False
     today: Callable[[], str] = lambda: f"{datetime.now().astimezone():%A, %-d %B %Y}"
 
 
@@ -58,7 +60,13 @@ class Agent:
     """Use `open_agent()`."""
 
     def __init__(
-        self, graph: Graph, journal: Journal, actions: Actions, folder: ToolFolder, models: Models, habits: Habits
+        self,
+        graph: Graph,
+        journal: Journal,
+        actions: Actions,
+        folder: ToolFolder,
+        models: Models,
+        habits: Habits,
     ) -> None:
         self.folder = folder
         self.stopping = False
@@ -126,6 +134,11 @@ class Agent:
         finally:
             turn.end()
             del self._running[asked.key]
+            log.info(
+                "turn: conversation=%s turn=%s kind=%s outcome=%s first_words_ms=%s ms=%d",
+                asked.conversation_id, asked.turn_id, asked.kind, turn.outcome, turn.first_words_ms,
+                (turn.now() - turn.began) * 1000,
+            )  # fmt: skip
 
     @asynccontextmanager
     async def _alone(self, turn: Turn) -> AsyncIterator[None]:
@@ -134,8 +147,7 @@ class Agent:
         Two runs of one thread would lose one of them. An interrupted turn ends by itself; should it hang, it is
         cancelled, and what it had done is recovered from the journal as after a crash.
         """
-        conversation, task = turn.asked.conversation_id, asyncio.current_task()
-        assert task is not None
+        conversation, task = turn.asked.conversation_id, cast("asyncio.Task[None]", asyncio.current_task())
         before = self._newest.get(conversation)
         self._newest[conversation] = task
         watchdog = self._hurry(before) if before else None
@@ -154,6 +166,9 @@ class Agent:
         return asyncio.get_running_loop().call_later(_PATIENCE, task.cancel)
 
     async def _converse(self, turn: Turn) -> None:
+        if self._habits.reload_tools:
+            for error in await asyncio.to_thread(self.folder.refresh):
+                log.error("a tool file is broken, its last good tools stay: %s", error)
         opening = await self._journal.opening(turn.asked)
         context = Context(
             turn=turn,

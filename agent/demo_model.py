@@ -23,10 +23,12 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 _IS_DEMO = "This is the demo: no language model, only your tools."
-_COMMON = frozenset(
-    "the and for with what who how are is was were you your can could please tell about this that there".split()
+_COMMON = {"the", "and", "for", "with", "what", "who", "how", "are", "was", "were", "you", "your", "can", "could",
+           "please", "tell", "about", "this", "that", "there"}  # fmt: skip
+_YES, _NO = (
+    re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b"),
+    re.compile(r"\b(no|nope|don't|cancel)\b"),
 )
-_YES, _NO = re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b"), re.compile(r"\b(no|nope|don't|cancel)\b")
 _TIME = re.compile(r"\b(\d{1,2}(?::\d\d)?\s?[ap]m|\d{1,2}:\d\d)\b", re.IGNORECASE)
 _DATE = re.compile(r"\b(today|tomorrow|\d{4}-\d\d-\d\d)\b", re.IGNORECASE)
 _NUMBER = re.compile(r"\b\d+\b")

@@ -37,7 +37,10 @@ def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> di
     for of, text in said:
         if of is not None:
             before, whole = parts.get(of, ("", True))
-            parts[of] = (before + text[: max(0, end - position)], whole and end >= position + len(text.rstrip()))
+            parts[of] = (
+                before + text[: max(0, end - position)],
+                whole and end >= position + len(text.rstrip()),
+            )
         position += len(text)
     return {of: (text.strip(), whole) for of, (text, whole) in parts.items()}
 

@@ -54,6 +54,10 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS tool_calls_untold ON tool_calls (conversation) WHERE told = 0",
     "CREATE INDEX IF NOT EXISTS notes_unseen ON notes (conversation) WHERE seen = 0",
 )
+_CALLS = "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls WHERE conversation = ?"
+_OF_TURN = f"{_CALLS} AND turn = ? ORDER BY started"
+_LATE = f"{_CALLS} AND told = 0 AND state <> 'started' ORDER BY started"
+_ONE = f"{_CALLS} AND call = ?"
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class Journal:
         if new:
             return None
         rows = await self._database.fetch(
-            "SELECT sent FROM turns WHERE conversation = ? AND turn = ? AND kind = ? AND state = 'ended'", *asked.key
+            "SELECT sent FROM turns WHERE conversation = ? AND turn = ? AND kind = ? AND state = 'ended'",
+            *asked.key,
         )
         return _sent(rows[0][0]) if rows else None
 
@@ -151,11 +156,12 @@ class Journal:
             conversation,
         )
         crashed = [
-            Crashed(_asked(conversation, *row), await self._calls("turn = ?", conversation, row[0])) for row in running
+            Crashed(_asked(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])) for row in running
         ]
-        late = await self._calls("told = 0 AND state <> 'started'", conversation)
+        late = await self._calls(_LATE, conversation)
         notes = await self._database.fetch(
-            "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at", conversation
+            "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at",
+            conversation,
         )
         return Opening(crashed, late, [Note(*row) for row in notes], await self._spoken(asked))
 
@@ -204,7 +210,13 @@ class Journal:
     # Tool calls.
 
     async def start_call(
-        self, asked: Asked, call: str, answers: str, name: str, arguments: dict[str, Any], message: dict[str, Any]
+        self,
+        asked: Asked,
+        call: str,
+        answers: str,
+        name: str,
+        arguments: dict[str, Any],
+        message: dict[str, Any],
     ) -> Call | None:
         """Enter a call before it is run. When it was entered before, that entry: it must not be run again."""
         new = await self._database.execute(
@@ -212,7 +224,7 @@ class Journal:
             " VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 0, ?) ON CONFLICT DO NOTHING",
             asked.conversation_id, call, answers, asked.turn_id, name, _json(arguments), _json(message), time.time(),
         )  # fmt: skip
-        return None if new else (await self._calls("call = ?", asked.conversation_id, call))[0]
+        return None if new else (await self._calls(_ONE, asked.conversation_id, call))[0]
 
     async def end_call(
         self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, said: Sequence[str] = ()
@@ -224,13 +236,8 @@ class Journal:
             asked.conversation_id, call,
         )  # fmt: skip
 
-    async def _calls(self, condition: str, conversation: str, *values: str) -> Sequence[Call]:
-        rows = await self._database.fetch(
-            "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls"
-            f" WHERE conversation = ? AND {condition} ORDER BY started",
-            conversation, *values,
-        )  # fmt: skip
-        return [_call(*row) for row in rows]
+    async def _calls(self, query: str, *values: str) -> Sequence[Call]:
+        return [_call(*row) for row in await self._database.fetch(query, *values)]
 
     # Notes.
 
@@ -244,7 +251,14 @@ class Journal:
 
 
 def _call(
-    call: str, answers: str, turn: str, name: str, message: str, state: str, result: str | None, said: str | None
+    call: str,
+    answers: str,
+    turn: str,
+    name: str,
+    message: str,
+    state: str,
+    result: str | None,
+    said: str | None,
 ) -> Call:
     return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
 

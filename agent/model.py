@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
@@ -163,8 +163,7 @@ class _Answer:
     def message(self) -> AIMessage:
         """The whole message, exactly as the provider's client put it together."""
         first, *rest = self._chunks
-        message = message_chunk_to_message(add_ai_message_chunks(first, *rest))
-        assert isinstance(message, AIMessage)
+        message = cast(AIMessage, message_chunk_to_message(add_ai_message_chunks(first, *rest)))
         message.id = self._id
         return message
 

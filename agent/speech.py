@@ -34,9 +34,7 @@ _SOUNDLESS = (
     r"\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e01ef"
 )
 _NOISE = re.compile(f"(?P<newline>[{_NEWLINES}])|(?P<blank>[{_BLANKS}])|(?P<emoji>[{_EMOJI}])|[{_SOUNDLESS}]")
-_PICTURE = (
-    "\0"  # stands for an emoji between the two stages of reading; a NUL of the model's own is soundless
-)
+_PICTURE = "\0"  # stands for an emoji between the two stages of reading; a NUL of the model's own is soundless
 _CLEAN = {"newline": "\n", "blank": " ", "emoji": _PICTURE}
 
 _PLAIN = re.compile(r"[^\n\\*_~`\[\]!|<\x00\u200c\u200d-]+")
@@ -84,15 +82,15 @@ _FACTOR = re.compile(r"[^\W_] \Z|\) \Z")
 _SCHEMES = ("https://", "http://", "ftp://", "mailto:", "www.")
 _STEMS = "|".join(sorted({s[:n] for s in _SCHEMES for n in range(1, len(s))}, key=len, reverse=True))
 _ADDRESS = re.compile(r"\(?(?<![A-Za-z0-9])(?:(?:https?|ftp)://|mailto:|www\.)|://", re.IGNORECASE)
-_MAYBE = re.compile(rf"(?:\(?(?<![A-Za-z0-9])(?:{_STEMS})|\(|:/?|<+)\Z", re.IGNORECASE)
+_MAYBE = re.compile(rf"(?:<+|<*(?:\(?(?<![A-Za-z0-9])(?:{_STEMS})|\(|:/?))\Z", re.IGNORECASE)
 _BODY = re.compile(r"[^\s<>|\]\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20]*")
 _CLOSING = ".,;:!?…)\"'”’»،؛؟।॥"
-_STICKY = frozenset(".,;:!?…،؛؟।")
+_STICKY = frozenset(".,;:!?…)”’،؛؟।")
 _WORDS = re.compile(r"(\s*)(\S*)")
 _WWW = re.compile(r"(www)\.", re.IGNORECASE)
-_OPENER = re.compile(r"<+(?=[A-Za-z/!?]|\Z)|(?<=<)<")
+_OPENER = re.compile(r"<+(?=[A-Za-z/!?])|(?<=<)<")
 # One ordinary word with what may stand around it: nothing in it that either stage would look at twice.
-_ORDINARY = re.compile(rf" ?(?!(?:{_STEMS})\Z)[^\W_\u2139]+(?:[,?]|(?<!w)\.)?", re.IGNORECASE)
+_ORDINARY = re.compile(rf" ?(?!(?:{_STEMS})\Z)[A-Za-z0-9]+(?:[,?]|(?<!w)\.)?", re.IGNORECASE)
 
 
 def speakable(text: str) -> str:
@@ -151,15 +149,16 @@ class Speakable:
         return True
 
     def _pass(self, text: re.Match[str]) -> bool:
-        self._at = text.end()
-        self._prose.push(text[0])
+        self._at = text.end() - len(self._prose.push(text[0]))
         return True
 
     def _address(self) -> bool:
         body = _BODY.match(self._raw, self._at)
         if body and body[0]:
-            return self._pass(body)
-        self._prose.close_address()
+            self._at = body.end()
+            self._prose.skip(body[0])
+        else:
+            self._prose.close_address()
         return True
 
     def _skip_muted(self, closing: re.Pattern[str]) -> bool:
@@ -246,10 +245,6 @@ class _Prose:
         self._say(bare)
         return self.take()
 
-    def push(self, text: str) -> None:
-        while text:
-            text = self._skip(text) if self.in_address else self._read(text)
-
     def separate(self) -> None:
         """A table's pipe: a comma between two cells, nothing at the edge of a row."""
         self.push(" ")
@@ -265,7 +260,8 @@ class _Prose:
         if not self.fresh_line:
             self.push(closing)
 
-    def _read(self, text: str) -> str:
+    def push(self, text: str) -> str:
+        """Returns what follows where an address begins: that is to be read again, and skipped."""
         before = " " if self._space else self._tail[-1:]
         start = len(before)
         line = before + self._word + text
@@ -276,20 +272,15 @@ class _Prose:
             return line[found.end() :]
         held = _MAYBE.search(line, start)
         cut = held.start() if held else len(line)
-        self._word = "<" if line.startswith("<", cut) else line[cut:]
+        self._word = re.sub("<+", "<", line[cut:])
         self._emit(line[start:cut])
         return ""
 
-    def _skip(self, text: str) -> str:
-        body = _BODY.match(text)
-        end = body.end() if body else 0
-        part = re.sub(r"[*`~_]", "", text[:end])
+    def skip(self, address: str) -> None:
+        part = re.sub(r"[*`~_]", "", address)
         closing = part[len(part.rstrip(_CLOSING)) :]
         self._brackets += part.count("(")
         self._closing = (self._closing + part if closing == part else closing)[-64:]
-        if end < len(text):
-            self.close_address()
-        return text[end:]
 
     def _emit(self, text: str) -> None:
         if "<" in text:
@@ -308,6 +299,8 @@ class _Prose:
     def _say(self, word: str) -> None:
         closes_up = self._gap and word[0] in _STICKY and _wordlike(self._tail[-1:])
         space = "" if closes_up or not self._tail else self._space
+        if self._tail[-1:] == "<" and _OPENER.match("<" + word):
+            space = space or " "
         if "." in word:
             word = _WWW.sub(r"\1…", self._tail + space + word)[len(self._tail + space) :]
         self._out.append(space + word)

@@ -53,7 +53,7 @@ class VoiceTool(StructuredTool):
 class ToolContext:
     """What a running tool may use. `tool_context()` returns the one of the present call.
 
-    call_id: the same for every run of one action: the key that makes it happen once.
+    call_id: unique, and the same should one action ever be run again: the key that makes it happen once.
     caller: the phone number, on telephone calls, else None.
     metadata: the `custom_metadata` of the webhook.
     http: a shared client; its time limits are 10 s unless a request says otherwise.
@@ -83,7 +83,7 @@ def tool_context() -> ToolContext:
         ) from None
 
 
-class use_context:  # noqa: N801 - reads as a verb in a `with` statement
+class use_context:
     """`with use_context(ctx): await my_tool.ainvoke({...})` runs a tool as if the agent had called it."""
 
     def __init__(self, context: ToolContext) -> None:

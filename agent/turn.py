@@ -93,23 +93,28 @@ class Turn:
 
     # What a reader uses.
 
-    async def stream(self) -> AsyncIterator[Event]:
-        """Every event from the first on, as they come, until the turn ends. Never raises for the turn's sake."""
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        """Held while somebody reads. When the last one lets go before the end, that is a barge-in."""
         self._readers += 1
-        position = 0
         try:
-            while True:
-                while position < len(self.events):
-                    yield self.events[position].event
-                    position += 1
-                    self._read = max(self._read, position)
-                if self.ended:
-                    return
-                await self._news.wait()
+            yield
         finally:
             self._readers -= 1
-            if not self._readers and not self.ended:
+            if not self._readers:
                 self.interrupt()
+
+    async def stream(self) -> AsyncIterator[Event]:
+        """Every event from the first on, as they come, until the turn ends. Never raises for the turn's sake."""
+        position = 0
+        while True:
+            while position < len(self.events):
+                yield self.events[position].event
+                position += 1
+                self._read = max(self._read, position)
+            if self.ended:
+                return
+            await self._news.wait()
 
     # What the agent uses.
 
@@ -164,6 +169,10 @@ class Turn:
             yield
         finally:
             self._scopes.discard(scope)
+
+    @property
+    def first_words_ms(self) -> int | None:
+        return next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
 
     @property
     def outcome(self) -> str:

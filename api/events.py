@@ -48,9 +48,7 @@ def _object_if_null(value: object) -> object:
 def _objects(value: object) -> object:
     if value is None:
         return []
-    return (
-        [item for item in value if isinstance(item, dict | BaseModel)] if isinstance(value, list) else value
-    )
+    return [item for item in value if isinstance(item, dict | BaseModel)] if isinstance(value, list) else value
 
 
 Id = Annotated[str, BeforeValidator(_id), Field(min_length=1, max_length=MAX_ID)]
@@ -146,9 +144,7 @@ class SessionEnd(_Session):
     ip_address: str | None = Field(default=None, repr=False)
     country_code: str | None = None
     recording_status: str | None = None
-    transcript: Annotated[list[TranscriptLine], BeforeValidator(_objects)] = Field(
-        default_factory=list, repr=False
-    )
+    transcript: Annotated[list[TranscriptLine], BeforeValidator(_objects)] = Field(default_factory=list, repr=False)
 
 
 class Unknown(_Model):

@@ -336,7 +336,7 @@ class Gemini:
         assert not self.unexpected, self.unexpected
         assert not self.unused, f"steps never used: {list(self.unused)}"
 
-    async def settled(self, timeout: float = 1.0) -> None:
+    async def settled(self, timeout: float = 2.0) -> None:
         """Waits until every request received so far is over: finished, cut or hung up."""
         async with asyncio.timeout(timeout):
             while not all(request.over for request in self.requests):
@@ -359,9 +359,8 @@ class Gemini:
         await asyncio.wait({answering, hung_up})
         self._answering.discard(answering)
         if not answering.cancelled() and (failed := answering.exception()):
-            self.unexpected.append(
-                f"answer() or the stand-in itself raised {failed!r}"
-            )  # uvicorn answers 500
+            # uvicorn answers 500, or closes the connection if the answer has begun.
+            self.unexpected.append(f"answer() or the stand-in itself raised {failed!r}")
         request.over = True
 
     async def _respond(self, request: Request, query: bytes, send: Send) -> None:

@@ -304,8 +304,8 @@ async def test_a_stall_delays_the_first_token(gemini: Gemini, model: ChatGoogleG
 
 
 async def test_a_stall_longer_than_the_read_timeout(gemini: Gemini) -> None:
-    gemini.script(stall(5, text("Too late.")), text("Slow, but in time for httpx.", delay=0.1))
-    model = connect(gemini, timeout=0.2)
+    gemini.script(stall(5, text("Too late.")), text("Slow, but in time for httpx.", delay=0.15))
+    model = connect(gemini, timeout=0.5)
     with pytest.raises(httpx.ReadTimeout):
         await ask(model, [HumanMessage("hi")])
     await gemini.settled()
@@ -352,7 +352,7 @@ async def test_a_cancelled_consumer_is_noticed_at_once(
     assert request.closed_early
     assert not request.finished
     assert request.closed_at is not None
-    assert request.closed_at - cancelled < 0.1  # 1 ms on an idle machine
+    assert request.closed_at - cancelled < 0.25  # 1 ms on an idle machine
 
 
 def test_the_server_stops_at_once_though_a_stream_is_open() -> None:

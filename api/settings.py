@@ -1,0 +1,117 @@
+"""The one place that reads the environment: variables first, then `.env`. `.env.example` explains each.
+
+Tools have settings of their own, which they read when they are called; what stands in `.env` is exported for
+them, and for libraries such as LangSmith's.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+from dotenv import load_dotenv
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+_PLACEHOLDERS = (
+    "your",
+    "changeme",
+    "change-me",
+    "placeholder",
+    "example",
+    "secret",
+    "xxx",
+    "todo",
+    "...",
+    "<",
+)
+
+
+class NotConfigured(Exception):
+    """The process must not start. `problems`: one sentence each, for the operator."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    layercode_webhook_secret: SecretStr = SecretStr("")
+    layercode_api_key: SecretStr | None = None
+    layercode_api_url: str = "https://api.layercode.com/v1"
+    layercode_agent_id: str | None = None
+
+    google_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"),
+    )
+    google_gemini_base_url: str | None = None
+    model: str = "google_genai:gemini-3.5-flash-lite"
+    model_fallback: str | None = None
+    first_token_seconds: float = Field(default=5.0, gt=0)
+
+    database_url: str = "sqlite:///voice.db"
+    tools_dir: Path = Path("tools")
+
+    welcome_message: str = ""
+    apology_message: str = "Sorry, something went wrong on my side. Please say that again."
+    system_prompt_file: Path | None = None
+    turn_timeout_seconds: float = Field(default=60.0, gt=0)
+    max_tool_steps: int = Field(default=8, ge=1, le=50)
+    drain_seconds: float = Field(default=20.0, ge=0)
+
+    cors_origins: Annotated[list[str], NoDecode] = []
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @classmethod
+    def load(cls) -> Settings:
+        """From the environment and `.env`. NotConfigured names each variable that cannot be understood."""
+        load_dotenv(".env")
+        try:
+            return cls()
+        except ValidationError as error:
+            raise NotConfigured(
+                *(f"{str(fault['loc'][0]).upper()}: {fault['msg']}." for fault in error.errors())
+            ) from None
+
+    @property
+    def google_key(self) -> str | None:
+        return self.google_api_key.get_secret_value() if self.google_api_key else None
+
+    @property
+    def webhook_secret(self) -> str:
+        """The secret that requests are signed with. NotConfigured when it would let anybody in."""
+        secret = self.layercode_webhook_secret.get_secret_value().strip()
+        if not secret:
+            raise NotConfigured(
+                "LAYERCODE_WEBHOOK_SECRET is not set: copy it from your agent's page in the Layercode dashboard."
+            )
+        if len(secret) < 8 or any(mark in secret.lower().removeprefix("whsec_") for mark in _PLACEHOLDERS):
+            raise NotConfigured(
+                "LAYERCODE_WEBHOOK_SECRET is a placeholder: anybody could sign with it. Copy the real one from"
+                " your agent's page in the Layercode dashboard."
+            )
+        return secret
+
+
+def new_secret() -> SecretStr:
+    return SecretStr(f"whsec_{secrets.token_hex(16)}")

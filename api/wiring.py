@@ -1,0 +1,100 @@
+"""From settings to a running agent: the same for the server and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from api.settings import NotConfigured, Settings
+
+if TYPE_CHECKING:
+    from agent.agent import Agent, Habits
+    from agent.model import Models
+    from agent.tool_files import ToolFolder
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an agent is made of, checked."""
+
+    folder: ToolFolder
+    models: Models
+    habits: Habits
+
+
+def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
+    """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
+    from agent.tool_files import ToolFileError, ToolFolder
+
+    problems: list[str] = []
+    folder = ToolFolder(settings.tools_dir)
+    try:
+        folder.load()
+    except ToolFileError as error:
+        if reload_tools and settings.tools_dir.is_dir():
+            print(error)  # noqa: T201
+        else:
+            problems.append(str(error))
+    models = _models(settings, problems)
+    habits = _habits(settings, problems, reload_tools=reload_tools)
+    if problems or models is None or habits is None:
+        raise NotConfigured(*problems)
+    return Parts(folder, models, habits)
+
+
+def _models(settings: Settings, problems: list[str]) -> Models | None:
+    from agent.model import ModelError, Models, load_model
+
+    def load(name: str) -> Any:
+        return load_model(name, google_api_key=settings.google_key, google_base_url=settings.google_gemini_base_url)
+
+    try:
+        return Models(
+            primary=load(settings.model),
+            fallback=load(settings.model_fallback) if settings.model_fallback else None,
+            first_token=settings.first_token_seconds,
+            apology=settings.apology_message,
+        )
+    except ModelError as error:
+        problems.append(str(error))
+        return None
+
+
+def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
+    from agent.agent import PROMPT_FILE, Habits
+
+    file = settings.system_prompt_file or PROMPT_FILE
+    try:
+        prompt = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"SYSTEM_PROMPT_FILE={file} cannot be read: {error}.")
+        return None
+    return Habits(
+        prompt=prompt,
+        welcome=settings.welcome_message,
+        turn_timeout=settings.turn_timeout_seconds,
+        max_tool_steps=settings.max_tool_steps,
+        reload_tools=reload_tools,
+    )
+
+
+@asynccontextmanager
+async def open_configured(settings: Settings, parts: Parts) -> AsyncIterator[Agent]:
+    """The agent. NotConfigured when the database cannot be opened."""
+    from agent.agent import open_agent
+    from agent.memory import DatabaseError
+
+    try:
+        async with open_agent(
+            database_url=settings.database_url, folder=parts.folder, models=parts.models, habits=parts.habits
+        ) as agent:
+            yield agent
+    except DatabaseError as error:
+        raise NotConfigured(str(error)) from error
+
+
+async def check_database(settings: Settings, parts: Parts) -> None:
+    async with open_configured(settings, parts):
+        pass

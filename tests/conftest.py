@@ -1,0 +1,51 @@
+"""What the tests share: Gemini's stand-in, and our backend on a real socket, here or in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backend import Backend, backend
+from tests.gemini import Gemini
+
+TOOLS = Path(__file__).parent.parent / "tools"
+
+
+@pytest.fixture(autouse=True)
+def _no_real_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A key or `.env` of the developer's must not reach a test, nor a test the developer's database."""
+    for name in ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "MODEL", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def gemini() -> Iterator[Gemini]:
+    """Gemini's stand-in; at the end of the test it has had no request that the real one would refuse."""
+    with Gemini() as gemini:
+        yield gemini
+        gemini.verify()
+
+
+Start = Callable[..., AbstractAsyncContextManager[Backend]]
+
+
+@pytest.fixture
+async def start(gemini: Gemini, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """`await start(max_tool_steps=2, …)`: a backend in this event loop, on a real socket, talking to `gemini`."""
+    async with AsyncExitStack() as stack:
+
+        async def started(**settings: Any) -> Backend:
+            defaults: dict[str, Any] = {
+                "google_api_key": "test-key",
+                "google_gemini_base_url": gemini.url,
+                "database_url": f"sqlite:///{tmp_path}/voice.db",
+                "tools_dir": TOOLS,
+            }
+            return await stack.enter_async_context(backend(**{**defaults, **settings}))
+
+        yield started
