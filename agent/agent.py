@@ -169,7 +169,7 @@ class Agent:
         if self._habits.reload_tools:
             for error in await asyncio.to_thread(self.folder.refresh):
                 log.error("a tool file is broken, its last good tools stay: %s", error)
-        opening = await self._journal.opening(turn.asked)
+        opening = await self._journal.opening(turn.asked, self._running.keys())
         context = Context(
             turn=turn,
             opening=opening,
@@ -204,3 +204,4 @@ async def open_agent(
             yield agent
         finally:
             await agent.drain(seconds=0)
+            await models.close()

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -147,17 +147,19 @@ class Journal:
             outcome, _json([_row(s) for s in sent]), time.time(), *asked.key,
         )  # fmt: skip
 
-    async def opening(self, asked: Asked) -> Opening:
-        """What `asked`'s turn must know: crashed turns (itself, if it ran before), late results, notes, and what
-        was sent in the turn whose interruption it reports."""
+    async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]]) -> Opening:
+        """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, and
+        what was sent in turns that were interrupted. `live`: the keys of turns that are running now."""
         conversation = asked.conversation_id
         running = await self._database.fetch(
             "SELECT turn, kind, asked FROM turns WHERE conversation = ? AND state = 'running' ORDER BY started",
             conversation,
         )
-        crashed = [
-            Crashed(_asked(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])) for row in running
-        ]
+        crashed = []
+        for row in running:
+            before, calls = _asked(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])
+            if before.key not in live or (before.key == asked.key and calls):
+                crashed.append(Crashed(before, calls))
         late = await self._calls(_LATE, conversation)
         notes = await self._database.fetch(
             "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, messa
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import SecretStr
 
 from agent.failures import log_failure
 from agent.history import interrupted_message
@@ -62,8 +62,15 @@ def _gemini(model: str, api_key: str | None, base_url: str | None) -> BaseChatMo
         raise ModelError(f"The model has no key: set {_KEYS[0]}, or MODEL=demo to run without a language model.")
     from langchain_google_genai import ChatGoogleGenerativeAI
 
-    os.environ.setdefault("GOOGLE_GENAI_HTTP_CLIENT", "httpx")
-    return ChatGoogleGenerativeAI(model=model, google_api_key=api_key, base_url=base_url, max_retries=1)
+    from agent.transport import Pools
+
+    return ChatGoogleGenerativeAI(
+        model=model,
+        google_api_key=SecretStr(api_key),
+        base_url=base_url,
+        max_retries=1,
+        client_args={"transport": Pools()},
+    )
 
 
 @dataclass
@@ -105,6 +112,12 @@ class Models:
         turn.say(f" {self.apology}" if turn.said(id_) else self.apology, of=id_)
         turn.failed = True
         return AIMessage(turn.said(id_), id=id_)
+
+    async def close(self) -> None:
+        """Close the clients' connections. Not every provider's client can."""
+        for model in (self.primary, self.fallback):
+            if close := getattr(model, "aclose", None):
+                await close()
 
     def _attempts(self) -> Iterator[BaseChatModel]:
         yield from (self.primary, self.primary)

@@ -1,19 +1,17 @@
 """Model text in, speakable text out, while it streams.
 
-Two stages, one after the other. `Speakable` reads what the model wrote and takes the notation away (Markdown,
-tags, emoji). `_Prose` is the last thing before the ear: it sees only what is left, so an address or a tag that
-comes together from two pieces (`ht<b>tp://…`) is caught there, and it owns all white space.
+Two stages. `Speakable` reads what the model wrote and takes the notation away (Markdown, tags, emoji). `_Prose`
+is the last thing before the ear: it sees only what is left, so that an address or a tag made of two pieces
+(`ht<b>tp://`) is caught there, and it owns all white space and whatever depends on the start of a line as heard.
 
 Where this departs from a Markdown parser, and why:
 
-- Nothing is paired. `*`, a backtick or `[` goes wherever it stands: the text before it has been spoken by the time
-  its partner comes.
-- What is held back is only what the next characters can change, and never more than about 2 kB. A construct that
-  grows beyond its limit is given up and read as text.
-- Text inside `<think>` and the like, and in a comment, is dropped to its end, or to the end of the answer.
+- Nothing is paired. A `*` or `[` is dropped where it stands: the text after it is spoken before its partner comes.
+- Held back is only what the next characters can change, at most about 2 kB. Beyond that it is read as text.
+- What `<think>` and its like or a comment opens is dropped to its end, or to the end of the answer.
 
-Every decision depends on the characters read so far and not on how they were cut into chunks. The patterns keep that
-promise by a branch `more`, which matches what is still incomplete *at the end of the buffer*, and is tried first.
+Each decision depends on the characters so far, never on how they were cut. A pattern keeps that promise by its
+branch `more`: what is still incomplete at the end of the buffer. It is tried first.
 """
 
 import re
@@ -21,33 +19,31 @@ import unicodedata
 
 __all__ = ["Speakable", "speakable"]
 
-_NEWLINES = r"\r\x0b\x0c\x85\u2028\u2029"
-_BLANKS = r"\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
 _EMOJI = (
     r"\u2139\u2194-\u2199\u21a9\u21aa\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u24c2\u25aa\u25ab\u25b6"
     r"\u25c0\u25fb-\u25fe\u2600-\u27bf\u2934\u2935\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u3030\u303d\u3297\u3299"
     r"\U0001f000-\U0001faff"
 )
-# Controls, soft hyphen, zero-width and bidi marks, variation selectors, the keycap ring, lone surrogates, flag tags.
+# Controls, soft hyphen, zero-width and bidi marks, variation selectors, keycap ring, lone surrogates, flag tags.
 _SOUNDLESS = (
     r"\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
     r"\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e01ef"
 )
-_NOISE = re.compile(f"(?P<newline>[{_NEWLINES}])|(?P<blank>[{_BLANKS}])|(?P<emoji>[{_EMOJI}])|[{_SOUNDLESS}]")
-_PICTURE = "\0"  # stands for an emoji between the two stages of reading; a NUL of the model's own is soundless
-_CLEAN = {"newline": "\n", "blank": " ", "emoji": _PICTURE}
+_NOISE = re.compile(
+    r"(?P<newline>[\r\x0b\x0c\x85\u2028\u2029])|(?P<blank>[\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000])"
+    rf"|(?P<emoji>[{_EMOJI}])|[{_SOUNDLESS}]"
+)
+_CLEAN = {"newline": "\n", "blank": " ", "emoji": "\0"}  # a NUL of the model's own is soundless
 
 _PLAIN = re.compile(r"[^\n\\*_~`\[\]!|<\x00\u200c\u200d-]+")
-_INDENT = re.compile(r" +")
 
 _BLOCK = re.compile(
     r"""
-    (?P<more> (?: [|:=\-\ ]{1,300} | \#{1,6} | [*+•] | \[ (?: [\ xX] \]? )?
+    (?P<indent> \ + )
+    | (?P<more> (?: [|:=\-\ ]{1,300} | \[ (?: [\ xX] \]? )?
                 | `{1,2} | ~{1,2} | (?:`{3,9}|~{3,9}) \ {0,3} [^\s`~]{0,40} (?:\ [^`\n]{0,81})? ) \Z )
     | (?P<rule> (?= [^\n]{0,300} (?: -- | == | \|:?- ) ) [|:=\-\ ]{2,300} (?=\n) )
     | (?P<fence> (?:`{3,9}|~{3,9}) \ {0,3} [^\s`~]{0,40} (?: \ [^`\n]{0,40} [={] [^`\n]{0,40} | \ ? ) (?=\n) )
-    | (?P<heading> \#{1,6} (?=[\ \n]) )
-    | (?P<bullet> [-*+•] (?=[\ \n]) )
     | (?P<quote> > )
     | (?P<task> \[[\ xX]\]\  )
     """,
@@ -69,21 +65,24 @@ _INLINE = re.compile(
     | (?P<underscore> _ )
     | (?P<joiner> [\u200c\u200d] )
     | (?P<picture> \x00 )
-    | (?P<drop> [\[\]*~`] | <(?=[A-Za-z/!?]) | \\(?![^\W_]) )
+    | (?P<drop> [\[\]*~`] | <(?=[A-Za-z/!?<]) | \\(?![^\W_]) )
     | (?P<literal> [\s\S] )
     """,
     re.VERBOSE,
 )
 _MUTED = re.compile(r"<(think|thinking|reasoning|script|style)(?:\s[^>]*)?(?<!/)>", re.IGNORECASE)
+_LONGEST_CLOSING = 32
 _BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|h[1-6]|hr)\b", re.IGNORECASE)
-_LONGEST_CLOSE = 32
 _FACTOR = re.compile(r"[^\W_] \Z|\) \Z")
 
 _SCHEMES = ("https://", "http://", "ftp://", "mailto:", "www.")
 _STEMS = "|".join(sorted({s[:n] for s in _SCHEMES for n in range(1, len(s))}, key=len, reverse=True))
 _ADDRESS = re.compile(r"\(?(?<![A-Za-z0-9])(?:(?:https?|ftp)://|mailto:|www\.)|://", re.IGNORECASE)
 _MAYBE = re.compile(rf"(?:<+|<*(?:\(?(?<![A-Za-z0-9])(?:{_STEMS})|\(|:/?))\Z", re.IGNORECASE)
-_BODY = re.compile(r"[^\s<>|\]\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20]*")
+_LONGEST_STEM = 12
+_MARKER = re.compile(r"(?:\s*(?:#{1,6}|[-+•])(?=\s))+")
+_MARKER_OR_NOT = re.compile(r"#{1,6}|[-+•]")
+_BODY = re.compile(r"[^\s<>|\]\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20]+")
 _CLOSING = ".,;:!?…)\"'”’»،؛؟।॥"
 _STICKY = frozenset(".,;:!?…)”’،؛؟।")
 _WORDS = re.compile(r"(\s*)(\S*)")
@@ -111,16 +110,14 @@ class Speakable:
         self._prose = _Prose()
 
     def feed(self, text: str) -> str:
-        if self._at == len(self._raw) and not self._closing and _ORDINARY.fullmatch(text):
-            if self._prose.calm:
-                self._raw = text[-1]
-                self._at = 1
-                return self._prose.word(text)
+        settled = self._at == len(self._raw) and not self._closing and self._prose.calm
+        if settled and _ORDINARY.fullmatch(text):
+            self._raw = text[-1]
+            return self._prose.word(text)
         self._raw += _NOISE.sub(lambda m: _CLEAN.get(m.lastgroup or "", ""), text)
         while self._at < len(self._raw) and self._step():
             pass
-        self._raw = self._raw[self._at - 1 :]
-        self._at = 1
+        self._raw, self._at = self._raw[self._at - 1 :], 1
         return self._prose.take()
 
     def end(self) -> str:
@@ -133,28 +130,16 @@ class Speakable:
             return self._skip_muted(self._closing)
         if self._prose.in_address:
             return self._address()
-        if self._prose.fresh_line and (indent := _INDENT.match(self._raw, self._at)):
-            return self._pass(indent)
-        if self._prose.fresh_line and (block := _BLOCK.match(self._raw, self._at)):
-            return self._advance(block)
+        if self._prose.fresh_line and (mark := _BLOCK.match(self._raw, self._at)):
+            return self._take(mark)
         if plain := _PLAIN.match(self._raw, self._at):
-            return self._pass(plain)
+            self._at = plain.end() - len(self._prose.push(plain[0]))
+            return True
         mark = _INLINE.match(self._raw, self._at)
-        return mark is not None and self._advance(mark) and self._act(mark)
-
-    def _advance(self, mark: re.Match[str]) -> bool:
-        if mark.lastgroup == "more":
-            return False
-        self._at = mark.end()
-        return True
-
-    def _pass(self, text: re.Match[str]) -> bool:
-        self._at = text.end() - len(self._prose.push(text[0]))
-        return True
+        return mark is not None and self._take(mark)
 
     def _address(self) -> bool:
-        body = _BODY.match(self._raw, self._at)
-        if body and body[0]:
+        if body := _BODY.match(self._raw, self._at):
             self._at = body.end()
             self._prose.skip(body[0])
         else:
@@ -165,12 +150,15 @@ class Speakable:
         found = closing.search(self._raw, self._at)
         if found:
             self._closing = None
-        self._at = found.end() if found else max(self._at, len(self._raw) - _LONGEST_CLOSE)
+        self._at = found.end() if found else max(self._at, len(self._raw) - _LONGEST_CLOSING)
         return found is not None
 
-    def _act(self, mark: re.Match[str]) -> bool:
+    def _take(self, mark: re.Match[str]) -> bool:
+        if mark.lastgroup == "more":
+            return False
+        self._at = mark.end()
         match mark.lastgroup:
-            case "literal":
+            case "indent" | "literal":
                 self._prose.push(mark[0])
             case "comment":
                 self._closing = re.compile("-->")
@@ -183,15 +171,16 @@ class Speakable:
             case "pipe":
                 self._prose.separate()
             case "underscore":
-                if _wordlike(self._prose.heard[-1:]) and _wordlike(self._raw[self._at]):
-                    self._prose.push(" ")
-            case "joiner":
-                # Part of the spelling in many scripts, after one of their letters; glue after an emoji.
-                if _wordlike(self._raw[self._at - 2]):
-                    self._prose.push(mark[0])
+                self._underscore()
+            case "joiner" if _wordlike(self._raw[self._at - 2]):  # spelling; after an emoji it is glue
+                self._prose.push(mark[0])
             case "picture":
                 self._prose.left_out()
         return True
+
+    def _underscore(self) -> None:
+        if _wordlike(self._prose.heard[-1:]) and _wordlike(self._raw[self._at]):
+            self._prose.push(" ")
 
     def _tag(self, tag: str) -> None:
         if muted := _MUTED.fullmatch(tag):
@@ -226,7 +215,11 @@ class _Prose:
 
     @property
     def fresh_line(self) -> bool:
-        return not (self._word or self.in_address) and (not self._tail or self._space == "\n")
+        return self._starting and not (self._word or self.in_address)
+
+    @property
+    def _starting(self) -> bool:
+        return not self._tail or self._space == "\n"
 
     @property
     def heard(self) -> str:
@@ -265,12 +258,15 @@ class _Prose:
         before = " " if self._space else self._tail[-1:]
         start = len(before)
         line = before + self._word + text
-        if found := _ADDRESS.search(line, start):
+        if self._starting and (marker := _MARKER.match(line, start)):
+            start = marker.end()
+        if (":" in line or "." in line) and (found := _ADDRESS.search(line, start)):
             self._word = ""
             self._emit(line[start : found.start()])
             self.in_address, self._brackets = True, found[0].count("(")
             return line[found.end() :]
-        held = _MAYBE.search(line, start)
+        held = self._starting and _MARKER_OR_NOT.fullmatch(line, start)
+        held = held or _MAYBE.search(line, max(start, len(line) - _LONGEST_STEM))
         cut = held.start() if held else len(line)
         self._word = re.sub("<+", "<", line[cut:])
         self._emit(line[start:cut])

@@ -59,6 +59,8 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], drain_seconds: fl
 
 async def _answer(event: events.Webhook, body: bytes, agent: Agent, drain_seconds: float) -> Response:
     match event:
+        case events.Message() if not event.text.strip():
+            return Response(events.end(event.turn_id), headers=_HEADERS)
         case events.Message() | events.SessionStart():
             return TurnResponse(agent.begin(asked_of(event)), event.turn_id, drain_seconds)
         case events.Data():
