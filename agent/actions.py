@@ -28,11 +28,13 @@ from agent.turn import Turn
 log = logging.getLogger(__name__)
 
 _LONGEST_RESULT = 8_000  # characters
+_CLEAN_UP = 0.1  # seconds that a cancelled tool has for its end; then it is not waited for
 _ACTION_FAILED = "{name} failed for a technical reason. It is not certain whether it took effect."
 _READ_FAILED = "{name} failed for a technical reason and has no result."
 _ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown whether it took effect."
 _READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
 _STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
+_GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,10 @@ class Action:
         return manners_of(self.tool)
 
     def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
+        """The result under the name that was called, which is `confirm` for a pinned call."""
         status = "error" if failed else "success"
-        return ToolMessage(text, tool_call_id=self.answers, name=self.tool.name, status=status)
+        called = next((c["name"] for c in self.message.tool_calls if c["id"] == self.answers), self.tool.name)
+        return ToolMessage(text, tool_call_id=self.answers, name=called, status=status)
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,12 @@ class Outcome:
 
 @dataclass
 class _Run:
-    """A tool at work for a turn. `late` once the turn no longer waits for it."""
+    """A tool at work for a turn. `outcome` once it is over; `late` once the turn no longer waits for that."""
 
     action: Action
     turn: Turn
     began: float
+    outcome: Outcome | None = None
     late: bool = False
     said: list[str] = field(default_factory=list)
 
@@ -89,13 +94,17 @@ class _Run:
 
 
 class Actions:
-    """Runs tool calls. `running` holds those that may outlive their turn."""
+    """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn."""
 
     def __init__(self, journal: Journal, database: Database, http: httpx.AsyncClient) -> None:
         self._journal = journal
         self._database = database
         self._http = http
-        self.running: set[asyncio.Task[Outcome]] = set()
+        self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
+
+    def at_work(self, conversation: str) -> set[str]:
+        """The keys of a conversation's calls that are running now."""
+        return {key for owner, key in self.running if owner == conversation}
 
     async def run(self, turn: Turn, action: Action) -> ToolMessage:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
@@ -113,10 +122,17 @@ class Actions:
             return action.answer(result_of(entry), failed=entry.state != "finished")
         run = _Run(action, turn, turn.now())
         self._announce(run)
-        task = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
-        self.running.add(task)
-        task.add_done_callback(self.running.discard)
-        return await self._await(run, task)
+        key = turn.asked.conversation_id, action.key
+        task = self.running[key] = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
+        task.add_done_callback(lambda _: self.running.pop(key))
+        try:
+            await self._until_over(run, task)
+        finally:
+            run.late = run.outcome is None
+        if run.outcome is None:
+            return action.answer(STILL_RUNNING)
+        await asyncio.wait([task])  # it is being entered in the journal
+        return action.answer(run.outcome.text, failed=run.outcome.failed)
 
     def _announce(self, run: _Run) -> None:
         """A line before a silence: not needed when the model has just said what it is about to do."""
@@ -124,7 +140,8 @@ class Actions:
             run.turn.progress(fill(run.action.manners.say, run.action.arguments))
         run.show("started")
 
-    async def _await(self, run: _Run, task: asyncio.Task[Outcome]) -> ToolMessage:
+    async def _until_over(self, run: _Run, task: asyncio.Task[None]) -> None:
+        """Wait for a tool's end, or as long as the turn and the tool's manners allow."""
         action, manners, turn = run.action, run.action.manners, run.turn
         loop = asyncio.get_running_loop()
         slow = fill(manners.slow or "", action.arguments)
@@ -138,27 +155,23 @@ class Actions:
         finally:
             if timer:
                 timer.cancel()
-        if not task.done() and manners.on_barge_in == "cancel":
+        if run.outcome is None and manners.on_barge_in == "cancel":
             task.cancel()
-            await asyncio.wait([task])
-        if task.done():
-            outcome = task.result()
-            return action.answer(outcome.text, failed=outcome.failed)
-        run.late = True
-        return action.answer(STILL_RUNNING)
+            await asyncio.wait([task], timeout=_CLEAN_UP)
 
-    async def _work(self, run: _Run) -> Outcome:
+    async def _work(self, run: _Run) -> None:
         action = run.action
         try:
             outcome = await self._call(run)
         except asyncio.CancelledError:
-            outcome = Outcome(_STOPPED.format(name=action.tool.name), failed=True)
+            stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
+            outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
+        run.outcome = outcome
         run.show("failed" if outcome.failed else "finished")
         await self._journal.end_call(
             run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late,
             said=run.said if action.manners.on_barge_in == "protect" else (),
         )  # fmt: skip
-        return outcome
 
     async def _call(self, run: _Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""
@@ -207,6 +220,15 @@ class Actions:
 def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
     text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
     return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
+    """What is wrong with a call's arguments, in words for the model."""
+    try:
+        tool.get_input_schema().model_validate(arguments)
+    except ValidationError as error:
+        return _wrong_arguments(error)
+    return None
 
 
 def _wrong_arguments(error: ValidationError) -> str:

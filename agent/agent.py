@@ -115,13 +115,14 @@ class Agent:
             await asyncio.wait(self._turns, timeout=2 * _PATIENCE)
         if self._actions.running:
             log.info("waiting for %d tools to finish", len(self._actions.running))
-            await asyncio.wait(self._actions.running, timeout=seconds)
+            await asyncio.wait(self._actions.running.values(), timeout=seconds)
 
     async def _own(self, turn: Turn) -> None:
         """The task that a turn is: however it ends, the stream is closed."""
         asked = turn.asked
         try:
             sent_before = await self._journal.admit(asked)
+            turn.admitted.set()
             if sent_before is None:
                 async with self._alone(turn), asyncio.timeout_at(turn.deadline + _GRACE):
                     await self._converse(turn)
@@ -135,7 +136,7 @@ class Agent:
             turn.end()
             del self._running[asked.key]
             log.info(
-                "turn: conversation=%s turn=%s kind=%s outcome=%s first_words_ms=%s ms=%d",
+                "turn: conversation=%r turn=%r kind=%s outcome=%s first_words_ms=%s ms=%d",
                 asked.conversation_id, asked.turn_id, asked.kind, turn.outcome, turn.first_words_ms,
                 (turn.now() - turn.began) * 1000,
             )  # fmt: skip
@@ -145,7 +146,8 @@ class Agent:
         """Be the conversation's only turn: interrupt the one before and wait for its end.
 
         Two runs of one thread would lose one of them. An interrupted turn ends by itself; should it hang, it is
-        cancelled, and what it had done is recovered from the journal as after a crash.
+        cancelled, and what it had done is recovered from the journal as after a crash. One that is over, and only
+        being entered in the journal, is not.
         """
         conversation, task = turn.asked.conversation_id, cast("asyncio.Task[None]", asyncio.current_task())
         before = self._newest.get(conversation)
@@ -162,14 +164,16 @@ class Agent:
                 del self._newest[conversation]
 
     def _hurry(self, task: asyncio.Task[None]) -> asyncio.TimerHandle:
-        self._turns[task].interrupt()
-        return asyncio.get_running_loop().call_later(_PATIENCE, task.cancel)
+        turn = self._turns[task]
+        turn.interrupt()
+        return asyncio.get_running_loop().call_later(_PATIENCE, lambda: turn.ended or task.cancel())
 
     async def _converse(self, turn: Turn) -> None:
         if self._habits.reload_tools:
             for error in await asyncio.to_thread(self.folder.refresh):
                 log.error("a tool file is broken, its last good tools stay: %s", error)
-        opening = await self._journal.opening(turn.asked, self._running.keys())
+        at_work = self._actions.at_work(turn.asked.conversation_id)
+        opening = await self._journal.opening(turn.asked, self._running.keys(), at_work)
         context = Context(
             turn=turn,
             opening=opening,
@@ -184,10 +188,14 @@ class Agent:
             "configurable": {"thread_id": turn.asked.conversation_id},
             "recursion_limit": 4 * self._habits.max_tool_steps + 10,
         }
-        await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
-        turn.end()
-        await self._journal.settle(turn.asked, opening)
-        await self._journal.end(turn.asked, turn.sent, turn.outcome)
+        try:
+            await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
+            turn.end()
+            await self._journal.settle(turn.asked, opening)
+            await self._journal.end(turn.asked, turn.sent, turn.outcome)
+        except BaseException:
+            await self._journal.leave(turn.asked, turn.sent)
+            raise
 
 
 @asynccontextmanager
@@ -198,6 +206,7 @@ async def open_agent(
     async with open_memory(database_url) as memory, httpx.AsyncClient(timeout=10) as http:
         journal = Journal(memory.database)
         await journal.setup()
+        await models.rehearse(list(folder.tools.values()))
         actions = Actions(journal, memory.database, http)
         agent = Agent(build_graph(memory.saver), journal, actions, folder, models, habits or Habits())
         try:

@@ -27,7 +27,11 @@ _ASKED = (
 )
 _ONE_AT_A_TIME = "Not done: another action waits for the caller's answer first. Call this again afterwards."
 _DECLINED = "Nothing was done, as the caller wished."
-_NOTHING = "There is nothing to confirm: the question was not heard, or too long ago. Call the tool itself again."
+_SETTLED = "The first of these calls has settled it; this one changed nothing."
+_NOTHING = (
+    "Nothing was done: there is nothing to confirm. It was settled already, or the question was not heard, or too"
+    " long ago. If the caller still wants it, call the action's own tool."
+)
 
 
 class Pending(TypedDict):
@@ -93,6 +97,10 @@ def only_asks(messages: Sequence[AnyMessage], pending: Pending | None) -> bool:
 
 def declined(call: ToolCall) -> ToolMessage:
     return ToolMessage(_DECLINED, tool_call_id=call["id"] or "", name=CONFIRM)
+
+
+def settled_already(call: ToolCall) -> ToolMessage:
+    return ToolMessage(_SETTLED, tool_call_id=call["id"] or "", name=CONFIRM)
 
 
 def nothing_to_confirm(call: ToolCall) -> ToolMessage:

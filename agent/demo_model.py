@@ -23,16 +23,16 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
 _IS_DEMO = "This is the demo: no language model, only your tools."
-_COMMON = {"the", "and", "for", "with", "what", "who", "how", "are", "was", "were", "you", "your", "can", "could",
-           "please", "tell", "about", "this", "that", "there"}  # fmt: skip
-_YES, _NO = (
-    re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b"),
-    re.compile(r"\b(no|nope|don't|cancel)\b"),
-)
+_COMMON = {"the", "and", "for", "with", "what", "how", "are", "was", "were", "you", "your", "can", "could", "have",
+           "please", "tell", "about", "this", "that", "there", "now", "like"}  # fmt: skip
+_YES = re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b")
+_NO = re.compile(r"\b(no|nope|not|don['’]t|cancel|stop)\b")
 _TIME = re.compile(r"\b(\d{1,2}(?::\d\d)?\s?[ap]m|\d{1,2}:\d\d)\b", re.IGNORECASE)
-_DATE = re.compile(r"\b(today|tomorrow|\d{4}-\d\d-\d\d)\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\b\d+\b")
-_PREPOSITION = re.compile(r"\b(?:in|at|of|about|for|on|to)\s+(?:the\s+)?", re.IGNORECASE)
+_DATE = re.compile(r"\b(today|tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day|\d{4}-\d\d-\d\d)\b", re.IGNORECASE)
+_COUNTED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_NUMBER = re.compile(rf"\b(?:\d+|{'|'.join(_COUNTED)})\b")
+_PREPOSITION = re.compile(r"\b(?:in|at|of|about|for|on|to|up)\s+(?:the\s+)?", re.IGNORECASE)
+_TAIL = re.compile(r"[\s,]+(?:please|(?:right )?now|today|tomorrow|tonight|like)(?=[\s,?!.]*$)", re.IGNORECASE)
 
 
 class DemoModel(BaseChatModel):
@@ -96,11 +96,11 @@ def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
 
 def _what_it_can(functions: Sequence[dict[str, Any]]) -> str:
     names = ", ".join(function["name"].replace("_", " ") for function in functions if function["name"] != "confirm")
-    return f"I found no tool for that. There are: {names or 'none'}. Try: what time is it in Tokyo?"
+    return f"I found no tool for that. The tools here are: {names or 'none'}."
 
 
 def _matching(question: str, functions: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The function that shares most words with the question; a word of its name counts three times."""
+    """The function that shares most words with the question: in its name, then its description's first paragraph."""
     waiting = next((f for f in functions if f["name"] == "confirm"), None)
     if waiting and (_YES.search(question.lower()) or _NO.search(question.lower())):
         return waiting
@@ -111,8 +111,9 @@ def _matching(question: str, functions: Sequence[dict[str, Any]]) -> dict[str, A
 
 
 def _score(words: set[str], function: dict[str, Any]) -> int:
-    name, description = _words(function["name"]), _words(function.get("description", ""))
-    return sum(3 * (word in name) + (word in description) for word in words)
+    description = function.get("description", "")
+    name, first, whole = _words(function["name"]), _words(description.partition("\n\n")[0]), _words(description)
+    return sum(4 * (word in name) + 2 * (word in first) + (word in whole) for word in words)
 
 
 def _words(text: str) -> set[str]:
@@ -123,18 +124,22 @@ def _fill(function: dict[str, Any], question: str) -> dict[str, Any]:
     schema = function.get("parameters", {})
     filled = {}
     for name, field in schema.get("properties", {}).items():
-        value = _value(name, field.get("type"), question, required=name in schema.get("required", []))
+        value = _value(name, field, question, required=name in schema.get("required", []))
         if value is not None:
             filled[name] = value
     return filled
 
 
-def _value(name: str, kind: str | None, question: str, *, required: bool) -> Any:
-    if kind == "boolean":
+def _value(name: str, field: dict[str, Any], question: str, *, required: bool) -> Any:
+    kinds = {field.get("type"), *(option.get("type") for option in field.get("anyOf", []))}
+    if "boolean" in kinds:
         return not _NO.search(question.lower()) if required else None
-    if kind in ("integer", "number"):
-        number = _NUMBER.search(_TIME.sub("", question))
-        return int(number.group()) if number else (1 if required else None)
+    if "enum" in field:
+        named = [value for value in field["enum"] if _words(str(value)) & _words(question)]
+        return (named or field["enum"])[0] if named or required else None
+    if kinds & {"integer", "number"}:
+        number = next(iter(_NUMBER.findall(_DATE.sub("", _TIME.sub("", question.lower())))), "one" if required else "")
+        return (int(number) if number.isdigit() else _COUNTED.index(number)) if number else None
     for hint, pattern in (("time", _TIME), ("date", _DATE)):
         if hint in name:
             found = pattern.search(question)
@@ -144,6 +149,8 @@ def _value(name: str, kind: str | None, question: str, *, required: bool) -> Any
 
 def _subject(question: str) -> str:
     """What the question is about: what follows its last preposition, else its capitalised words, else all."""
+    while question != (shorter := _TAIL.sub("", question)):
+        question = shorter
     *before, after = _PREPOSITION.split(question)
     names = re.findall(r"(?<!^)\b[A-Z]\w+", question)
     return (after if before else " ".join(names) or question).strip(" ?!.")

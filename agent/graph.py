@@ -18,6 +18,7 @@ in the journal.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict
 
@@ -30,7 +31,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
 from agent import confirmation, history
-from agent.actions import Action, Actions, unknown_tool
+from agent.actions import Action, Actions, fault_in, unknown_tool
 from agent.confirmation import CONFIRM, Pending, latest
 from agent.journal import Opening
 from agent.model import Models
@@ -143,29 +144,39 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
         return {"messages": [unknown_tool(call, context.tools)]}
     action = Action(call["id"] or "", call["id"] or "", tool, call["args"], state.message)
     if action.manners.confirm:
+        if fault := fault_in(tool, call["args"]):
+            return {"messages": [action.answer(fault, failed=True)]}
         return confirmation.pin(action, may_ask=call == _first_to_confirm(state.message, context))
     return {"messages": [await context.actions.run(context.turn, action)]}
 
 
 def _first_to_confirm(message: AIMessage, context: Context) -> ToolCall | None:
     """One question at a time: of several calls in a step that need one, the first is asked."""
-    for call in message.tool_calls:
+
+    def can_be_asked(call: ToolCall) -> bool:
         tool = context.tools.get(call["name"])
-        if tool and manners_of(tool).confirm:
-            return call
-    return None
+        return bool(tool and manners_of(tool).confirm and not fault_in(tool, call["args"]))
+
+    return _first(message, can_be_asked)
+
+
+def _first(message: AIMessage, fits: Callable[[ToolCall], bool]) -> ToolCall | None:
+    return next((call for call in message.tool_calls if fits(call)), None)
 
 
 async def _confirm(step: Step, context: Context) -> dict[str, Any]:
-    """The caller has said yes, or no, to the pinned call."""
+    """The caller has said yes, or no, to the pinned call. It stays pinned when the turn was interrupted first."""
     call, pending = step.call, step.pending
-    tool = context.tools.get(pending["name"]) if pending else None
+    tool = context.tools.get(pending["name"]) if pending and pending["heard"] else None
     if pending is None or tool is None:
         return {"messages": [confirmation.nothing_to_confirm(call)]}
+    if call != _first(step.message, lambda other: other["name"] == CONFIRM):
+        return {"messages": [confirmation.settled_already(call)]}
+    settled = {} if context.turn.interrupted or _first_to_confirm(step.message, context) else {"pending": None}
     if not call["args"].get("yes"):
-        return {"messages": [confirmation.declined(call)], "pending": None}
+        return {"messages": [confirmation.declined(call)], **settled}
     action = Action(pending["call"], call["id"] or "", tool, pending["arguments"], step.message)
-    return {"messages": [await context.actions.run(context.turn, action)], "pending": None}
+    return {"messages": [await context.actions.run(context.turn, action)], **settled}
 
 
 async def ask(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

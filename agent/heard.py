@@ -2,27 +2,42 @@
 
 The platform reports the words it had spoken when the caller interrupted. They are the words that were sent,
 but they went through a speech synthesiser: case, punctuation and spaces differ, "14" may have become
-"fourteen", a progress line may be missing at the front. So the two are aligned word by word: the place in the
-sent words is sought up to which they differ least from the heard ones (edit distance), where whole utterances
-may be missing before.
+"fourteen", a progress line may be missing. So the two are aligned, word by word, where they differ least:
+
+    a word differs, is missing, or was put in      2
+    the same about a number: it is spoken in as many words as it takes      1
+    two words were made one, or one was made two      1
+    an utterance is missing as a whole      1
+
+Of equally good places the last one counts, so of words that were never sent each counts for one. A script
+that is written without spaces is compared by the character.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
-_WORD = re.compile(r"\S+")
-_LONGEST = 300  # words compared at most: the alignment costs their product
+# Thai and Lao, Burmese, Khmer, kana, Han.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+    r"\uff66-\uff9f\U00020000-\U0003ffff"
+)
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\s\-/\u2010-\u2015{_UNSPACED}]+")
+
+_DIFFERENT, _ALMOST = 2, 1
+_CERTAIN = 5  # equal words in a row after which no other way is looked at
+_PATIENCE = 2_500  # places looked at
 
 
 @dataclass(frozen=True)
 class _Word:
     key: str
-    end: int  # where it ends in the joined text
-    starts_utterance: bool
+    end: int  # where it ends in the text
+    next_utterance: int | None = None  # the word that begins it, on a word that begins one itself
 
 
 def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> dict[str, tuple[str, bool]]:
@@ -30,67 +45,109 @@ def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> di
 
     heard: the platform's words; None when it reported none: then everything that was sent counts.
     """
-    joined = "".join(text for _, text in said)
-    end = len(joined) if heard is None else heard_until(said, heard)
+    end = sum(len(text) for _, text in said) if heard is None else heard_until(said, heard)
     parts: dict[str, tuple[str, bool]] = {}
-    position = 0
     for of, text in said:
         if of is not None:
             before, whole = parts.get(of, ("", True))
-            parts[of] = (
-                before + text[: max(0, end - position)],
-                whole and end >= position + len(text.rstrip()),
-            )
-        position += len(text)
+            parts[of] = before + text[: max(0, end)], whole and not _key(text[max(0, end) :])
+        end -= len(text)
     return {of: (text.strip(), whole) for of, (text, whole) in parts.items()}
 
 
 def heard_until(said: Sequence[tuple[str | None, str]], heard: str) -> int:
     """Where in the joined text of `said` the caller stopped listening, in characters."""
-    sent = _words(said)
-    words = [key for match in _WORD.finditer(heard) if (key := _key(match.group()))]
-    if not words:
-        return 0
-    if [word.key for word in sent[: len(words)]] == words:
-        return sent[len(words) - 1].end
-    return _closest(sent[: 2 * _LONGEST], words[:_LONGEST])
+    sent, words = _sent_words(said), [word.key for word in _words(heard)]
+    count = _alike(sent, words) if words else 0
+    if count and _is_begun(words[-1], sent[count - 1].key):
+        count -= 1
+    return sent[count - 1].end if count else 0
 
 
-def _words(said: Sequence[tuple[str | None, str]]) -> list[_Word]:
-    joined = "".join(text for _, text in said)
-    starts, position, last = set(), 0, object()
-    for of, text in said:
-        if of is None or of != last:
-            starts.add(position + len(text) - len(text.lstrip()))
-        last = of
+def _is_begun(heard: str, word: str) -> bool:
+    """Whether no more than the beginning of the word was heard."""
+    return word != heard and word.startswith(heard)
+
+
+def _words(text: str) -> Iterator[_Word]:
+    """The words of a text. What has no sound of its own belongs to the word it is attached to."""
+    word = None
+    for match in _WORD.finditer(text):
+        if key := _key(match.group()):
+            if word:
+                yield word
+            word = _Word(key, match.end())
+        elif word and word.end == match.start():
+            word = _Word(word.key, match.end())
+    if word:
+        yield word
+
+
+def _key(text: str) -> str:
+    """The letters and digits, without what a synthesiser may change. Empty for mere punctuation."""
+    return "".join(filter(str.isalnum, unicodedata.normalize("NFKD", text).casefold()))
+
+
+def _sent_words(said: Sequence[tuple[str | None, str]]) -> list[_Word]:
+    words = list(_words("".join(text for _, text in said)))
+    for first, behind in _utterances(said, words):
+        words[first] = _Word(words[first].key, words[first].end, behind)
+    return words
+
+
+def _utterances(said: Sequence[tuple[str | None, str]], words: Sequence[_Word]) -> Iterator[tuple[int, int]]:
+    """The first word of each utterance, and the first one behind it. Progress lines are one each."""
+    first = count = position = 0
+    for index, (of, text) in enumerate(said):
         position += len(text)
-    return [
-        _Word(key, match.end(), match.start() in starts)
-        for match in _WORD.finditer(joined)
-        if (key := _key(match.group()))
-    ]
+        while count < len(words) and words[count].end <= position:
+            count += 1
+        is_last = of is None or index + 1 == len(said) or said[index + 1][0] != of
+        if is_last and count > first:
+            yield first, count
+            first = count
 
 
-def _key(word: str) -> str:
-    """The word without what a synthesiser may change. Empty for mere punctuation."""
-    folded = unicodedata.normalize("NFKC", word).casefold()
-    return "".join(c for c in folded if c.isalnum() or unicodedata.category(c).startswith("M"))
+def _alike(sent: Sequence[_Word], heard: Sequence[str]) -> int:
+    """How many of the sent words are alike to all of the heard ones.
 
+    The cheapest way through both (Dijkstra): a place on it is so many words of each. Equal words cost nothing
+    and are passed at once, so only places around differences are looked at.
+    """
+    keys = [word.key for word in sent]
+    costs = [_ALMOST if any(map(str.isdigit, key)) else _DIFFERENT for key in keys]
+    queue: list[tuple[int, int, int, int]] = []  # cost, sent (negative: of equals the last), heard, equal in a row
+    seen: set[tuple[int, int]] = set()
+    furthest = (0, 0)
 
-def _closest(sent: list[_Word], heard: list[str]) -> int:
-    """The end of the prefix of `sent` with the least edit distance to `heard`; of equals the longest, except
-    that a word heard in part only is not heard."""
-    costs = [0]
-    for following in [*sent[1:], None]:
-        costs.append(0 if following and following.starts_utterance else costs[-1] + 1)
-    for count, said in enumerate(heard, 1):
-        row = [count]
-        for i, word in enumerate(sent):
-            row.append(min(costs[i] + (word.key != said), costs[i + 1] + 1, row[i] + 1))
-        costs = row
-    best = min(costs)
-    ends = [i for i, cost in enumerate(costs) if cost == best]
-    end = ends[-1]
-    if end and sent[end - 1].key != heard[-1] and sent[end - 1].key.startswith(heard[-1]):
-        end -= 1
-    return sent[end - 1].end if end else 0
+    def reach(cost: int, i: int, j: int) -> None:
+        start = j
+        while i < len(keys) and j < len(heard) and keys[i] == heard[j]:
+            i, j = i + 1, j + 1
+        heappush(queue, (cost, -i, j, j - start))
+
+    reach(0, 0, 0)
+    while queue and len(seen) < _PATIENCE:
+        cost, minus_i, j, equal = heappop(queue)
+        i = -minus_i
+        if j == len(heard):
+            return i
+        if (i, j) in seen:
+            continue
+        if equal >= _CERTAIN:
+            queue.clear()
+        seen.add((i, j))
+        furthest = max(furthest, (j, i))
+        reach(cost + (costs[i - 1] if i else _DIFFERENT), i, j + 1)
+        if i == len(keys):
+            continue
+        reach(cost + costs[i], i + 1, j + 1)
+        reach(cost + _DIFFERENT, i + 1, j)
+        if behind := sent[i].next_utterance:
+            reach(cost + _ALMOST, behind, j)
+        if "".join(keys[i : i + 2]) == heard[j]:
+            reach(cost + _ALMOST, i + 2, j + 1)
+        if "".join(heard[j : j + 2]) == keys[i]:
+            reach(cost + _ALMOST, i + 1, j + 2)
+    j, i = furthest
+    return min(len(sent), i + len(heard) - j)

@@ -9,14 +9,14 @@ AIMessage with the answer. Rules:
 - Remarks for the model ([in brackets], before the caller's words) are made once, in the message of the turn
   that learns of something: an interruption, a late result, data from the page.
 - Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
+  `welcome:T` is where a call begins: the caller says nothing there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, messages_from_dict
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
 from agent.heard import heard_parts
 from agent.journal import Call, Crashed, Opening, Spoken
@@ -30,9 +30,12 @@ UNKNOWN = (
     "It is unknown whether this happened: the system was restarted while it ran."
     " Do not repeat it before the caller has been told so and has agreed."
 )
-NOT_STARTED = "Not started: the caller interrupted first. Nothing was done."
+NOT_STARTED = "Not started: the turn was broken off first. Nothing was done."
 CALL_BEGINS = "[The call begins.]"
-_DATA_SHOWN = 4_000
+_SILENCE = "[The caller says nothing.]"
+UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
+_DATA_SHOWN = 4_000  # characters of a note
+_NOTES_SHOWN = 20
 
 
 def human_id(asked: Asked) -> str:
@@ -41,8 +44,8 @@ def human_id(asked: Asked) -> str:
 
 def reply_id(asked: Asked, messages: Sequence[AnyMessage]) -> str:
     """The id of the assistant's next message in this turn."""
-    prefix = f"{asked.turn_id}/"
-    return prefix + str(sum(isinstance(m, AIMessage) and (m.id or "").startswith(prefix) for m in messages))
+    numbers = [int((m.id or "").rpartition("/")[2]) for m in messages if _is_reply(m, asked.turn_id)]
+    return f"{asked.turn_id}/{max(numbers, default=-1) + 1}"
 
 
 def tool_steps(messages: Sequence[AnyMessage]) -> int:
@@ -60,17 +63,24 @@ def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> list[AnyMessage]:
     """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
-    known = recover(list(messages), opening.crashed)
+    again = any(m.id == human_id(asked) for m in messages)
+    mine = [turn for turn in opening.crashed if turn.asked.key == asked.key and not again]
+    mended = recover(list(messages), [turn for turn in opening.crashed if turn not in mine])
+    known = mended
     for spoken in opening.spoken:
         known = cut(known, spoken)
-    late = [call for call in opening.late if any(_answers(m, call) for m in known)]
+    late = [call for call in opening.late if any(_answers(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
-    if any(m.id == human_id(asked) for m in known):
-        return known
-    if asked.kind == "welcome":
-        return known if known else [HumanMessage(CALL_BEGINS, id=human_id(asked))]
-    remarks = [*_interruption(known), *_late(late), *_page_data(opening)]
-    return cap([*known, HumanMessage("\n".join([*remarks, asked.text]), id=human_id(asked))])
+    if again:
+        return [m for m in known if not _is_reply(m, asked.turn_id) or _calls(m)]
+    lines = [*_late(late), *_page_data(opening)]
+    if asked.kind == "message":
+        lines = [*_interruption(known, len(known) < len(mended)), *lines, asked.text.strip() or _SILENCE]
+    elif not known:
+        lines = [CALL_BEGINS, *lines]
+    words = [HumanMessage("\n".join(lines), id=human_id(asked))] if lines else []
+    done = [message for turn in mine for message in _steps(turn.calls)]
+    return [*cap(known), *words, *done]
 
 
 def cap(messages: list[AnyMessage], limit: int = KEPT_MESSAGES) -> list[AnyMessage]:
@@ -86,8 +96,7 @@ def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
     parts = heard_parts([(say.of, say.text) for say in said], spoken.heard)
     kept: list[AnyMessage] = []
     for message in messages:
-        mine = isinstance(message, AIMessage) and (message.id or "").startswith(f"{spoken.turn}/")
-        if not mine or getattr(message, "tool_calls", None):
+        if not _is_reply(message, spoken.turn) or _calls(message):
             kept.append(message)
             continue
         text, whole = parts.get(message.id or "", ("", False))
@@ -107,27 +116,30 @@ def was_interrupted(message: AnyMessage) -> bool:
 
 
 def recover(messages: list[AnyMessage], crashed: Sequence[Crashed]) -> list[AnyMessage]:
-    """Add what turns that were killed had done. The journal has it; the checkpoint was never written."""
+    """Add what turns that were killed had done, as far as it is missing: the journal has it, the checkpoint may not."""
     for turn in crashed:
-        if turn.asked.kind == "welcome" or any(m.id == human_id(turn.asked) for m in messages):
+        if turn.asked.kind == "welcome":
             continue
-        messages = [*messages, HumanMessage(turn.asked.text, id=human_id(turn.asked)), *_steps(turn.calls)]
+        known = {_identity(m) for m in messages}
+        steps = list(_steps(turn.calls))
+        whole = [HumanMessage(turn.asked.text, id=human_id(turn.asked)), *steps, *_answers_sent(turn, steps)]
+        messages = [*messages, *[m for m in whole if _identity(m) not in known]]
     return messages
 
 
 def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     """The same messages, fit for a model: each tool call answered once, right behind it, and nothing else
     from a tool; the caller speaks first; no message is empty. A fit list comes back as it was."""
-    results = {m.tool_call_id: m for m in reversed(messages) if isinstance(m, ToolMessage)}
     fit: list[AnyMessage] = []
-    for message in messages:
+    for position, message in enumerate(messages):
         if isinstance(message, ToolMessage) or _is_empty(message):
             continue
         if not fit and isinstance(message, AIMessage):
             fit.append(HumanMessage(CALL_BEGINS))
         fit.append(message)
-        if isinstance(message, AIMessage):
-            fit += [results.pop(c["id"] or "") if c["id"] in results else _unknown(c) for c in message.tool_calls]
+        if calls := _calls(message):
+            results = _results(messages[position + 1 :], {call["id"] for call in calls})
+            fit += [results.get(call["id"]) or _unknown(call) for call in calls]
     return fit
 
 
@@ -140,9 +152,11 @@ def shown(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
             merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)
         elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
             if last.tool_calls or message.tool_calls:
-                merged += [HumanMessage("[The caller says nothing.]"), message]
+                merged += [HumanMessage(_SILENCE), message]
             else:
                 merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
+        elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
+            merged += [AIMessage(UNSAID), message]
         else:
             merged.append(message)
     return merged
@@ -169,14 +183,42 @@ def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:
             yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
 
 
-def _unknown(call: Any) -> ToolMessage:
+def _answers_sent(turn: Crashed, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
+    """The words of a turn that was broken off, if it could still enter them in the journal."""
+    parts = heard_parts([(s.event.of, s.event.text) for s in turn.sent if isinstance(s.event, Say)], None)
+    in_steps = {message.id for message in steps}
+    yield from (interrupted_message(text, id_) for id_, (text, _) in parts.items() if text and id_ not in in_steps)
+
+
+def _calls(message: AnyMessage) -> Sequence[ToolCall]:
+    return message.tool_calls if isinstance(message, AIMessage) else ()
+
+
+def _is_reply(message: AnyMessage, turn: str) -> bool:
+    return isinstance(message, AIMessage) and (message.id or "").rpartition("/")[0] == turn
+
+
+def _results(following: Sequence[AnyMessage], ids: Collection[str | None]) -> dict[str | None, ToolMessage]:
+    """The first result of each call, before a call has one of these ids again: some providers count from 0."""
+    results: dict[str | None, ToolMessage] = {}
+    for message in following:
+        if any(call["id"] in ids for call in _calls(message)):
+            break
+        if isinstance(message, ToolMessage) and message.tool_call_id in ids:
+            results.setdefault(message.tool_call_id, message)
+    return results
+
+
+def _unknown(call: ToolCall) -> ToolMessage:
     return ToolMessage(UNKNOWN, tool_call_id=call["id"] or "", name=call["name"], status="error")
 
 
+def _identity(message: AnyMessage) -> str | None:
+    return f"result of {message.tool_call_id}" if isinstance(message, ToolMessage) else message.id
+
+
 def _is_empty(message: AnyMessage) -> bool:
-    if isinstance(message, AIMessage):
-        return not message.tool_calls and not message.text.strip()
-    return not message.content
+    return not _calls(message) and not message.text.strip()
 
 
 def _answers(message: AnyMessage, call: Call) -> bool:
@@ -186,22 +228,25 @@ def _answers(message: AnyMessage, call: Call) -> bool:
 def _with_late_result(message: AnyMessage, late: Sequence[Call]) -> AnyMessage:
     for call in late:
         if _answers(message, call):
-            return ToolMessage(result_of(call), tool_call_id=call.answers, name=call.name, id=message.id)
+            return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
     return message
 
 
 def _is_all_of(text: str, message: AnyMessage) -> bool:
-    """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent."""
-    return len(text.split()) >= len(speakable(message.text).split())
+    """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent. Some
+    answers, such as a question to be confirmed, are spoken as they stand: so letters count, not spaces."""
+    return sum(map(str.isalnum, text)) >= sum(map(str.isalnum, speakable(message.text)))
 
 
-def _interruption(messages: Sequence[AnyMessage]) -> Iterator[str]:
-    """A remark when the last turn did not come to its end in the caller's ear."""
+def _interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:
+    """A remark when the last turn did not come to its end in the caller's ear. `unheard`: an answer was removed."""
+    messages = [m for m in messages if not (isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:"))]
     turn = last_turn(messages)
-    if not messages or (turn and isinstance(turn[-1], AIMessage) and not was_interrupted(turn[-1])):
+    answer = turn[-1] if turn and isinstance(turn[-1], AIMessage) else None
+    if not messages or (answer and not was_interrupted(answer) and not unheard):
         return
     tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
-    if turn and was_interrupted(turn[-1]):
+    if answer:
         untold = f" They may not know the whole result of: {tools}." if tools else ""
         yield f"[The caller interrupted you and heard only the words above.{untold}]"
     else:
@@ -210,11 +255,15 @@ def _interruption(messages: Sequence[AnyMessage]) -> Iterator[str]:
 
 
 def _late(late: Sequence[Call]) -> Iterator[str]:
-    if late:
-        names = ", ".join(dict.fromkeys(call.name for call in late))
-        yield f"[Finished meanwhile: {names}. The result stands above; the caller has not heard it.]"
+    finished, unknown = (
+        ", ".join(dict.fromkeys(call.name for call in late if (call.result is None) is lost)) for lost in (False, True)
+    )
+    if finished:
+        yield f"[Finished meanwhile: {finished}. The result stands above; the caller has not heard it.]"
+    if unknown:
+        yield f"[The system was restarted while this ran: {unknown}. The caller does not know.]"
 
 
 def _page_data(opening: Opening) -> Iterator[str]:
-    for note in opening.notes:
+    for note in opening.notes[-_NOTES_SHOWN:]:
         yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -4,10 +4,10 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
 
 `turns`, a row per (conversation, turn, kind): written when a turn is admitted, completed when it ends.
     asked     JSON: {text, caller, metadata, heard: {text, turn_id} | null}
-    state     running | ended. A running row without a live owner is what a crash leaves.
+    state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data], …], ms since the turn began.
-              After an interruption it ends where the connection did.
+              After an interruption it ends where the connection did. NULL when a crash has left it unknown.
 
 `tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
     turn, name, arguments (JSON)
@@ -56,7 +56,7 @@ _SCHEMA = (
 )
 _CALLS = "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls WHERE conversation = ?"
 _OF_TURN = f"{_CALLS} AND turn = ? ORDER BY started"
-_LATE = f"{_CALLS} AND told = 0 AND state <> 'started' ORDER BY started"
+_UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
 _ONE = f"{_CALLS} AND call = ?"
 
 
@@ -82,10 +82,12 @@ class Note:
 
 @dataclass(frozen=True)
 class Crashed:
-    """A turn that never ended, with the tool calls it had begun."""
+    """A turn that never ended, with the tool calls it had begun and, if it did not die with its process, what
+    it had sent."""
 
     asked: Asked
     calls: Sequence[Call]
+    sent: Sequence[Sent] = ()
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,10 @@ class Spoken:
 
 @dataclass(frozen=True)
 class Opening:
-    """What a conversation's memory does not know yet when a turn begins."""
+    """What a conversation's memory does not know yet when a turn begins.
+
+    late: calls that their turn did not wait for. One without a result ran in a process that has died.
+    """
 
     crashed: Sequence[Crashed] = ()
     late: Sequence[Call] = ()
@@ -124,7 +129,8 @@ class Journal:
     # Turns.
 
     async def admit(self, asked: Asked) -> Sequence[Sent] | None:
-        """Enter a turn. None when it is to be run, what was sent when it already has been."""
+        """Enter a turn. None when it is to be run, what was sent when it already has been. One that crashed is
+        run again, unless the conversation has gone on since."""
         entry = {"text": asked.text, "caller": asked.caller, "metadata": asked.metadata}
         entry["heard"] = asdict(asked.heard) if asked.heard else None
         new = await self._database.execute(
@@ -135,7 +141,8 @@ class Journal:
         if new:
             return None
         rows = await self._database.fetch(
-            "SELECT sent FROM turns WHERE conversation = ? AND turn = ? AND kind = ? AND state = 'ended'",
+            "SELECT sent FROM turns AS this WHERE conversation = ? AND turn = ? AND kind = ? AND (state = 'ended' OR"
+            " EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND started > this.started))",
             *asked.key,
         )
         return _sent(rows[0][0]) if rows else None
@@ -147,67 +154,88 @@ class Journal:
             outcome, _json([_row(s) for s in sent]), time.time(), *asked.key,
         )  # fmt: skip
 
-    async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]]) -> Opening:
+    async def leave(self, asked: Asked, sent: Sequence[Sent]) -> None:
+        """A turn was broken off: keep what was sent, for the turn that recovers it."""
+        await self._database.execute(
+            "UPDATE turns SET sent = ? WHERE conversation = ? AND turn = ? AND kind = ?",
+            _json([_row(s) for s in sent]), *asked.key,
+        )  # fmt: skip
+
+    async def opening(
+        self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]
+    ) -> Opening:
         """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, and
-        what was sent in turns that were interrupted. `live`: the keys of turns that are running now."""
+        what was sent in turns that were interrupted. `live`: the keys of turns that are running now, `at_work`:
+        those of the conversation's calls."""
         conversation = asked.conversation_id
         running = await self._database.fetch(
-            "SELECT turn, kind, asked FROM turns WHERE conversation = ? AND state = 'running' ORDER BY started",
+            "SELECT turn, kind, asked, sent FROM turns WHERE conversation = ? AND state = 'running' ORDER BY started",
             conversation,
         )
         crashed = []
-        for row in running:
+        for *row, sent in running:
             before, calls = _asked(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])
             if before.key not in live or (before.key == asked.key and calls):
-                crashed.append(Crashed(before, calls))
-        late = await self._calls(_LATE, conversation)
+                crashed.append(Crashed(before, calls, _sent(sent)))
+        untold = await self._calls(_UNTOLD, conversation)
+        late = [call for call in untold if call.state != "started" or call.call not in at_work]
         notes = await self._database.fetch(
             "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at",
             conversation,
         )
-        return Opening(crashed, late, [Note(*row) for row in notes], await self._spoken(asked))
+        reports = [*(turn.asked for turn in crashed), asked]
+        return Opening(crashed, late, [Note(*row) for row in notes], await self._spoken(asked, reports))
 
     async def settle(self, asked: Asked, opening: Opening) -> None:
-        """The memory now holds what `opening` told: say so, in as few writes as there is to say."""
+        """The memory now holds what `opening` told: say so, in as few writes as there is to say. A call that has
+        ended since is told in the next turn."""
         conversation = asked.conversation_id
         for crashed in opening.crashed:
             if crashed.asked.key != asked.key:
-                await self.end(crashed.asked, (), "crashed")
-            for call in crashed.calls:
                 await self._database.execute(
-                    "UPDATE tool_calls SET told = 1,"
-                    " state = CASE WHEN state = 'started' THEN 'unknown' ELSE state END"
-                    " WHERE conversation = ? AND call = ?",
-                    conversation, call.call,
+                    "UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ?"
+                    " WHERE conversation = ? AND turn = ? AND kind = ?",
+                    time.time(), *crashed.asked.key,
                 )  # fmt: skip
-        for call in opening.late:
+        for call in [*opening.late, *(call for crashed in opening.crashed for call in crashed.calls)]:
             await self._database.execute(
-                "UPDATE tool_calls SET told = 1 WHERE conversation = ? AND call = ?", conversation, call.call
-            )
+                "UPDATE tool_calls SET told = CASE state WHEN ? THEN 1 ELSE 0 END,"
+                " state = CASE state WHEN 'started' THEN 'unknown' ELSE state END"
+                " WHERE conversation = ? AND call = ?",
+                call.state, conversation, call.call,
+            )  # fmt: skip
         for note in opening.notes:
             await self._database.execute(
                 "UPDATE notes SET seen = 1 WHERE conversation = ? AND id = ?", conversation, note.id
             )
 
-    async def _spoken(self, asked: Asked) -> list[Spoken]:
-        """The turn whose interruption was reported, and the last one, if it was interrupted without a report."""
-        rows = await self._database.fetch(
-            "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND state = 'ended'"
-            " ORDER BY started DESC LIMIT 1",
-            asked.conversation_id,
-        )
-        heard = asked.heard
-        if heard and heard.turn_id and not (rows and rows[0][0] == heard.turn_id):
-            rows = [*rows, *await self._database.fetch(
-                "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND state = 'ended'",
-                asked.conversation_id, heard.turn_id,
-            )]  # fmt: skip
+    async def _spoken(self, asked: Asked, reports: Sequence[Asked]) -> list[Spoken]:
+        """The turns whose interruption was reported by one of `reports`, and the last one before `asked`, if it
+        was interrupted without a report."""
+        heard: dict[str | None, str] = {}
+        for report in reports:
+            if report.heard:
+                heard[report.heard.turn_id or await self._before(report)] = report.heard.text
         spoken = []
-        for position, (turn, sent, outcome) in enumerate(rows):
-            named = heard is not None and (heard.turn_id == turn or (heard.turn_id is None and position == 0))
-            if named or outcome == "interrupted":
-                spoken.append(Spoken(turn, _sent(sent), heard.text if heard and named else None))
+        for turn in dict.fromkeys([*heard, await self._before(asked)]):
+            rows = await self._database.fetch(
+                "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL",
+                asked.conversation_id, turn,
+            )  # fmt: skip
+            for sent, outcome in rows:
+                if turn in heard or outcome != "answered":
+                    spoken.append(Spoken(str(turn), _sent(sent), heard.get(turn)))
         return spoken
+
+    async def _before(self, asked: Asked) -> str | None:
+        """The turn before."""
+        rows = await self._database.fetch(
+            "SELECT turn FROM turns WHERE conversation = ? AND started <"
+            " (SELECT started FROM turns WHERE conversation = ? AND turn = ? AND kind = ?)"
+            " ORDER BY started DESC LIMIT 1",
+            asked.conversation_id, *asked.key,
+        )  # fmt: skip
+        return str(rows[0][0]) if rows else None
 
     # Tool calls.
 

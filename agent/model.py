@@ -113,6 +113,18 @@ class Models:
         turn.failed = True
         return AIMessage(turn.said(id_), id=id_)
 
+    async def rehearse(self, tools: Sequence[BaseTool]) -> None:
+        """Use Gemini's client once, without the network: its first use imports and compiles for a third of a
+        second, which would be silence in somebody's call."""
+        from agent.transport import Pools
+
+        for model in filter(None, (self.primary, self.fallback)):
+            transport = (getattr(model, "client_args", None) or {}).get("transport")
+            if isinstance(transport, Pools):
+                with transport.rehearsal():
+                    async for _ in self._with_tools(model, tools).astream("Hello?"):
+                        pass
+
     async def close(self) -> None:
         """Close the clients' connections. Not every provider's client can."""
         for model in (self.primary, self.fallback):

@@ -1,8 +1,8 @@
 """Model text in, speakable text out, while it streams.
 
-Two stages. `Speakable` reads what the model wrote and takes the notation away (Markdown, tags, emoji). `_Prose`
-is the last thing before the ear: it sees only what is left, so that an address or a tag made of two pieces
-(`ht<b>tp://`) is caught there, and it owns all white space and whatever depends on the start of a line as heard.
+Two stages. `Speakable` reads what the model wrote and takes the notation away (Markdown, tags, emoji). `_Prose` is
+the last thing before the ear: it sees only what is left, so that an address, a tag or a bullet made of two pieces
+(`ht<b>tp://`) is caught there. It owns all white space.
 
 Where this departs from a Markdown parser, and why:
 
@@ -11,7 +11,7 @@ Where this departs from a Markdown parser, and why:
 - What `<think>` and its like or a comment opens is dropped to its end, or to the end of the answer.
 
 Each decision depends on the characters so far, never on how they were cut. A pattern keeps that promise by its
-branch `more`: what is still incomplete at the end of the buffer. It is tried first.
+branch `more`: what is still incomplete at the end of the buffer. It excludes the other branches.
 """
 
 import re
@@ -20,9 +20,8 @@ import unicodedata
 __all__ = ["Speakable", "speakable"]
 
 _EMOJI = (
-    r"\u2139\u2194-\u2199\u21a9\u21aa\u231a\u231b\u2328\u23cf\u23e9-\u23f3\u23f8-\u23fa\u24c2\u25aa\u25ab\u25b6"
-    r"\u25c0\u25fb-\u25fe\u2600-\u27bf\u2934\u2935\u2b05-\u2b07\u2b1b\u2b1c\u2b50\u2b55\u3030\u303d\u3297\u3299"
-    r"\U0001f000-\U0001faff"
+    r"\u2139\u2194-\u2199\u21a9\u21aa\u231a\u231b\u2328\u23cf\u23e9-\u23fa\u24c2\u25aa\u25ab\u25b6\u25c0"
+    r"\u25fb-\u25fe\u2600-\u27bf\u2934\u2935\u2b05-\u2b55\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 )
 # Controls, soft hyphen, zero-width and bidi marks, variation selectors, keycap ring, lone surrogates, flag tags.
 _SOUNDLESS = (
@@ -30,72 +29,60 @@ _SOUNDLESS = (
     r"\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e01ef"
 )
 _NOISE = re.compile(
-    r"(?P<newline>[\r\x0b\x0c\x85\u2028\u2029])|(?P<blank>[\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000])"
+    r"(?P<line>[\r\x0b\x0c\x85\u2028\u2029])|(?P<blank>[\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000])"
     rf"|(?P<emoji>[{_EMOJI}])|[{_SOUNDLESS}]"
 )
-_CLEAN = {"newline": "\n", "blank": " ", "emoji": "\0"}  # a NUL of the model's own is soundless
-
-_PLAIN = re.compile(r"[^\n\\*_~`\[\]!|<\x00\u200c\u200d-]+")
-
+_CLEAN = {"line": "\n", "blank": " ", "emoji": "\0"}  # the model's own NUL is soundless, so this one is free
+_NOTATION = r"\n\\*_~`\[\]!|<\x00\u200c\u200d-"
+_PLAIN = re.compile(rf"[^{_NOTATION}]{{1,500}}")
+_PLAIN_PIECE = re.compile(rf" +|[^ {_NOTATION}]+")  # at the start of a line, where a space may end a marker
 _BLOCK = re.compile(
-    r"""
-    (?P<indent> \ + )
+    r"""(?x)
+      (?P<literal> \ + )
     | (?P<more> (?: [|:=\-\ ]{1,300} | \[ (?: [\ xX] \]? )?
                 | `{1,2} | ~{1,2} | (?:`{3,9}|~{3,9}) \ {0,3} [^\s`~]{0,40} (?:\ [^`\n]{0,81})? ) \Z )
     | (?P<rule> (?= [^\n]{0,300} (?: -- | == | \|:?- ) ) [|:=\-\ ]{2,300} (?=\n) )
     | (?P<fence> (?:`{3,9}|~{3,9}) \ {0,3} [^\s`~]{0,40} (?: \ [^`\n]{0,40} [={] [^`\n]{0,40} | \ ? ) (?=\n) )
-    | (?P<quote> > )
-    | (?P<task> \[[\ xX]\]\  )
-    """,
-    re.VERBOSE,
+    | (?P<marker> > | \[[\ xX]\]\  )
+    """
 )
-
-_TARGET = r"\]\( [^()\n]{0,1000} (?: \([^()\n]{0,200}\) [^()\n]{0,200} ){0,3}"
+_TARGET = r"\]\( [^()\n]{0,1000} (?: \([^()\n]{0,200}\) [^()\n]{0,200} ){0,2}"
 _INLINE = re.compile(
-    rf"""
-    (?P<more> (?: (?<!\w)! | {_TARGET} (?: \([^()\n]{{0,200}} )? | \] (?: \[[^\[\]\n]{{0,200}} )?
+    rf"""(?x)
+      (?P<more> (?: (?<!\w)! | {_TARGET} (?: \([^()\n]{{0,200}} )? | \] (?: \[[^\[\]\n]{{0,200}} )?
                 | \[ (?: \^ [^\]\n]{{0,60}} \]? )? | < (?: [A-Za-z/!?] [^<>\n]{{0,199}} )?
-                | (?<!\*)\*\ ? | (?<!-)- | [_\\] ) \Z )
-    | (?P<skip> (?<!\w)!\[ | {_TARGET} \) | \]\[[^\[\]\n]{{0,200}}\] | \[\^[^\]\n]{{1,60}}\]:? )
-    | (?P<comment> <!-- )
+                | (?<!\*)\*\ ?-? | (?<!-)- | [_\\] ) \Z )
+    | (?P<link> (?<!\w)!\[ | {_TARGET} \) | \]\[[^\[\]\n]{{0,200}}\] | \[\^[^\]\n]{{1,60}}\]:? )
+    | (?P<muted> <!-- | <(?i:think|thinking|reasoning|script|style)(?:\ [^<>\n]{{0,180}})?(?<!/)> )
+    | (?P<space> -(?=-) | (?<=-)- | </?(?i:br|p|div|li|ul|ol|tr|td|th|h[1-6]|hr)\b[^<>\n]{{0,180}}> )
     | (?P<tag> <[A-Za-z/!?][^<>\n]{{0,199}}> )
-    | (?P<times> (?<!\*)\*(?=\d|\ [^\W_]|\ \() )
-    | (?P<dashes> -(?=-) | (?<=-)- )
+    | (?P<times> (?<!\*)\*(?=\ ?-?\d|\ [^\W_]|\ \() )
     | (?P<pipe> \| )
     | (?P<underscore> _ )
     | (?P<joiner> [\u200c\u200d] )
-    | (?P<picture> \x00 )
-    | (?P<drop> [\[\]*~`] | <(?=[A-Za-z/!?<]) | \\(?![^\W_]) )
+    | (?P<emoji> \x00 )
+    | (?P<mark> [\[\]*~`] | <(?=[A-Za-z/!?<]) | \\(?![^\W_]) )
     | (?P<literal> [\s\S] )
-    """,
-    re.VERBOSE,
+    """
 )
-_MUTED = re.compile(r"<(think|thinking|reasoning|script|style)(?:\s[^>]*)?(?<!/)>", re.IGNORECASE)
-_LONGEST_CLOSING = 32
-_BREAK = re.compile(r"</?(?:br|p|div|li|ul|ol|tr|td|th|h[1-6]|hr)\b", re.IGNORECASE)
-_FACTOR = re.compile(r"[^\W_] \Z|\) \Z")
-
+_TIMES = re.compile(r"\d\*[\d-]\Z|(?:[^\W_]|\)) \* \Z")
 _SCHEMES = ("https://", "http://", "ftp://", "mailto:", "www.")
 _STEMS = "|".join(sorted({s[:n] for s in _SCHEMES for n in range(1, len(s))}, key=len, reverse=True))
-_ADDRESS = re.compile(r"\(?(?<![A-Za-z0-9])(?:(?:https?|ftp)://|mailto:|www\.)|://", re.IGNORECASE)
-_MAYBE = re.compile(rf"(?:<+|<*(?:\(?(?<![A-Za-z0-9])(?:{_STEMS})|\(|:/?))\Z", re.IGNORECASE)
-_LONGEST_STEM = 12
-_MARKER = re.compile(r"(?:\s*(?:#{1,6}|[-+•])(?=\s))+")
-_MARKER_OR_NOT = re.compile(r"#{1,6}|[-+•]")
-_BODY = re.compile(r"[^\s<>|\]\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20]+")
+_LATIN = "A-Za-z0-9À-ÖØ-öø-ɏ"  # after one of these a scheme does not begin; after 请看 it does
+_ADDRESS = re.compile(rf"\(?(?<![{_LATIN}])(?:(?:https?|ftp)://|mailto:|www\.)|://", re.IGNORECASE)
+_MAYBE = re.compile(rf"(?:<+|<*(?:\(?(?<![{_LATIN}])(?:{_STEMS})|\(|:/?))\Z", re.IGNORECASE)
+_ADDRESS_BODY = re.compile(r"[^\s<>|\]\u3001-\u3003\u3008-\u3011\u3014-\u301f\uff01-\uff0f\uff1a-\uff20]+")
+_MARKER = re.compile(r"#{1,6}|[-+•]")
 _CLOSING = ".,;:!?…)\"'”’»،؛؟।॥"
 _STICKY = frozenset(".,;:!?…)”’،؛؟।")
-_WORDS = re.compile(r"(\s*)(\S*)")
-_WWW = re.compile(r"(www)\.", re.IGNORECASE)
 _OPENER = re.compile(r"<+(?=[A-Za-z/!?])|(?<=<)<")
 # One ordinary word with what may stand around it: nothing in it that either stage would look at twice.
-_ORDINARY = re.compile(rf" ?(?!(?:{_STEMS})\Z)[A-Za-z0-9]+(?:[,?]|(?<!w)\.)?", re.IGNORECASE)
+_ORDINARY = re.compile(rf" ?(?!(?:{_STEMS})\Z)[{_LATIN}]+(?:[,?]|(?<!w)\.)?", re.IGNORECASE)
 
 
 def speakable(text: str) -> str:
     """The whole of `text` as it should be spoken."""
-    reader = Speakable()
-    return reader.feed(text) + reader.end()
+    return (reader := Speakable()).feed(text) + reader.end()
 
 
 class Speakable:
@@ -110,14 +97,15 @@ class Speakable:
         self._prose = _Prose()
 
     def feed(self, text: str) -> str:
-        settled = self._at == len(self._raw) and not self._closing and self._prose.calm
+        settled = self._at == len(self._raw) and not self._closing and self._prose.settled
         if settled and _ORDINARY.fullmatch(text):
             self._raw = text[-1]
-            return self._prose.word(text)
-        self._raw += _NOISE.sub(lambda m: _CLEAN.get(m.lastgroup or "", ""), text)
-        while self._at < len(self._raw) and self._step():
-            pass
-        self._raw, self._at = self._raw[self._at - 1 :], 1
+            self._prose.say(text)
+        else:
+            self._raw += _NOISE.sub(lambda m: _CLEAN.get(m.lastgroup or "", ""), text)
+            while self._at < len(self._raw) and self._step():
+                pass
+            self._raw, self._at = self._raw[self._at - 1 :], 1
         return self._prose.take()
 
     def end(self) -> str:
@@ -129,114 +117,102 @@ class Speakable:
         if self._closing:
             return self._skip_muted(self._closing)
         if self._prose.in_address:
-            return self._address()
-        if self._prose.fresh_line and (mark := _BLOCK.match(self._raw, self._at)):
-            return self._take(mark)
-        if plain := _PLAIN.match(self._raw, self._at):
-            self._at = plain.end() - len(self._prose.push(plain[0]))
+            return self._skip_address()
+        at_start = self._prose.line_start
+        mark = _BLOCK.match(self._raw, self._at) if at_start and not self._prose.word else None
+        if not mark and (run := (_PLAIN_PIECE if at_start else _PLAIN).match(self._raw, self._at)):
+            self._at = run.end() - len(self._prose.push(run[0]))
             return True
-        mark = _INLINE.match(self._raw, self._at)
+        mark = mark or _INLINE.match(self._raw, self._at)
         return mark is not None and self._take(mark)
 
-    def _address(self) -> bool:
-        if body := _BODY.match(self._raw, self._at):
+    def _skip_muted(self, closing: re.Pattern[str]) -> bool:
+        found = closing.search(self._raw, self._at)
+        self._closing = None if found else closing
+        self._at = found.end() if found else max(self._at, len(self._raw) - 32)  # longer than any closing tag
+        return found is not None
+
+    def _skip_address(self) -> bool:
+        if body := _ADDRESS_BODY.match(self._raw, self._at):
             self._at = body.end()
             self._prose.skip(body[0])
         else:
             self._prose.close_address()
         return True
 
-    def _skip_muted(self, closing: re.Pattern[str]) -> bool:
-        found = closing.search(self._raw, self._at)
-        if found:
-            self._closing = None
-        self._at = found.end() if found else max(self._at, len(self._raw) - _LONGEST_CLOSING)
-        return found is not None
-
     def _take(self, mark: re.Match[str]) -> bool:
         if mark.lastgroup == "more":
             return False
         self._at = mark.end()
         match mark.lastgroup:
-            case "indent" | "literal":
+            case "literal":
                 self._prose.push(mark[0])
-            case "comment":
-                self._closing = re.compile("-->")
-            case "tag":
-                self._tag(mark[0])
-            case "times":
-                self._times()
-            case "dashes":
+            case "muted":
+                name = mark[0].strip("<>").split()[0]
+                self._closing = re.compile("-->" if name == "!--" else rf"(?i)</{name}[^<>]{{0,16}}>")
+            case "space":
                 self._prose.push(" ")
+            case "times" if _TIMES.search(f"{self._prose.heard}*{self._raw[self._at]}"):
+                self._prose.push("×")
             case "pipe":
                 self._prose.separate()
-            case "underscore":
-                self._underscore()
-            case "joiner" if _wordlike(self._raw[self._at - 2]):  # spelling; after an emoji it is glue
+            case "underscore" if _wordlike(self._prose.heard[-1:]) and _wordlike(self._raw[self._at]):
+                self._prose.push(" ")
+            case "joiner" if _wordlike(self._raw[self._at - 2]):  # spelling, not the glue between two emoji
                 self._prose.push(mark[0])
-            case "picture":
-                self._prose.left_out()
+            case "emoji":
+                self._prose.gap = True
         return True
-
-    def _underscore(self) -> None:
-        if _wordlike(self._prose.heard[-1:]) and _wordlike(self._raw[self._at]):
-            self._prose.push(" ")
-
-    def _tag(self, tag: str) -> None:
-        if muted := _MUTED.fullmatch(tag):
-            self._closing = re.compile(rf"</{muted[1]}[^<>]{{0,16}}>", re.IGNORECASE)
-        elif _BREAK.match(tag):
-            self._prose.push(" ")
-
-    def _times(self) -> None:
-        heard = self._prose.heard
-        spaced = self._raw[self._at] == " "
-        if _FACTOR.search(heard) if spaced else heard[-1:].isdigit():
-            self._prose.push("×")
 
 
 class _Prose:
     """What is left once the notation is gone. Takes out addresses, folds white space, and lets nothing leave that
-    would read as an address or a tag together with what left before."""
+    reads as an address, a tag or a bullet together with what left before."""
 
     def __init__(self) -> None:
         self.in_address = False
+        self.word = ""  # may turn out to begin an address, a tag or a line
+        self.gap = False  # something was left out since the last word or space
         self._out: list[str] = []
         self._tail = ""  # the last characters that left
-        self._space = ""  # white space waiting for a word
-        self._word = ""  # may turn out to begin an address or a tag
-        self._closing = ""  # punctuation at the end of the address so far: the sentence's, if no more follows
-        self._brackets = 0  # opened around and in the address
-        self._gap = False  # something was left out since the last word or space
+        self._space = ""  # waits for a word
+        self._closing = ""  # punctuation that ends the address, or the sentence if no more of the address follows
+        self._brackets = 0  # opened before and in the address
 
     @property
-    def calm(self) -> bool:
-        return not (self._word or self.in_address or self.fresh_line)
-
-    @property
-    def fresh_line(self) -> bool:
-        return self._starting and not (self._word or self.in_address)
-
-    @property
-    def _starting(self) -> bool:
+    def line_start(self) -> bool:
         return not self._tail or self._space == "\n"
 
     @property
+    def settled(self) -> bool:
+        return not (self.word or self.in_address or self.line_start)
+
+    @property
     def heard(self) -> str:
-        return self._tail + self._space + self._word
+        return self._tail + self._space + self.word
 
     def take(self) -> str:
         text = "".join(self._out)
         self._out.clear()
         return text
 
-    def word(self, text: str) -> str:
-        """The short way for one ordinary word: `push` and `take`."""
-        bare = text.lstrip(" ")
-        if len(bare) < len(text):
-            self._hold(" ")
-        self._say(bare)
-        return self.take()
+    def push(self, text: str) -> str:
+        """Returns what follows the beginning of an address: that is to be skipped."""
+        if self.line_start and text.isspace() and _MARKER.fullmatch(self.word):
+            self.word = ""
+        start = 0 if self._space else len(self._tail[-1:])
+        line = self._tail[-1:][:start] + self.word + text
+        if (":" in line or "." in line) and (found := _ADDRESS.search(line, start)):
+            self.word = ""
+            self.say(line[start : found.start()])
+            self.in_address, self._brackets = True, found[0].count("(")
+            return line[found.end() :]
+        held = self.line_start and _MARKER.fullmatch(line, start)
+        held = held or _MAYBE.search(line, max(start, len(line) - 12))
+        cut = held.start() if held else len(line)
+        self.word = re.sub("<+", "<", line[cut:])
+        self.say(line[start:cut])
+        return ""
 
     def separate(self) -> None:
         """A table's pipe: a comma between two cells, nothing at the edge of a row."""
@@ -244,64 +220,39 @@ class _Prose:
         if self._space == " " and self._tail[-1:] not in _STICKY:
             self._space = ", "
 
-    def left_out(self) -> None:
-        self._gap = True
-
-    def close_address(self) -> None:
-        closing = self._closing.replace(")", "", self._brackets)
-        self.in_address, self._closing, self._gap = False, "", True
-        if not self.fresh_line:
-            self.push(closing)
-
-    def push(self, text: str) -> str:
-        """Returns what follows where an address begins: that is to be read again, and skipped."""
-        before = " " if self._space else self._tail[-1:]
-        start = len(before)
-        line = before + self._word + text
-        if self._starting and (marker := _MARKER.match(line, start)):
-            start = marker.end()
-        if (":" in line or "." in line) and (found := _ADDRESS.search(line, start)):
-            self._word = ""
-            self._emit(line[start : found.start()])
-            self.in_address, self._brackets = True, found[0].count("(")
-            return line[found.end() :]
-        held = self._starting and _MARKER_OR_NOT.fullmatch(line, start)
-        held = held or _MAYBE.search(line, max(start, len(line) - _LONGEST_STEM))
-        cut = held.start() if held else len(line)
-        self._word = re.sub("<+", "<", line[cut:])
-        self._emit(line[start:cut])
-        return ""
-
     def skip(self, address: str) -> None:
         part = re.sub(r"[*`~_]", "", address)
         closing = part[len(part.rstrip(_CLOSING)) :]
         self._brackets += part.count("(")
         self._closing = (self._closing + part if closing == part else closing)[-64:]
 
-    def _emit(self, text: str) -> None:
-        if "<" in text:
-            text = _OPENER.sub("", text)
-        for space, word in _WORDS.findall(text):
-            if space:
-                self._hold("\n" if "\n" in space else " ")
-            if word:
-                self._say(word)
+    def close_address(self) -> None:
+        closing = self._closing.replace(")", "", self._brackets)
+        self.in_address, self._closing, self.gap = False, "", True
+        if closing and not self.line_start:
+            self.push(closing)
 
-    def _hold(self, space: str) -> None:
-        if not self._space or space == "\n":
-            self._space = space
-        self._gap = False
+    def say(self, text: str) -> None:
+        for word in re.findall(r"\s+|\S+", _OPENER.sub("", text) if "<" in text else text):
+            if not word.isspace():
+                self._out.append(self._joined(word))
+            elif not self._space or "\n" in word:
+                self._space = "\n" if "\n" in word else " "
+            self.gap = False
 
-    def _say(self, word: str) -> None:
-        closes_up = self._gap and word[0] in _STICKY and _wordlike(self._tail[-1:])
-        space = "" if closes_up or not self._tail else self._space
-        if self._tail[-1:] == "<" and _OPENER.match("<" + word):
+    def _joined(self, word: str) -> str:
+        """`word` with the white space before it, if any belongs there."""
+        space = self._space if self._tail else ""
+        if self.gap and word[0] in _STICKY and _wordlike(self._tail[-1:]):
+            space = ""
+        elif self._tail[-1:] == "<" and _OPENER.match("<" + word):
             space = space or " "
+        before = self._tail + space
         if "." in word:
-            word = _WWW.sub(r"\1…", self._tail + space + word)[len(self._tail + space) :]
-        self._out.append(space + word)
-        self._tail = (self._tail + space + word)[-3:]
-        self._space, self._gap = "", False
+            word = re.sub(r"(?i)(www)\.", r"\1…", before + word)[len(before) :]
+        self._tail = (before + word)[-3:]
+        self._space = ""
+        return space + word
 
 
 def _wordlike(char: str) -> bool:

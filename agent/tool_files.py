@@ -1,19 +1,24 @@
-"""The tools in a folder: every LangChain tool at the top level of a `*.py` file that does not begin with `_`."""
+"""The tools in a folder: every LangChain tool at the top level of a `*.py` file, but of `_*.py` and `.*.py`."""
 
 from __future__ import annotations
 
+import importlib
 import sys
+import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from langchain_core.tools import BaseTool
 
+_STALE = (0, 0)
+
 
 class ToolFileError(Exception):
-    """A tool file that cannot be used. The text is one sentence with file and line."""
+    """Tool files that cannot be used. The text has a line for each fault, with file and line number."""
 
 
 @dataclass(frozen=True)
@@ -26,14 +31,16 @@ class _File:
 class ToolFolder:
     """The tools of one folder.
 
-    `load()` reads it strictly: the first error is raised. `refresh()` reads what has changed since, for
-    development: a broken file keeps its last good tools, and the error is returned once.
+    `load()` reads it strictly: errors are raised. `refresh()` reads what has changed since, for development: a
+    broken file keeps its last good tools, and the error is returned once. Turns call it from several threads.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: dict[Path, _File] = {}
         self._tools: Mapping[str, BaseTool] = {}
+        self._helpers: Mapping[Path, tuple[int, int]] = {}
+        self._lock = threading.Lock()
 
     @property
     def tools(self) -> Mapping[str, BaseTool]:
@@ -44,16 +51,23 @@ class ToolFolder:
         return next(path for path, file in self._files.items() if name in file.tools)
 
     def load(self) -> None:
-        """Read every file. ToolFileError for the first that does not import, or for two tools of one name."""
+        """Read every file. ToolFileError names each that does not import, and two tools of one name."""
         if not self.path.is_dir():
             raise ToolFileError(f"There is no folder {self.path} with tools in it: set TOOLS_DIR or make it.")
         errors = self.refresh()
         if errors:
-            raise errors[0]
+            raise ToolFileError("\n".join(map(str, errors)))
 
     def refresh(self) -> list[ToolFileError]:
         """Read new and changed files, forget deleted ones. What is newly wrong comes back."""
-        found = {path: _version(path) for path in sorted(self.path.glob("[!_]*.py"))}
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> list[ToolFileError]:
+        found, helpers = _versions(self.path, "[!_.]*.py"), _versions(self.path, "_*.py")
+        if helpers != self._helpers and self._files:
+            self._forget(helpers)
+        self._helpers = helpers
         changed = [p for p, version in found.items() if p not in self._files or self._files[p].version != version]
         if not changed and len(found) == len(self._files):
             return []
@@ -66,17 +80,29 @@ class ToolFolder:
         self._tools = tools
         return errors
 
+    def _forget(self, helpers: Iterable[Path]) -> None:
+        """What tool files import from beside them has changed: read all of it anew."""
+        importlib.invalidate_caches()
+        for path in helpers:
+            sys.modules.pop(f"{self.path.name}.{path.stem}", None)
+        self._files = {path: replace(file, version=_STALE) for path, file in self._files.items()}
+
     def _read(self, path: Path, version: tuple[int, int]) -> _File:
         try:
-            return _File(version, dict(_tools_of(_import(path, self.path.name))))
+            return _File(version, _tools_of(_import(path, self.path.name), path))
         except ToolFileError as error:
             before = self._files.get(path)
             return _File(version, before.tools if before else {}, error)
 
 
-def _version(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
+def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
+    """A file that is replaced at this moment, or a link into nowhere, is not there."""
+    versions = {}
+    for path in sorted(folder.glob(pattern)):
+        with suppress(OSError):
+            status = path.stat()
+            versions[path] = (status.st_mtime_ns, status.st_size)
+    return versions
 
 
 def _merge(tools: dict[str, BaseTool], files: Mapping[Path, _File]) -> list[ToolFileError]:
@@ -85,7 +111,7 @@ def _merge(tools: dict[str, BaseTool], files: Mapping[Path, _File]) -> list[Tool
     for path, file in sorted(files.items()):
         for name, tool in file.tools.items():
             if tools.setdefault(name, tool) is not tool:
-                errors.append(ToolFileError(f"{path} and {owners[name]} both have a tool {name!r}: rename one."))
+                errors.append(ToolFileError(f"{owners[name]} and {path} both have a tool {name!r}: rename one."))
             owners.setdefault(name, path)
     return errors
 
@@ -98,23 +124,26 @@ def _import(path: Path, package: str) -> ModuleType:
     sys.modules[module.__name__] = module
     try:
         exec(compile(path.read_bytes(), path, "exec"), module.__dict__)  # noqa: S102 - the developer's own file
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if before is None:
             del sys.modules[module.__name__]
         else:
             sys.modules[module.__name__] = before
-        raise ToolFileError(f"{path}:{_line(error, path)}: {type(error).__name__}: {error}") from error
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ToolFileError(f"{path}:{_line(error, path)}: {what}") from error
     return module
 
 
-def _line(error: Exception, path: Path) -> int:
+def _line(error: BaseException, path: Path) -> int:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return error.lineno or 1
     frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return (frames or [1])[-1] or 1
 
 
-def _tools_of(module: ModuleType) -> Iterator[tuple[str, BaseTool]]:
+def _tools_of(module: ModuleType, path: Path) -> dict[str, BaseTool]:
+    tools: dict[str, BaseTool] = {}
     for value in vars(module).values():
-        if isinstance(value, BaseTool):
-            yield value.name, value
+        if isinstance(value, BaseTool) and tools.setdefault(value.name, value) is not value:
+            raise ToolFileError(f"{path} has two tools {value.name!r}: rename one.")
+    return tools

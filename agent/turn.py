@@ -74,6 +74,7 @@ class Sent:
 class Turn:
     """The running turn. The graph writes to it, HTTP responses read it.
 
+    admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     deadline: when it must be over, in the event loop's time.
     """
 
@@ -84,6 +85,7 @@ class Turn:
         self.ended = False
         self.failed = False
         self._loop = asyncio.get_running_loop()
+        self.admitted = asyncio.Event()
         self.began = self._loop.time()
         self.deadline = self.began + timeout
         self._read = 0
@@ -156,6 +158,7 @@ class Turn:
     def end(self) -> None:
         """No more events. Readers finish."""
         self.ended = True
+        self.admitted.set()
         self._wake()
 
     @contextmanager

@@ -7,6 +7,7 @@ agent and its database are closed, the HTTP client last.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -33,6 +34,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with httpx.AsyncClient(timeout=_TIMEOUT) as http, open_configured(settings, parts) as agent:
             app.state.http, app.state.agent = http, agent
+            _freeze()
             yield
 
     app = FastAPI(title="Voice agent backend", version=version("voice-agent-backend"), lifespan=lifespan)
@@ -58,3 +60,10 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     )
     app.include_router(health_router(lambda: app.state.agent))
     return app
+
+
+def _freeze() -> None:
+    """What is loaded by now stays. Without this each full garbage collection looks through all of it, and holds
+    every conversation for 0.1 to 0.2 s meanwhile."""
+    gc.collect()
+    gc.freeze()

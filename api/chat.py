@@ -22,6 +22,8 @@ from agent.turn import Asked, Event, Heard, Say, Turn
 from api.settings import Settings
 from api.wiring import Parts, open_configured
 
+_PROMPT = "you: "
+
 
 async def chat(settings: Settings, parts: Parts) -> None:
     async with open_configured(settings, parts) as agent:
@@ -68,7 +70,7 @@ class Conversation:
         if self._turn:
             self._turn.interrupt()
         else:
-            typer.echo("\n(Ctrl-D leaves.)")
+            typer.echo(f"\n(Ctrl-D leaves.)\n{_PROMPT}", nl=False)
 
 
 class _Printer:
@@ -140,7 +142,7 @@ def _line() -> str | None:
     if not sys.stdin.isatty():
         return sys.stdin.readline() or None
     try:
-        return input("you: ")
+        return input(_PROMPT)
     except EOFError:
         print()  # noqa: T201 - the prompt's line is still open
         return None

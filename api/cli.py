@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,24 +42,26 @@ def chat(demo: Annotated[bool, typer.Option("--demo", help="Without a language m
 @app.command()
 def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve for development: tools reload when saved, and you are told what to do next."""
-    from api.wiring import load_parts
+    from api.wiring import check_database, load_parts
 
     with _explained():
         settings = _or_demo(Settings.load())
-        if not settings.layercode_webhook_secret.get_secret_value():
+        missing = _missing_for_calls(settings)
+        if not settings.layercode_webhook_secret:
             settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
             typer.echo(
                 "No LAYERCODE_WEBHOOK_SECRET is set. For this run it is:\n"
                 f"  export LAYERCODE_WEBHOOK_SECRET={settings.webhook_secret}"
             )
         parts = load_parts(settings, reload_tools=True)
-        _serve(settings, parts, host, port, what_next=True)
+        asyncio.run(check_database(settings))
+        _serve(settings, parts, host, port, lambda url: _say_what_next(settings, url, missing))
 
 
 @app.command()
 def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
     """Serve in production. Refuses to start when something is missing."""
-    from api.wiring import load_parts
+    from api.wiring import check_database, load_parts
 
     with _explained():
         settings = Settings.load()
@@ -68,6 +70,8 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
             _ = settings.webhook_secret
         with _collected(problems):
             parts = load_parts(settings)
+        with _collected(problems):
+            asyncio.run(check_database(settings))
         if problems:
             raise NotConfigured(*problems)
         _serve(settings, parts, host, port)
@@ -103,13 +107,15 @@ def tools() -> None:
         try:
             folder.load()
         except ToolFileError as error:
-            raise NotConfigured(str(error)) from error
+            raise NotConfigured(*str(error).splitlines()) from error
+        if not folder.tools:
+            typer.echo(f"There are no tools in {folder.path}/.")
         for name, tool in folder.tools.items():
             manners = manners_of(tool)
             typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
             typer.echo(f"  {folder.file_of(name)}")
-            typer.echo(f"    {tool.description.strip().splitlines()[0]}")
             for label, line in (
+                ("does", tool.description.strip().partition("\n")[0]),
                 ("says", manners.say),
                 ("when slow", manners.slow),
                 ("asks", manners.confirm),
@@ -119,29 +125,38 @@ def tools() -> None:
             typer.echo(f"    time limit: {manners.timeout:g} s; on barge-in: {manners.on_barge_in}")
 
 
-def _serve(settings: Settings, parts: Parts, host: str, port: int, *, what_next: bool = False) -> None:
+def _serve(
+    settings: Settings, parts: Parts, host: str, port: int, listening: Callable[[str], None] = lambda url: None
+) -> None:
+    """`listening` is told the webhook's URL when it can be called."""
     from api.app import create_app
-    from api.server import run
-    from api.wiring import check_database
+    from api.server import listen, run
 
-    asyncio.run(check_database(settings, parts))
     application = create_app(settings, parts)
-    if what_next:
-        _say_what_next(settings, host, port)
-    run(application, host=host, port=port, log_level=settings.log_level, drain_seconds=settings.drain_seconds)
+    with listen(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host
+        listening(f"http://{shown}:{listener.getsockname()[1]}/api/agent")
+        run(application, listener, log_level=settings.log_level, drain_seconds=settings.drain_seconds)
 
 
-def _say_what_next(settings: Settings, host: str, port: int) -> None:
-    url = f"http://{host}:{port}/api/agent"
+def _missing_for_calls(settings: Settings) -> list[str]:
+    missing = {
+        "LAYERCODE_WEBHOOK_SECRET": not settings.layercode_webhook_secret,
+        "LAYERCODE_API_KEY": not settings.layercode_api_key,
+        "GOOGLE_GENERATIVE_AI_API_KEY": settings.model == "demo",
+    }
+    return [name for name, is_missing in missing.items() if is_missing]
+
+
+def _say_what_next(settings: Settings, url: str, missing: list[str]) -> None:
     typer.echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
     typer.echo(f"Webhook: {url}. Try, in another terminal:\n  voice say 'What time is it in Tokyo?' --url {url}")
-    missing = [] if settings.layercode_api_key else ["LAYERCODE_API_KEY"]
-    if settings.model == "demo":
-        missing.append("GOOGLE_GENERATIVE_AI_API_KEY")
     typer.echo(
-        "For real calls: a tunnel to this port, its URL with /api/agent as your agent's webhook in the Layercode"
-        f" dashboard, and in .env that agent's LAYERCODE_WEBHOOK_SECRET{''.join(f', {name}' for name in missing)}."
+        "For real calls: a tunnel to this port, and its URL with /api/agent as your agent's webhook in the Layercode"
+        " dashboard."
     )
+    if missing:
+        typer.secho(f"Missing in .env for that: {', '.join(missing)}.", fg="yellow")
 
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:

@@ -6,6 +6,7 @@ them, and for libraries such as LangSmith's.
 
 from __future__ import annotations
 
+import re
 import secrets
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,17 +15,18 @@ from dotenv import load_dotenv
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-_PLACEHOLDERS = (
-    "your",
-    "changeme",
-    "change-me",
-    "placeholder",
-    "example",
-    "secret",
-    "xxx",
-    "todo",
-    "...",
-    "<",
+_PREFIX = "whsec_"
+_SHORTEST = 8  # characters of a secret, after its prefix
+_WORDS = (
+    "your|my|our|the|this|that|here|it|me|some|any|new|real|actual|dummy|demo|sample|example|test|testing|dev|local|"
+    "super|placeholder|change|replace|insert|enter|add|put|paste|fill|set|copy|use|with|from|to|by|in|of|is|and|not|"
+    "todo|fixme|tbd|none|null|nil|undefined|default|value|token|password|string|secret|key|api|webhook|hook|signing|"
+    "layercode|agent|dashboard|voice|whsec|env|please|for|now"
+)
+# All of it must be words, one character again and again, or in brackets: no random secret is, whatever it contains.
+_PLACEHOLDER = re.compile(
+    rf"(?:{_WORDS}|x|[-_.,:/ ])+\d{{0,4}}[!?.]*|(.)\1*|<.*>|\[.*\]|\(.*\)|\$?\{{.*\}}|%.*%|.*(?:\.\.\.|…).*",
+    re.DOTALL,
 )
 
 
@@ -57,20 +59,25 @@ class Settings(BaseSettings):
     google_gemini_base_url: str | None = None
     model: str = "google_genai:gemini-3.5-flash-lite"
     model_fallback: str | None = None
-    first_token_seconds: float = Field(default=5.0, gt=0)
+    first_token_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
 
-    database_url: str = "sqlite:///voice.db"
+    database_url: str = Field(default="sqlite:///voice.db", repr=False)  # may hold a password
     tools_dir: Path = Path("tools")
 
     welcome_message: str = ""
     apology_message: str = "Sorry, something went wrong on my side. Please say that again."
     system_prompt_file: Path | None = None
-    turn_timeout_seconds: float = Field(default=60.0, gt=0)
+    turn_timeout_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_tool_steps: int = Field(default=8, ge=1, le=50)
-    drain_seconds: float = Field(default=20.0, ge=0)
+    drain_seconds: float = Field(default=20.0, ge=0, allow_inf_nan=False)
 
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _strip(cls, value: object) -> object:
+        return value.strip() if isinstance(value, str) else value
 
     @field_validator("cors_origins", mode="before")
     @classmethod
@@ -85,13 +92,15 @@ class Settings(BaseSettings):
     @classmethod
     def load(cls) -> Settings:
         """From the environment and `.env`. NotConfigured names each variable that cannot be understood."""
-        load_dotenv(".env")
         try:
+            load_dotenv(".env")
             return cls()
         except ValidationError as error:
             raise NotConfigured(
                 *(f"{str(fault['loc'][0]).upper()}: {fault['msg']}." for fault in error.errors())
             ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise NotConfigured(f"The file .env cannot be read: {error}.") from None
 
     @property
     def google_key(self) -> str | None:
@@ -100,12 +109,13 @@ class Settings(BaseSettings):
     @property
     def webhook_secret(self) -> str:
         """The secret that requests are signed with. NotConfigured when it would let anybody in."""
-        secret = self.layercode_webhook_secret.get_secret_value().strip()
+        secret = self.layercode_webhook_secret.get_secret_value()
         if not secret:
             raise NotConfigured(
                 "LAYERCODE_WEBHOOK_SECRET is not set: copy it from your agent's page in the Layercode dashboard."
             )
-        if len(secret) < 8 or any(mark in secret.lower().removeprefix("whsec_") for mark in _PLACEHOLDERS):
+        random = secret.lower().removeprefix(_PREFIX)
+        if len(random) < _SHORTEST or _PLACEHOLDER.fullmatch(random):
             raise NotConfigured(
                 "LAYERCODE_WEBHOOK_SECRET is a placeholder: anybody could sign with it. Copy the real one from"
                 " your agent's page in the Layercode dashboard."
@@ -114,4 +124,4 @@ class Settings(BaseSettings):
 
 
 def new_secret() -> SecretStr:
-    return SecretStr(f"whsec_{secrets.token_hex(16)}")
+    return SecretStr(f"{_PREFIX}{secrets.token_hex(16)}")

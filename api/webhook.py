@@ -62,7 +62,9 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent, drain_second
         case events.Message() if not event.text.strip():
             return Response(events.end(event.turn_id), headers=_HEADERS)
         case events.Message() | events.SessionStart():
-            return TurnResponse(agent.begin(asked_of(event)), event.turn_id, drain_seconds)
+            turn = agent.begin(asked_of(event))
+            await turn.admitted.wait()  # a 200 says that the caller's words are safe
+            return TurnResponse(turn, event.turn_id, drain_seconds)
         case events.Data():
             id_ = f"{event.turn_id}:{hashlib.sha256(body).hexdigest()[:16]}"
             await agent.note(event.conversation_id, id_, "data", event.data)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -34,9 +36,9 @@ def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
         folder.load()
     except ToolFileError as error:
         if reload_tools and settings.tools_dir.is_dir():
-            print(error)  # noqa: T201
+            print(error, file=sys.stderr)  # noqa: T201 - it does not stop the start: mend it, and it is read again
         else:
-            problems.append(str(error))
+            problems += str(error).splitlines()
     models = _models(settings, problems)
     habits = _habits(settings, problems, reload_tools=reload_tools)
     if problems or models is None or habits is None:
@@ -47,19 +49,18 @@ def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
 def _models(settings: Settings, problems: list[str]) -> Models | None:
     from agent.model import ModelError, Models, load_model
 
-    def load(name: str) -> Any:
-        return load_model(name, google_api_key=settings.google_key, google_base_url=settings.google_gemini_base_url)
+    def load(variable: str, name: str) -> Any:
+        try:
+            return load_model(name, google_api_key=settings.google_key, google_base_url=settings.google_gemini_base_url)
+        except ModelError as error:
+            problems.append(str(error).replace("MODEL=", f"{variable}=", 1))
+            return None
 
-    try:
-        return Models(
-            primary=load(settings.model),
-            fallback=load(settings.model_fallback) if settings.model_fallback else None,
-            first_token=settings.first_token_seconds,
-            apology=settings.apology_message,
-        )
-    except ModelError as error:
-        problems.append(str(error))
+    primary = load("MODEL", settings.model)
+    fallback = load("MODEL_FALLBACK", settings.model_fallback) if settings.model_fallback else None
+    if primary is None:
         return None
+    return Models(primary, fallback, first_token=settings.first_token_seconds, apology=settings.apology_message)
 
 
 def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
@@ -84,17 +85,30 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> H
 async def open_configured(settings: Settings, parts: Parts) -> AsyncIterator[Agent]:
     """The agent. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
+
+    async with (
+        _explained_database(),
+        open_agent(
+            database_url=settings.database_url, folder=parts.folder, models=parts.models, habits=parts.habits
+        ) as agent,
+    ):
+        yield agent
+
+
+@asynccontextmanager
+async def _explained_database() -> AsyncIterator[None]:
     from agent.memory import DatabaseError
 
     try:
-        async with open_agent(
-            database_url=settings.database_url, folder=parts.folder, models=parts.models, habits=parts.habits
-        ) as agent:
-            yield agent
+        yield
     except DatabaseError as error:
+        await asyncio.sleep(0.1)  # the driver's thread has yet to tell this event loop that it ends
         raise NotConfigured(str(error)) from error
 
 
-async def check_database(settings: Settings, parts: Parts) -> None:
-    async with open_configured(settings, parts):
+async def check_database(settings: Settings) -> None:
+    """NotConfigured when the database cannot be opened."""
+    from agent.memory import open_memory
+
+    async with _explained_database(), open_memory(settings.database_url):
         pass

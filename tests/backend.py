@@ -171,7 +171,7 @@ def process(command: list[str], **env: str) -> Iterator[subprocess.Popen[str]]:
     running = subprocess.Popen(
         [sys.executable, "-m", "api.cli", *command],
         env={**full, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TOOLS_DIR": str(ROOT / "tools"), **env},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pipesize=1 << 20,
     )  # fmt: skip
     try:
         yield running
@@ -188,11 +188,11 @@ async def served(*, command: str = "serve", **env: str) -> AsyncIterator[Backend
     with process([command, "--port", str(port)], **{"LAYERCODE_WEBHOOK_SECRET": SECRET, **env}) as running:
         async with client() as http:
             url = f"http://127.0.0.1:{port}"
-            await _until_ready(http, url, running)
+            await until_ready(http, url, running)
             yield Backend(url, http, process=running)
 
 
-async def _until_ready(http: httpx.AsyncClient, url: str, running: subprocess.Popen[str]) -> None:
+async def until_ready(http: httpx.AsyncClient, url: str, running: subprocess.Popen[str]) -> None:
     for _ in range(600):
         assert running.poll() is None, f"it did not start: {running.communicate()[0]}"
         try:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.backend import Backend, backend
+from tests.conversation import Tools
 from tests.gemini import Gemini
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -49,3 +50,9 @@ async def start(gemini: Gemini, tmp_path: Path) -> AsyncIterator[Callable[..., A
             return await stack.enter_async_context(backend(**{**defaults, **settings}))
 
         yield started
+
+
+@pytest.fixture
+def deeds(tmp_path: Path) -> Tools:
+    """A folder of tools that write down what they do: `await start(tools_dir=deeds.folder)`."""
+    return Tools(tmp_path / "deeds")

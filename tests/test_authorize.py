@@ -63,9 +63,7 @@ async def browser(
 ) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     async with httpx.AsyncClient(transport=upstream, timeout=timeout) as http:
-        app.include_router(
-            authorize_router(api_url=api_url, api_key=api_key, agent_id=agent_id, http=lambda: http)
-        )
+        app.include_router(authorize_router(api_url=api_url, api_key=api_key, agent_id=agent_id, http=lambda: http))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
             yield client
 
@@ -240,9 +238,7 @@ async def status_of(app: FastAPI, receive: Callable[[], Awaitable[dict[str, Any]
 async def test_without_a_key_the_server_says_so(key: str | None) -> None:
     answer = await ask(Layercode(), {}, api_key=key)
     assert answer.status_code == 503
-    assert answer.json() == {
-        "error": "This server has no Layercode API key, so it cannot authorize sessions."
-    }
+    assert answer.json() == {"error": "This server has no Layercode API key, so it cannot authorize sessions."}
 
 
 @pytest.mark.parametrize("key", ["s3cret\nX-Evil: 1", "s3crét"])

@@ -435,9 +435,7 @@ def test_the_framing_is_that_of_the_node_sdk() -> None:
     assert tts("Hi there.", "turn_c3") == (
         b'data: {"type":"response.tts","content":"Hi there.","turn_id":"turn_c3"}\n\n'
     )
-    assert data({"k": 1}, "turn_c3") == (
-        b'data: {"type":"response.data","content":{"k":1},"turn_id":"turn_c3"}\n\n'
-    )
+    assert data({"k": 1}, "turn_c3") == (b'data: {"type":"response.data","content":{"k":1},"turn_id":"turn_c3"}\n\n')
     assert end("turn_c3") == b'data: {"type":"response.end","turn_id":"turn_c3"}\n\n'
 
 

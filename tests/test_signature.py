@@ -10,12 +10,8 @@ from api.signature import HEADER, BadSignature, sign, verify
 
 SECRET = "whsec_test_7f3a"
 T = 1760000000
-HELLO = (
-    b'{"type":"message","session_id":"sess_1","conversation_id":"conv_1","turn_id":"turn_1","text":"Hello"}'
-)
-CAFE = (
-    '{"type":"message","session_id":"sess_1","conversation_id":"conv_1","turn_id":"turn_2","text":"Café ☕"}'
-)
+HELLO = b'{"type":"message","session_id":"sess_1","conversation_id":"conv_1","turn_id":"turn_1","text":"Hello"}'
+CAFE = '{"type":"message","session_id":"sess_1","conversation_id":"conv_1","turn_id":"turn_2","text":"Café ☕"}'
 ESCAPED = CAFE.replace("é", r"\u00e9").replace("☕", r"\u2615")
 HELLO_HEX = "22d5b863c6ce415ab60b92ebda58fd023cb23083126e3fc78e696abb96ab54ac"
 VECTORS = [
@@ -38,9 +34,7 @@ def test_the_header_has_layercodes_name() -> None:
 
 
 @pytest.mark.parametrize(("body", "size", "digest"), VECTORS)
-def test_the_vectors_of_the_node_sdk_verify_and_are_what_sign_makes(
-    body: bytes, size: int, digest: str
-) -> None:
+def test_the_vectors_of_the_node_sdk_verify_and_are_what_sign_makes(body: bytes, size: int, digest: str) -> None:
     assert len(body) == size
     assert sign(SECRET, body, T) == f"t={T},v1={digest}"
     verify(SECRET, f"t={T},v1={digest}", body, T)
@@ -88,9 +82,7 @@ def test_what_the_node_sdk_cannot_read_is_malformed(header: str) -> None:
     assert reason(header) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "header", [f"t=000{T},v1={HELLO_HEX}", f"v=1 t={T},v1={HELLO_HEX}", f"{HEADER_VALUE},v2=☕"]
-)
+@pytest.mark.parametrize("header", [f"t=000{T},v1={HELLO_HEX}", f"v=1 t={T},v1={HELLO_HEX}", f"{HEADER_VALUE},v2=☕"])
 def test_leading_zeros_and_text_around_are_accepted_as_by_the_node_sdk(header: str) -> None:
     verify(SECRET, header, HELLO, T)
 

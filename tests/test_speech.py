@@ -2,6 +2,7 @@
 
 import re
 import string
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -40,12 +41,324 @@ def cut_text(draw: st.DrawFn) -> tuple[str, list[str]]:
     text = draw(anything)
     cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=6)))
     bounds = [0, *cuts, len(text)]
-    return text, [text[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    return text, [text[a:b] for a, b in pairwise(bounds)]
+
+
+def forms(*pairs: tuple[str, str]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(("written", "spoken"), pairs, ids=[repr(pair[0]) for pair in pairs])
 
 
 @given(cut_text())
+@example(("ht<b>tp://x y", ["ht<b>t", "p:/", "/x y"]))
+@example(("# > x", ["#", " ", "> x"]))
+@example(("://x>", ["://x", ">"]))
+@example(("好www.a b", ["好w", "ww.", "a b"]))
+@example(("<\ufe0f[(?", ["<", "\ufe0f[", "(?"]))
 @FEW
 def test_the_speech_does_not_depend_on_how_the_text_was_cut(cut: tuple[str, list[str]]) -> None:
     text, pieces = cut
     assert in_pieces(pieces) == speakable(text)
     assert in_pieces(list(text)) == speakable(text)
+
+
+@given(anything)
+@example("ht<b>tp://x")
+@example("[h](x)ttps://y")
+@example("<<b>b>")
+@example("<😀https://x|b>")
+@example("awww.x")
+@example("www https://x. www https://x。.com")
+@FEW
+def test_no_notation_reaches_the_ear_even_when_leaving_something_out_joins_two_pieces(text: str) -> None:
+    speech = speakable(text)
+    assert not re.search(r"[*`]|://|www\.|<[A-Za-z/!?]", speech, re.IGNORECASE)
+    assert "\ufe0f" not in speech
+    assert "😀" not in speech
+    speech.encode()  # no lone surrogate either
+
+
+@given(anything)
+@FEW
+def test_white_space_is_single_and_never_at_an_edge(text: str) -> None:
+    speech = speakable(text)
+    assert speech == speech.strip()
+    assert not re.search(r"[ \n]{2}|[^\S \n]", speech)
+
+
+@given(plain_words, st.sampled_from([" ", "\n"]))
+@FEW
+def test_plain_words_are_spoken_as_written(words: list[str], space: str) -> None:
+    assert speakable(space.join(words)) == space.join(words)
+
+
+SPOKEN_TWICE = [
+    *["word", "Hello,", "me.", "with", "-5", "21 °C", "well-known", "“So”", "(or so)", "5 < 6", "5 * 3", "C#", "#1"],
+    *["**bold**", "_soft_", "`code`", "snake_case", "[a link](https://x.y)", "https://x.y/z.", "www.x.y,", "👍🏽"],
+    *["\n", "\n\n", "\n# A heading\n", "\n- an item\n", "\n1. one\n", "\n> quoted\n", "\n| a | b |\n|---|---|\n"],
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(SPOKEN_TWICE), max_size=10).map(" ".join))
+@FEW
+def test_speech_is_left_alone_when_it_is_read_a_second_time(text: str) -> None:
+    """For text as models write it. Junk may change once more: `-~-5` gives `--5`, `#://` gives `#`."""
+    assert speakable(speakable(text)) == speakable(text)
+
+
+@given(plain_words)
+@FEW
+def test_a_word_has_left_when_the_space_after_it_came(words: list[str]) -> None:
+    reader = Speakable()
+    heard = ""
+    for count, word in enumerate(words, 1):
+        heard += reader.feed(word + " ")
+        assert heard == " ".join(words[:count])
+
+
+@pytest.mark.parametrize(
+    "piece", ["Hello", " there", ",", " 14", ".", " Yes!", " isn't", " so;", " why?", " 好", " नमस्ते"]
+)
+def test_an_ordinary_piece_leaves_at_once(piece: str) -> None:
+    reader = Speakable()
+    start = reader.feed("Well,")
+    assert start + reader.feed(piece) == "Well," + piece
+
+
+@forms(
+    ("a *", "a"),
+    ("a <b", "a"),
+    ("a [link](", "a link"),
+    ("a ht", "a"),
+    ("a www", "a"),
+    ("a snake_", "a snake"),
+    ("a well-", "a well"),
+    ("a ![", "a"),
+    ("a 1:", "a 1"),
+)
+def test_what_is_ambiguous_waits_for_the_next_piece(written: str, spoken: str) -> None:
+    assert Speakable().feed(written) == spoken
+
+
+OPENERS = [
+    "<b ",
+    "[a](",
+    "[a](b (",
+    "][",
+    "[^",
+    "<",
+    "\n```",
+    "\n``` a {",
+    "\n|",
+    "\n---",
+    "\\",
+    "*",
+    "_",
+    "(",
+    "!",
+    ":",
+]
+
+
+@pytest.mark.parametrize("opener", OPENERS)
+def test_no_construct_holds_back_more_than_two_thousand_characters(opener: str) -> None:
+    """Whatever is still held could be spoken at the end, so the end is where too much would show."""
+    for filler in ["a", "a ", " ", "-", "=", "(", "<", "*", "`"]:
+        reader = Speakable()
+        for piece in [opener, *[filler * 100] * 40]:
+            reader.feed(piece)
+        assert len(reader.end()) <= 2048, filler
+
+
+@forms(
+    ("**Bold**, *it* and ***both***", "Bold, it and both"),
+    ("_soft_ and __hard__ and ~~gone~~", "soft and hard and gone"),
+    ("run `ls` or ``ls``", "run ls or ls"),
+    ("un*frigging*believable", "unfriggingbelievable"),
+    ("**5 apples**", "5 apples"),
+    ("all* of it", "all of it"),
+)
+def test_emphasis_is_not_spoken(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(("snake_case_name", "snake case name"), ("__init__", "init"), ("_a b_", "a b"), ("नमस्ते_जी", "नमस्ते जी"))
+def test_an_underscore_inside_a_word_is_a_space(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("5 * 3", "5 × 3"),
+    ("5*3", "5×3"),
+    ("2 * 3 * 4 = 24", "2 × 3 × 4 = 24"),
+    ("width * height", "width × height"),
+    ("(1 + 2) * (3 + 4)", "(1 + 2) × (3 + 4)"),
+    ("5 * -3 and 5*-3", "5 × -3 and 5×-3"),
+    ("**5 * 3**", "5 × 3"),
+    ("2 \\* 3", "2 × 3"),
+)
+def test_a_product_keeps_its_sign(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("# Title\n\nText", "Title\nText"),
+    ("###### Deep", "Deep"),
+    ("a\n  ## B", "a\nB"),
+    ("#1 in C# # 2", "#1 in C# # 2"),
+    ("**# Bold**", "Bold"),
+    ("- one\n* two\n+ three\n• four", "one\ntwo\nthree\nfour"),
+    ("- a\n  - b\n    * c", "a\nb\nc"),
+    ("1. one\n2. two", "1. one\n2. two"),
+    ("- [ ] open\n- [x] done", "open\ndone"),
+    ("> quoted\n>> twice\n> - item", "quoted\ntwice\nitem"),
+    ("#<b> Title", "Title"),
+)
+def test_what_marks_a_line_is_not_spoken_but_numbers_are(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("a\n---\nb\n***\nc\n___\nd\n- - -\ne", "a\nb\nc\nd\ne"),
+    ("Title\n=====\ntext", "Title\ntext"),
+    ("yes -- no --- maybe", "yes no maybe"),
+    ("git --amend", "git amend"),
+    ("-5 to -3, well-known", "-5 to -3, well-known"),
+    ("5 - 3 = 2", "5 - 3 = 2"),
+    ("—dash–dash", "—dash–dash"),
+)
+def test_rules_and_double_dashes_are_pauses_and_single_ones_stay(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("| City | Now |\n|:-----|----:|\n| Oslo | -5 |\n", "City, Now\nOslo, -5"),
+    ("a | b\n--- | ---\nc | d", "a, b\nc, d"),
+    ("| a | | c |", "a, c"),
+    ("|-|-|\n| Yes. | No |", "Yes. No"),
+)
+def test_a_table_is_read_cell_by_cell(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("So:\n```python\nprint(1)\n```\nDone", "So:\nprint(1)\nDone"),
+    ("~~~\nx\n~~~", "x"),
+    ('```js title="a.js" {1}\nx\n```', "x"),
+    ("```inline``` code", "inline code"),
+    ("``` and so on", "and so on"),
+)
+def test_a_code_fence_goes_with_its_info_string_and_the_code_stays(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ('see [the docs](https://x.y "Title (new)") now', "see the docs now"),
+    ("[a **b** c](d)", "a b c"),
+    ("[Foo](https://en.org/Foo_(bar))!", "Foo!"),
+    ("![a cat](cat.png) sits", "a cat sits"),
+    ("[![badge](b.svg)](c)", "badge"),
+    ("[https://x.y](https://x.y) ok", "ok"),
+    ("[text][ref] and [alone]", "text and alone"),
+    ("so[^1] it is[^note].", "so it is."),
+    ("[^1]: A note", "A note"),
+    ("[a](b\nc)", "a(b\nc)"),
+    ("Wow! [a](b)", "Wow! a"),
+)
+def test_of_a_link_or_an_image_the_text_is_spoken(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("see https://x.y/z.", "see."),
+    ("see https://x.y/a--b_c*d~e?f=[1]. Next", "see. Next"),
+    ("at HTTP://X.Y, or ftp://a.b; or mailto:a@b.c!", "at, or; or!"),
+    ("go to www.x.com/y, then", "go to, then"),
+    ("redis://host/0 and foo://bar", "redis and foo"),
+    ("here (https://x.y/z), there", "here, there"),
+    ("(see https://en.org/X_(Y)).", "(see)."),
+    ("**https://x.y/z**.", ""),
+    ("**See https://x.y/z.** Good", "See. Good"),
+    ("请看https://x.y/z。谢谢", "请看。谢谢"),
+    ("<https://x.y> ok", "ok"),
+    ("a ratio 3:4 and 1/2, http and www", "a ratio 3:4 and 1/2, http and www"),
+    ("Awww. So sweet", "Awww… So sweet"),
+    ("write to a@b.org", "write to a@b.org"),
+    ("| https://x.y | b |", "b"),
+)
+def test_an_address_is_left_out_and_the_punctuation_after_it_stays(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("<b>bold</b> and <i class='x'>it</i>", "bold and it"),
+    ("one<br/>two<br>three", "one two three"),
+    ("a <!-- x > y\n- z --> b", "a b"),
+    ("5 < 6 and 6 > 5, I <3 it", "5 < 6 and 6 > 5, I <3 it"),
+    ("if a <b then", "if a b then"),
+    ("<b unclosed\nnext", "b unclosed\nnext"),
+    ("<a " + "x" * 300 + ">", "a " + "x" * 300 + ">"),
+    ("<?xml version='1.0'?><!DOCTYPE html>x", "x"),
+)
+def test_tags_and_comments_are_left_out_and_comparisons_stay(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@forms(
+    ("<think>Secret <b>\n\n</b></think>Hello", "Hello"),
+    ("<thinking>a</think></thinking>b", "b"),
+    ("<Reasoning effort='high'>a</REASONING >b", "b"),
+    ("a<script src='x'>if (1 < 2) {}</script>b<style>p {}</style>c", "abc"),
+    ("Hi <think>never closed", "Hi"),
+    ("<think/>Hi <thinker>there", "Hi there"),
+)
+def test_what_the_model_thinks_is_never_spoken(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+def test_a_long_thought_is_not_kept() -> None:
+    reader = Speakable()
+    assert [reader.feed(piece) for piece in ["<think>", *["thought "] * 5000, "</thi", "nk>", "Yes"]][-1] == "Yes"
+
+
+@forms(
+    ("Great 👍🏽! 🇩🇪", "Great!"),
+    ("a 👩‍🚀👨‍👩‍👧 b ❤️‍🔥 c", "a b c"),
+    ("press 1️⃣ or #️⃣", "press 1 or #"),
+    ("✅ done ⚠️ now ⭐", "done now"),
+    ("🏴\U000e0067\U000e0062\U000e007f ok", "ok"),
+    ("20 °C, 5 €, £3, Foo™ © ½ → ∞", "20 °C, 5 €, £3, Foo™ © ½ → ∞"),
+)
+def test_emoji_are_left_out_and_signs_stay(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "क्\u200dष",
+        "ന്\u200d എന്ന",
+        "می\u200cخواهم، نه؟",
+        "今日は。元気？",
+        "สวัสดีครับ",
+        "cafe\u0301 e\u0302tre",
+        "Łódź",
+        "שָׁלוֹם",
+    ],
+)
+def test_every_script_keeps_its_marks_and_joiners(text: str) -> None:
+    assert speakable(text) == text
+    assert in_pieces(list(text)) == text
+
+
+@forms(
+    ("1\\. \\[x\\] \\_a\\_ \\# b", "1. x a # b"),
+    ("C:\\Users", "C:\\Users"),
+    ("line\\\nnext", "line\nnext"),
+    ("a\x00b\x07 c\u200bd\ufeff e\xadf\x1b", "ab cd ef"),
+    ("h\u200bttps://x.y", ""),
+    ("  \n a \t b\u00a0c \r\n\r\n d\u2028e \n ", "a b c\nd\ne"),
+    ("", ""),
+    (" \n\t", ""),
+)
+def test_escapes_and_control_characters_go_and_white_space_is_folded(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
