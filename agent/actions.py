@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage, message_to_dict
 from langchain_core.tools import BaseTool, ToolException
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from agent.failures import log_failure
 from agent.history import NOT_STARTED, STILL_RUNNING, result_of
@@ -225,7 +225,7 @@ def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
 def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
     """What is wrong with a call's arguments, in words for the model."""
     try:
-        tool.get_input_schema().model_validate(arguments)
+        TypeAdapter(tool.get_input_schema()).validate_python(arguments)
     except ValidationError as error:
         return _wrong_arguments(error)
     return None

@@ -30,7 +30,7 @@ _WORD = re.compile(rf"[{_UNSPACED}]|[^\s\-/\u2010-\u2015{_UNSPACED}]+")
 
 _DIFFERENT, _ALMOST = 2, 1
 _CERTAIN = 5  # equal words in a row after which no other way is looked at
-_PATIENCE = 2_500  # places looked at
+_PATIENCE = 5_000  # places looked at
 
 
 @dataclass(frozen=True)

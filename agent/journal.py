@@ -161,9 +161,7 @@ class Journal:
             _json([_row(s) for s in sent]), *asked.key,
         )  # fmt: skip
 
-    async def opening(
-        self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]
-    ) -> Opening:
+    async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]) -> Opening:
         """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, and
         what was sent in turns that were interrupted. `live`: the keys of turns that are running now, `at_work`:
         those of the conversation's calls."""

@@ -99,7 +99,7 @@ class Tools:
     """A folder with the tools above, and what they have done."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "tools.py").write_text(_TOOLS)
         self.folder = folder
 

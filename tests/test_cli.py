@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
 from api.cli import app
 from api.settings import Settings
-from tests.backend import ROOT, SECRET, Backend, free_port
+from tests.backend import ROOT, SECRET, Backend, free_port, signed
 from tests.gemini import Gemini, text
 
 MODEL = "google_genai:gemini-3.5-flash-lite"
@@ -51,7 +52,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     runs: list[dict[str, Any]] = []
 
     def run(app: Any, listener: socket.socket, **options: Any) -> None:
-        runs.append({"port": listener.getsockname()[1], **options})
+        runs.append({"app": app, "port": listener.getsockname()[1], **options})
 
     monkeypatch.setattr("api.server.run", run)
     return runs
@@ -228,11 +229,12 @@ def test_dev_without_a_secret_makes_one_for_this_run_and_shows_it(
     served: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LAYERCODE_WEBHOOK_SECRET")
-    shown = [
-        line for _ in range(2) for line in voice("dev", "--port", "0").output.splitlines() if "export LAYERCODE" in line
-    ]
-    assert len(set(shown)) == len(served) == 2
-    assert all("LAYERCODE_WEBHOOK_SECRET=whsec_" in line for line in shown)
+    shown = [voice("dev", "--port", "0").output.partition("LAYERCODE_WEBHOOK_SECRET=")[2].split()[0] for _ in "12"]
+    assert len(set(shown)) == 2
+    body = {"type": "message", "conversation_id": "c", "session_id": "s", "turn_id": "t", "text": "Hello"}
+    with TestClient(served[0]["app"]) as client:
+        assert client.post("/api/agent", **signed(body, shown[0])).status_code == 200
+        assert client.post("/api/agent", **signed(body, shown[1])).status_code == 401
 
 
 def test_dev_starts_with_a_broken_tool_file_and_shows_where(served: list[dict[str, Any]]) -> None:

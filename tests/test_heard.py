@@ -16,7 +16,7 @@ from agent.heard import heard_parts, heard_until
 
 Said = list[tuple[str | None, str]]
 
-FEW = settings(max_examples=80, deadline=None)
+FEW = settings(max_examples=60, deadline=None)
 WHOLE = "everything"  # stands for the joined text itself
 
 

@@ -19,7 +19,7 @@ from agent.speech import speakable
 from agent.turn import Asked, Kind, Say, Sent, Show
 
 Messages = list[AnyMessage]
-FEW = settings(max_examples=100, deadline=None)
+FEW = settings(max_examples=60, deadline=None)
 
 INTERRUPTED = "[The caller interrupted you and heard only the words above.]"
 UNHEARD = "[The caller went on before hearing an answer.]"

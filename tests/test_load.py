@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from blockbuster import BlockBuster, blockbuster_ctx
 
 from tests.backend import Backend, served, signed
+from tests.blocking import no_blocking_calls
 from tests.gemini import Gemini, Step, calls, responses, text
 
 CONVERSATIONS = 200
@@ -70,13 +68,6 @@ def longest_callback(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr(asyncio.Handle, "_run", timed)
     return longest
-
-
-@contextmanager
-def no_blocking_calls() -> Iterator[BlockBuster]:
-    """A blocking call in the event loop raises."""
-    with blockbuster_ctx() as blocking:
-        yield blocking
 
 
 async def test_the_event_loop_is_never_blocked_for_100_ms(

@@ -16,11 +16,11 @@ from zoneinfo import available_timezones
 
 import httpx
 import pytest
-from blockbuster import blockbuster_ctx
 
 from agent import ToolContext, VoiceTool, use_context
 from agent.memory import open_memory
 from agent.toolbox import fill
+from tests.blocking import no_blocking_calls
 from tests.services import Mode, Services, services
 from tools import _http
 from tools import bookings as bookings_module
@@ -71,7 +71,7 @@ async def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 async def run(tool: VoiceTool, context: ToolContext, /, **arguments: Any) -> str:
     """As the agent calls a tool, with whatever blocks the event loop made an error."""
-    with use_context(context), blockbuster_ctx():
+    with use_context(context), no_blocking_calls():
         answer = await tool.ainvoke(arguments)
     assert isinstance(answer, str)
     return answer
