@@ -39,8 +39,9 @@ _GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no resu
 
 @dataclass(frozen=True)
 class Action:
-    """A call to be run. `message` made it; `answers` is the id of the call in `message` that gets the result:
-    the same as `key`, or that of the `confirm` call for a call that was pinned until then."""
+    """A call to be run. `key` is what it is once: the turn that made it, and its id, which some providers count
+    anew in each turn. `answers` is the id of the call in `message` that gets the result: its own, or that of the
+    `confirm` call for a call that was pinned until then."""
 
     key: str
     answers: str
@@ -101,10 +102,21 @@ class Actions:
         self._database = database
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._abandoning = False
 
     def at_work(self, conversation: str) -> set[str]:
         """The keys of a conversation's calls that are running now."""
         return {key for owner, key in self.running if owner == conversation}
+
+    async def abandon(self) -> None:
+        """Cancel what still runs, as the process ends. Nothing is entered: the journal goes on saying `started`,
+        and whether it happened is unknown to whoever reads that next."""
+        self._abandoning = True
+        for task in self.running.values():
+            task.cancel()
+        if self.running:
+            log.warning("%d tools were still running", len(self.running))
+            await asyncio.wait(self.running.values(), timeout=_CLEAN_UP)
 
     async def run(self, turn: Turn, action: Action) -> ToolMessage:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
@@ -164,6 +176,8 @@ class Actions:
         try:
             outcome = await self._call(run)
         except asyncio.CancelledError:
+            if self._abandoning:
+                raise
             stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
             outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
         run.outcome = outcome

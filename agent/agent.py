@@ -117,6 +117,16 @@ class Agent:
             log.info("waiting for %d tools to finish", len(self._actions.running))
             await asyncio.wait(self._actions.running.values(), timeout=seconds)
 
+    async def close(self) -> None:
+        """End everything now. What a turn or a tool had begun is recovered from the journal at the next start."""
+        await self.drain(seconds=0)
+        await self._actions.abandon()
+        for task in self._turns:
+            task.cancel()
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=2 * _PATIENCE)
+        await self._models.close()
+
     async def _own(self, turn: Turn) -> None:
         """The task that a turn is: however it ends, the stream is closed."""
         asked = turn.asked
@@ -212,5 +222,4 @@ async def open_agent(
         try:
             yield agent
         finally:
-            await agent.drain(seconds=0)
-            await models.close()
+            await agent.close()

@@ -35,8 +35,9 @@ _NOTHING = (
 
 
 class Pending(TypedDict):
-    """A pinned call. question_id: the message that asked; empty until it has been put."""
+    """A pinned call. key: the action's. question_id: the message that asked; empty until it has been put."""
 
+    key: str
     call: str
     name: str
     arguments: dict[str, Any]
@@ -70,7 +71,8 @@ def pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
         return {"messages": [action.answer(_ONE_AT_A_TIME, failed=True)]}
     question = fill(action.manners.confirm or "", action.arguments)
     pending = Pending(
-        call=action.key, name=action.tool.name, arguments=action.arguments, question=question,
+        key=action.key,
+        call=action.answers, name=action.tool.name, arguments=action.arguments, question=question,
         question_id="", turns=0, heard=False,
     )  # fmt: skip
     return {"messages": [action.answer(_ASKED.format(question=question))], "pending": pending}

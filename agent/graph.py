@@ -142,7 +142,8 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     tool = context.tools.get(call["name"])
     if tool is None:
         return {"messages": [unknown_tool(call, context.tools)]}
-    action = Action(call["id"] or "", call["id"] or "", tool, call["args"], state.message)
+    key = f"{context.turn.asked.turn_id}/{call['id']}"
+    action = Action(key, call["id"] or "", tool, call["args"], state.message)
     if action.manners.confirm:
         if fault := fault_in(tool, call["args"]):
             return {"messages": [action.answer(fault, failed=True)]}
@@ -175,7 +176,7 @@ async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     settled = {} if context.turn.interrupted or _first_to_confirm(step.message, context) else {"pending": None}
     if not call["args"].get("yes"):
         return {"messages": [confirmation.declined(call)], **settled}
-    action = Action(pending["call"], call["id"] or "", tool, pending["arguments"], step.message)
+    action = Action(pending["key"], call["id"] or "", tool, pending["arguments"], step.message)
     return {"messages": [await context.actions.run(context.turn, action)], **settled}
 
 

@@ -10,11 +10,12 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
 
 `tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
+    call      the turn that made it, "/", and the id the model's client gave it
     turn, name, arguments (JSON)
     message   JSON: the assistant's message that made the call, with its signatures: after a crash the
               checkpoint does not have it yet.
-    answers   the id of the call in `message` that gets the result: `call` itself, or that of the `confirm`
-              call by which a pinned one was run
+    answers   the id of the call in `message` that gets the result: its own, or that of the `confirm` call by
+              which a pinned one was run
     state     started | finished | failed | unknown (the process died while it ran)
     result    what the model is told
     told      1 once the conversation's memory holds the result; 0 for one that came late

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +19,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Row = tuple[Any, ...]
+
+_THREAD_ENDS = 0.1  # seconds; the thread of a connection that failed tells the event loop so, once more
 
 
 class DatabaseError(Exception):
@@ -64,22 +66,14 @@ class SQLite:
 async def open_memory(url: str) -> AsyncIterator[Memory]:
     """Open `url`, making its tables as needed. DatabaseError when that cannot be done."""
     path = _sqlite_path(url)
-    try:
-        saver_connection = await _connect(path)
+    async with AsyncExitStack() as stack:
         try:
-            connection = await _connect(path)
-        except BaseException:
-            await saver_connection.close()
-            raise
-    except aiosqlite.Error as error:
-        raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
-    try:
-        saver = AsyncSqliteSaver(saver_connection)
-        await saver.setup()
-        yield Memory(saver, SQLite(connection))
-    finally:
-        await connection.close()
-        await saver_connection.close()
+            saver = AsyncSqliteSaver(await _connect(path, stack))
+            await saver.setup()
+            database = SQLite(await _connect(path, stack))
+        except aiosqlite.Error as error:
+            raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
+        yield Memory(saver, database)
 
 
 def _sqlite_path(url: str) -> Path:
@@ -88,13 +82,14 @@ def _sqlite_path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
-    """Autocommit, so that no transaction is ever left open by a cancelled task."""
-    connection = await aiosqlite.connect(path, isolation_level=None)
+async def _connect(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
+    """A connection that `stack` closes. Autocommit: no transaction is ever left open by a cancelled task."""
+    connecting = aiosqlite.connect(path, isolation_level=None)
     try:
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-            await connection.execute(f"PRAGMA {pragma}")
+        connection = await stack.enter_async_context(connecting)
     except BaseException:
-        await connection.close()
+        await asyncio.sleep(_THREAD_ENDS)
         raise
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        await connection.execute(f"PRAGMA {pragma}")
     return connection

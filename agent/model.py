@@ -37,13 +37,14 @@ class ModelError(Exception):
 
 
 def load_model(name: str, *, google_api_key: str | None = None, google_base_url: str | None = None) -> BaseChatModel:
-    """The chat model that `name` stands for. ModelError when it is unknown, not installed or lacks its key."""
+    """The chat model that `name` stands for: `demo`, `gemini-…` with or without `google_genai:` before it, or
+    anything `init_chat_model` takes. ModelError when it is unknown, not installed or lacks its key."""
     if name == "demo":
         from agent.demo_model import DemoModel
 
         return DemoModel()
-    provider, _, model = name.partition(":")
-    if provider == "google_genai":
+    provider, _, model = name.rpartition(":")
+    if model and (provider == "google_genai" or name.startswith("gemini-")):
         return _gemini(model, google_api_key, google_base_url)
     from langchain.chat_models import init_chat_model
 
@@ -52,7 +53,10 @@ def load_model(name: str, *, google_api_key: str | None = None, google_base_url:
     except ImportError as error:
         raise ModelError(f"MODEL={name} needs a package that is not installed: {error}") from error
     except Exception as error:
-        raise ModelError(f"MODEL={name} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"MODEL={name} cannot be used ({str(error).splitlines()[0].rstrip('.')}): name the provider too, as in"
+            " google_genai:gemini-3.5-flash-lite, and set its key."
+        ) from error
     return made
 
 

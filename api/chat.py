@@ -35,6 +35,7 @@ async def chat(settings: Settings, parts: Parts) -> None:
             async for line in _lines():
                 if line.strip():
                     await conversation.speak("message", line.strip())
+            await agent.drain(settings.drain_seconds)
         finally:
             loop.remove_signal_handler(signal.SIGINT)
 

@@ -161,7 +161,7 @@ def _say_what_next(settings: Settings, url: str, missing: list[str]) -> None:
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:
     """Without a key, the demo, and a line that nobody can miss."""
-    keyless = settings.model.startswith("google_genai:") and not settings.google_key
+    keyless = settings.model.startswith(("google_genai:", "gemini-")) and not settings.google_key
     if not demo and not keyless:
         return settings
     if not demo:

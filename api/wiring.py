@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -102,7 +101,6 @@ async def _explained_database() -> AsyncIterator[None]:
     try:
         yield
     except DatabaseError as error:
-        await asyncio.sleep(0.1)  # the driver's thread has yet to tell this event loop that it ends
         raise NotConfigured(str(error)) from error
 
 

@@ -227,9 +227,7 @@ def _check_content(at: int, content: Json, issued: Mapping[str, str | None]) -> 
         where = f"contents[{at}].parts[{index}]"
         signature = _plain(part.get("thoughtSignature"))
         assert any(part.get(key) for key in _DATA) or signature, f"{where} is empty: {part}"
-        assert signature != _plain(PLACEHOLDER), (
-            f"{where} lost its signature: the client put in its placeholder"
-        )
+        assert signature != _plain(PLACEHOLDER), f"{where} lost its signature: the client put in its placeholder"
         assert signature is None or signature in issued, f"{where} has a signature never issued: {signature}"
         call = part.get("functionCall")
         assert not call or content["role"] == "model", f"{where} is a call, in a user content"
@@ -253,9 +251,7 @@ def _check_signed(at: int, content: Json) -> None:
     first = next((part for part in content["parts"] if "functionCall" in part), None)
     if first:
         name = first["functionCall"]["name"]
-        assert first.get("thoughtSignature"), (
-            f"contents[{at}] calls {name!r} in the current turn without a signature"
-        )
+        assert first.get("thoughtSignature"), f"contents[{at}] calls {name!r} in the current turn without a signature"
 
 
 def _plain(signature: str | None) -> str | None:

@@ -135,16 +135,6 @@ def test_serve_refuses_with_one_clear_sentence(
     assert "pass" not in sentence
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_serve_refuses_a_database_in_a_folder_it_may_not_write_to(
-    served: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    monkeypatch.setenv("DATABASE_URL", "sqlite:///locked/voice.db")
-    (sentence,) = refused(served)
-    assert "cannot be opened" in sentence
-
-
 def test_serve_refuses_a_tool_file_that_does_not_import(served: list[dict[str, Any]]) -> None:
     Path("tools/tides.py").write_text("import os\n\ndef broken(:\n")
     (sentence,) = refused(served)

@@ -55,9 +55,7 @@ async def model(gemini: Gemini) -> AsyncIterator[ChatGoogleGenerativeAI]:
 
 
 def connect(gemini: Gemini, **options: Any) -> ChatGoogleGenerativeAI:
-    return ChatGoogleGenerativeAI(
-        model=MODEL, google_api_key="x", base_url=gemini.url, max_retries=1, **options
-    )
+    return ChatGoogleGenerativeAI(model=MODEL, google_api_key="x", base_url=gemini.url, max_retries=1, **options)
 
 
 async def ask(model: ChatGoogleGenerativeAI, history: list[BaseMessage]) -> AIMessageChunk:
@@ -98,9 +96,7 @@ def test_the_client_under_test_uses_httpx() -> None:
     assert find_spec("aiohttp") is None
 
 
-async def test_text_arrives_word_by_word_while_it_is_being_said(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_text_arrives_word_by_word_while_it_is_being_said(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(text("Hello there, you.", delay=0.1))
     heard = [(chunk.text, time.monotonic()) async for chunk in model.astream("hi")]
 
@@ -115,9 +111,7 @@ async def test_text_arrives_word_by_word_while_it_is_being_said(
     gemini.verify()
 
 
-async def test_a_text_can_be_cut_into_a_given_number_of_chunks(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_a_text_can_be_cut_into_a_given_number_of_chunks(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(text("twelve chars", tokens=6))
     assert [chunk.text async for chunk in model.astream("hi") if chunk.text] == [
         "tw",
@@ -129,18 +123,14 @@ async def test_a_text_can_be_cut_into_a_given_number_of_chunks(
     ]
 
 
-async def test_an_empty_answer_is_one_chunk_without_parts(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_an_empty_answer_is_one_chunk_without_parts(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(text(""))
     whole = await ask(model, [HumanMessage("hi")])
     assert whole.text == ""
     assert whole.response_metadata["finish_reason"] == "STOP"
 
 
-async def test_usage_model_and_finish_reason_reach_the_message(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_usage_model_and_finish_reason_reach_the_message(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(thought("Let me think.", text("One two three", finish="MAX_TOKENS")))
     whole = await ask(model, [HumanMessage("count")])
 
@@ -161,9 +151,7 @@ async def test_a_thought_is_not_part_of_what_is_said(gemini: Gemini, model: Chat
     assert whole.content[0]["thinking"] == "Paris, I think."
 
 
-async def test_the_answer_without_streaming_is_the_same(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_the_answer_without_streaming_is_the_same(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(calls(("clock", {}), text="Let me see."))
     message = await model.bind_tools(TOOLS).ainvoke("what time is it?")
     assert message.text == "Let me see."
@@ -174,9 +162,7 @@ async def test_the_answer_without_streaming_is_the_same(
 # Calls and their signatures
 
 
-async def test_a_call_comes_back_with_the_signature_it_left_with(
-    gemini: Gemini, model: ChatGoogleGenerativeAI
-) -> None:
+async def test_a_call_comes_back_with_the_signature_it_left_with(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
     gemini.script(calls(("weather", {"city": "Paris"}), text="Let me see."), text("It is sunny."))
     history: list[BaseMessage] = [SystemMessage("Be kind."), HumanMessage("weather in Paris?")]
     call = await ask(model, history)

@@ -78,9 +78,7 @@ async def run(tool: VoiceTool, context: ToolContext, /, **arguments: Any) -> str
 
 
 async def table(context: ToolContext, call_id: str = "call-1", **arguments: Any) -> str:
-    return await run(
-        book_table, replace(context, call_id=call_id), **{"people": 4, "time": "19:00"} | arguments
-    )
+    return await run(book_table, replace(context, call_id=call_id), **{"people": 4, "time": "19:00"} | arguments)
 
 
 async def rows(context: ToolContext) -> int:
@@ -137,9 +135,7 @@ def test_a_description_has_the_words_that_callers_use(tool: VoiceTool, words: li
 def test_the_question_before_a_booking_reads_well_with_and_without_a_date() -> None:
     question = book_table.manners.confirm or ""
     assert fill(question, {"people": 4, "time": "7pm"}) == "Book a table for 4 at 7pm?"
-    assert fill(question, {"people": 4, "time": "7pm", "date": "tomorrow"}) == (
-        "Book a table for 4 tomorrow at 7pm?"
-    )
+    assert fill(question, {"people": 4, "time": "7pm", "date": "tomorrow"}) == ("Book a table for 4 tomorrow at 7pm?")
 
 
 # clock
@@ -196,9 +192,7 @@ async def test_the_weather_is_now_and_three_days(context: ToolContext, outside: 
     )
 
 
-async def test_the_city_and_its_coordinates_are_what_is_asked_for(
-    context: ToolContext, outside: Services
-) -> None:
+async def test_the_city_and_its_coordinates_are_what_is_asked_for(context: ToolContext, outside: Services) -> None:
     await run(weather, context, city=" Paris, Texas & more ")
     [geocoding, forecast] = [httpx.URL(path) for path, _ in outside.requests]
     assert dict(geocoding.params) == {
@@ -269,9 +263,7 @@ async def test_an_empty_topic_or_article_has_nothing(context: ToolContext, outsi
     assert outside.requests == []
 
 
-async def test_a_word_with_several_meanings_makes_the_model_ask(
-    context: ToolContext, outside: Services
-) -> None:
+async def test_a_word_with_several_meanings_makes_the_model_ask(context: ToolContext, outside: Services) -> None:
     outside.summary |= {
         "type": "disambiguation",
         "title": "Mercury",
@@ -402,9 +394,7 @@ async def test_two_calls_are_two_bookings(context: ToolContext) -> None:
     assert listed.index("4 people on Sunday") < listed.index("1 person on Monday")
 
 
-async def test_a_caller_never_has_one_number_twice(
-    context: ToolContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_caller_never_has_one_number_twice(context: ToolContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bookings_module, "_numbers", lambda _: iter([100, 101]))
     await table(context)
     await table(context, "call-2")

@@ -100,9 +100,7 @@ async def test_without_a_welcome_the_stream_only_ends(start: Any) -> None:
 
 async def test_a_start_without_a_turn_id_is_answered_without_one(start: Any) -> None:
     response = await post(await start(welcome_message="Hi."), **signed({"type": "welcome", "conversation_id": "c1"}))
-    assert response.text == (
-        'data: {"type":"response.tts","content":"Hi."}\n\ndata: {"type":"response.end"}\n\n'
-    )
+    assert response.text == ('data: {"type":"response.tts","content":"Hi."}\n\ndata: {"type":"response.end"}\n\n')
     assert response.headers["content-type"] == "text/event-stream"
     assert response.headers["cache-control"] == "no-cache, no-transform"
 

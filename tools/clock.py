@@ -23,8 +23,7 @@ ALSO_KNOWN = {
     "America/Denver": "Salt Lake City, Colorado, Mountain Time",
     "America/Edmonton": "Calgary",
     "America/Lima": "Peru",
-    "America/Los_Angeles": "San Francisco, Seattle, San Diego, San Jose, Las Vegas, Portland, "
-    "California, Pacific Time",
+    "America/Los_Angeles": "San Francisco, Seattle, San Diego, San Jose, Las Vegas, Portland, California, Pacific Time",
     "America/New_York": "New York City, NYC, Boston, Washington, Washington DC, Miami, Atlanta, "
     "Philadelphia, Orlando, Florida, Eastern Time",
     "America/Sao_Paulo": "Rio de Janeiro, Rio, Brasilia",
