@@ -210,17 +210,20 @@ async def arrived(gemini: Gemini, requests: int) -> None:
 
 
 async def closing_times(gemini: Gemini, backend: Backend, step: Answer, after: int | None) -> float:
-    """The median, in seconds, from hanging up to the model's connection being closed."""
+    """The median, in seconds, from before hanging up to the model's connection being closed."""
     taken = []
     for number in range(1, 10):
         gemini.script(step)
+        began = time.monotonic()
         talk = asyncio.create_task(backend.caller().say("Tell me", hang_up_after=after))
         if after is None:
             await arrived(gemini, number)
             await asyncio.sleep(0.03)
+            hung_up = time.monotonic()
             talk.cancel()
-        await asyncio.wait([talk])
-        hung_up = time.monotonic()
+            await asyncio.wait([talk])
+        else:
+            hung_up = began + (await talk).events[-1][0]
         await until(lambda: gemini.requests[-1].over)
         assert gemini.requests[-1].closed_early
         taken.append((gemini.requests[-1].closed_at or 0) - hung_up)

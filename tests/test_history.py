@@ -692,7 +692,7 @@ def test_a_question_spoken_as_it_stands_and_heard_lets_the_caller_confirm() -> N
     before: Messages = [human("Book it"), ai("", "t1/0", ["x"]), result("x"), ai(question, "t1/1")]
     after = heard_by(before, spoken(question, ("t1/1", question)))
     pending = confirmation.Pending(
-        call="x", name="book", arguments={}, question=question, question_id="t1/1", turns=0, heard=False
+        key="t/c1", call="x", name="book", arguments={}, question=question, question_id="t1/1", turns=0, heard=False
     )
     found = confirmation.heard(pending, after)
     assert found is not None
