@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +67,7 @@ class Outcome:
 
 
 @dataclass
-class _Run:
+class Run:
     """A tool at work for a turn. `outcome` once it is over; `late` once the turn no longer waits for that."""
 
     action: Action
@@ -76,32 +76,55 @@ class _Run:
     outcome: Outcome | None = None
     late: bool = False
     said: list[str] = field(default_factory=list)
+    did: list[tuple[int, str, Any]] = field(default_factory=list)
 
-    def show(self, status: str, **more: Any) -> None:
-        ms = round((self.turn.now() - self.began) * 1000)
-        report = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": ms}
-        self.turn.show({**report, **more})
+    def report(self, status: str, **more: Any) -> None:
+        """Tell the page how the call stands."""
+        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": self._ms()}
+        self.turn.show({**about, **more})
+
+    def show(self, data: Any) -> None:
+        """The tool shows something."""
+        self.did.append((self._ms(), "show", data))
+        self.turn.show(data)
 
     def say(self, line: str) -> None:
+        """The tool says something."""
+        self.did.append((self._ms(), "say", line))
+        self.speak(line)
+
+    def speak(self, line: str) -> None:
         if self.turn.silenced:
             self.said.append(line)
         else:
             self.turn.progress(line)
-            self.show("progress", text=line)
+            self.report("progress", text=line)
 
     def say_slow(self, line: str, said_before: int) -> None:
         if self.turn.times_said == said_before:
-            self.say(line)
+            self.speak(line)
+
+    def _ms(self) -> int:
+        return round((self.turn.now() - self.began) * 1000)
+
+
+Perform = Callable[[Run], Awaitable[Outcome]]
 
 
 class Actions:
-    """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn."""
+    """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn.
 
-    def __init__(self, journal: Journal, database: Database, http: httpx.AsyncClient) -> None:
+    perform: instead of calling the tool; replay answers from a recording.
+    """
+
+    def __init__(
+        self, journal: Journal, database: Database, http: httpx.AsyncClient, perform: Perform | None = None
+    ) -> None:
         self._journal = journal
         self._database = database
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._perform = perform or self._call
         self._abandoning = False
 
     def at_work(self, conversation: str) -> set[str]:
@@ -132,7 +155,7 @@ class Actions:
         )
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
-        run = _Run(action, turn, turn.now())
+        run = Run(action, turn, turn.now())
         self._announce(run)
         key = turn.asked.conversation_id, action.key
         task = self.running[key] = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
@@ -146,13 +169,13 @@ class Actions:
         await asyncio.wait([task])  # it is being entered in the journal
         return action.answer(run.outcome.text, failed=run.outcome.failed)
 
-    def _announce(self, run: _Run) -> None:
+    def _announce(self, run: Run) -> None:
         """A line before a silence: not needed when the model has just said what it is about to do."""
         if run.action.manners.say and not run.action.message.text.strip():
             run.turn.progress(fill(run.action.manners.say, run.action.arguments))
-        run.show("started")
+        run.report("started")
 
-    async def _until_over(self, run: _Run, task: asyncio.Task[None]) -> None:
+    async def _until_over(self, run: Run, task: asyncio.Task[None]) -> None:
         """Wait for a tool's end, or as long as the turn and the tool's manners allow."""
         action, manners, turn = run.action, run.action.manners, run.turn
         loop = asyncio.get_running_loop()
@@ -171,23 +194,23 @@ class Actions:
             task.cancel()
             await asyncio.wait([task], timeout=_CLEAN_UP)
 
-    async def _work(self, run: _Run) -> None:
+    async def _work(self, run: Run) -> None:
         action = run.action
         try:
-            outcome = await self._call(run)
+            outcome = await self._perform(run)
         except asyncio.CancelledError:
             if self._abandoning:
                 raise
             stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
             outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
         run.outcome = outcome
-        run.show("failed" if outcome.failed else "finished")
+        run.report("failed" if outcome.failed else "finished")
         await self._journal.end_call(
-            run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late,
+            run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late, did=run.did,
             said=run.said if action.manners.on_barge_in == "protect" else (),
         )  # fmt: skip
 
-    async def _call(self, run: _Run) -> Outcome:
+    async def _call(self, run: Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""
         action, manners = run.action, run.action.manners
         reads = manners.on_barge_in == "cancel"
@@ -217,7 +240,7 @@ class Actions:
         log_failure(log, f"tool {action.tool.name} failed", error)
         return Outcome((_READ_FAILED if reads else _ACTION_FAILED).format(name=action.tool.name), failed=True)
 
-    def _context(self, run: _Run) -> ToolContext:
+    def _context(self, run: Run) -> ToolContext:
         asked = run.turn.asked
         return ToolContext(
             call_id=f"{asked.conversation_id}:{run.action.key}",
@@ -227,7 +250,7 @@ class Actions:
             http=self._http,
             database=self._database,
             say=_in_loop(run.say),
-            show=_in_loop(run.turn.show),
+            show=_in_loop(run.show),
         )
 
 

@@ -22,13 +22,14 @@ from weakref import WeakValueDictionary
 import httpx
 from langchain_core.runnables import RunnableConfig
 
-from agent.actions import Actions
+from agent.actions import Actions, Perform
 from agent.failures import log_failure
 from agent.graph import Context, Graph, State, build_graph
 from agent.journal import Journal
-from agent.memory import open_memory
+from agent.memory import Memory
 from agent.model import Models
 from agent.tool_files import ToolFolder
+from agent.transport import tls_context
 from agent.turn import Asked, Turn
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class Agent:
         folder: ToolFolder,
         models: Models,
         habits: Habits,
+        observe: Callable[[Turn], object] | None = None,
     ) -> None:
         self.folder = folder
         self.stopping = False
@@ -75,6 +77,7 @@ class Agent:
         self._actions = actions
         self._models = models
         self._habits = habits
+        self._observe = observe or (lambda _: None)
         self._running: dict[tuple[str, str, str], Turn] = {}
         self._newest: dict[str, asyncio.Task[None]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -150,6 +153,7 @@ class Agent:
                 asked.conversation_id, asked.turn_id, asked.kind, turn.outcome, turn.first_words_ms,
                 (turn.now() - turn.began) * 1000,
             )  # fmt: skip
+            self._observe(turn)
 
     @asynccontextmanager
     async def _alone(self, turn: Turn) -> AsyncIterator[None]:
@@ -202,7 +206,7 @@ class Agent:
             await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
             turn.end()
             await self._journal.settle(turn.asked, opening)
-            await self._journal.end(turn.asked, turn.sent, turn.outcome)
+            await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace)
         except BaseException:
             await self._journal.leave(turn.asked, turn.sent)
             raise
@@ -210,15 +214,24 @@ class Agent:
 
 @asynccontextmanager
 async def open_agent(
-    *, database_url: str, folder: ToolFolder, models: Models, habits: Habits | None = None
+    *,
+    memory: Memory,
+    folder: ToolFolder,
+    models: Models,
+    habits: Habits | None = None,
+    perform: Perform | None = None,
+    observe: Callable[[Turn], object] | None = None,
 ) -> AsyncIterator[Agent]:
-    """An agent, ready to begin turns. `folder` has been loaded."""
-    async with open_memory(database_url) as memory, httpx.AsyncClient(timeout=10) as http:
+    """An agent, ready to begin turns. `folder` has been loaded.
+
+    perform: runs tool calls in place of the tools. observe: is given every turn once it is over and journalled.
+    """
+    async with httpx.AsyncClient(timeout=10, verify=tls_context()) as http:
         journal = Journal(memory.database)
         await journal.setup()
         await models.rehearse(list(folder.tools.values()))
-        actions = Actions(journal, memory.database, http)
-        agent = Agent(build_graph(memory.saver), journal, actions, folder, models, habits or Habits())
+        actions = Actions(journal, memory.database, http, perform)
+        agent = Agent(build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), observe)
         try:
             yield agent
         finally:

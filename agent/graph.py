@@ -11,7 +11,7 @@ act     runs one tool call; the calls of one step run side by side
 ask     puts the question of a call that must be confirmed
 
 An interruption is not an exception here: every node ends early and normally, so that the run ends at a valid
-checkpoint. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
+checkpoint. Every function is `async`, edges too: LangGraph gives others to a thread. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
 in the journal.
 """
 
@@ -97,7 +97,7 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
 
 
-def after_listening(state: State, runtime: Runtime[Context]) -> str:
+async def after_listening(state: State, runtime: Runtime[Context]) -> str:
     asked = runtime.context.turn.asked
     if asked.kind == "message":
         return "think"
@@ -128,7 +128,7 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     return {"messages": [answer]} if answer else {}
 
 
-def after_thinking(state: State) -> list[Send] | str:
+async def after_thinking(state: State) -> list[Send] | str:
     message, pending = state["messages"][-1], state.get("pending")
     if isinstance(message, AIMessage) and message.tool_calls:
         return [Send("act", Step(call=call, message=message, pending=pending)) for call in message.tool_calls]

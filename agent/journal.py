@@ -8,6 +8,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data], …], ms since the turn began.
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
+    trace     JSON: {models: [what the model was asked and what came: agent/trace.py], hung_up: [events, ms] | null}
 
 `tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
     call      the turn that made it, "/", and the id the model's client gave it
@@ -19,6 +20,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     state     started | finished | failed | unknown (the process died while it ran)
     result    what the model is told
     told      1 once the conversation's memory holds the result; 0 for one that came late
+    did       JSON: [[ms, "say" | "show", value], …], what the tool said and showed, ms since it started
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
 `notes`, what else the model shall know next time: {kind: data, body: JSON}, and {kind: ended, body: JSON}
@@ -41,11 +43,13 @@ from agent.turn import Asked, Heard, Kind, Say, Sent, Show
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS turns (
         conversation TEXT NOT NULL, turn TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
-        state TEXT NOT NULL, outcome TEXT, sent TEXT, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
+        state TEXT NOT NULL, outcome TEXT, sent TEXT, trace TEXT,
+        started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
         PRIMARY KEY (conversation, turn, kind))""",
     """CREATE TABLE IF NOT EXISTS tool_calls (
         conversation TEXT NOT NULL, call TEXT NOT NULL, answers TEXT NOT NULL, turn TEXT NOT NULL,
-        name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL, state TEXT NOT NULL, result TEXT, said TEXT,
+        name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL,
+        state TEXT NOT NULL, result TEXT, did TEXT, said TEXT,
         told INTEGER NOT NULL, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
         PRIMARY KEY (conversation, call))""",
     """CREATE TABLE IF NOT EXISTS notes (
@@ -148,11 +152,11 @@ class Journal:
         )
         return _sent(rows[0][0]) if rows else None
 
-    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str) -> None:
+    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str, trace: dict[str, Any] | None = None) -> None:
         await self._database.execute(
-            "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, ended = ?"
+            "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ?"
             " WHERE conversation = ? AND turn = ? AND kind = ?",
-            outcome, _json([_row(s) for s in sent]), time.time(), *asked.key,
+            outcome, _json([_row(s) for s in sent]), _json(trace), time.time(), *asked.key,
         )  # fmt: skip
 
     async def leave(self, asked: Asked, sent: Sequence[Sent]) -> None:
@@ -256,12 +260,12 @@ class Journal:
         return None if new else (await self._calls(_ONE, asked.conversation_id, call))[0]
 
     async def end_call(
-        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, said: Sequence[str] = ()
+        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], said: Sequence[str]
     ) -> None:
         await self._database.execute(
-            "UPDATE tool_calls SET state = ?, result = ?, said = ?, told = ?, ended = ?"
+            "UPDATE tool_calls SET state = ?, result = ?, did = ?, said = ?, told = ?, ended = ?"
             " WHERE conversation = ? AND call = ?",
-            "failed" if failed else "finished", result, _json(said), int(told), time.time(),
+            "failed" if failed else "finished", result, _json(did), _json(said), int(told), time.time(),
             asked.conversation_id, call,
         )  # fmt: skip
 

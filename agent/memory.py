@@ -8,6 +8,7 @@ The two use connections of their own, so that a checkpoint's commit is not a jou
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 
 import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Row = tuple[Any, ...]
@@ -60,6 +62,32 @@ class SQLite:
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         async with self._lock:
             return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+
+
+class InLoopSQLite:
+    """A `Database` that lives in this process and uses no thread: for replay, where time is virtual."""
+
+    def __init__(self) -> None:
+        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+
+    async def execute(self, sql: str, *parameters: Any) -> int:
+        return self._connection.execute(sql, parameters).rowcount
+
+    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@asynccontextmanager
+async def open_passing_memory() -> AsyncIterator[Memory]:
+    """Memory that is gone afterwards."""
+    database = InLoopSQLite()
+    try:
+        yield Memory(InMemorySaver(), database)
+    finally:
+        database.close()
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AnyMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from agent.failures import log_failure
 from agent.history import interrupted_message
 from agent.speech import Speakable
+from agent.trace import ModelCall
 from agent.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -100,9 +101,9 @@ class Models:
         breaks off, it ends in the apology.
         """
         for model in self._attempts():
-            answer = _Answer(turn, id_)
+            answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools]))
             try:
-                await answer.read(self._with_tools(model, tools), messages, self.first_token)
+                await answer.read(self._with_tools(model, tools), self.first_token)
             except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
                 log_failure(log, "the model failed", error)
             if turn.interrupted:
@@ -153,33 +154,39 @@ class Models:
 
 
 class _Answer:
-    """One attempt at one answer."""
+    """One attempt at one answer. `call` is the account of it that the turn keeps."""
 
-    def __init__(self, turn: Turn, id_: str) -> None:
+    def __init__(self, turn: Turn, id_: str, call: ModelCall) -> None:
         self._turn = turn
         self._id = id_
-        self._chunks: list[AIMessageChunk] = []
-        self._finished = False
+        self._call = call
 
-    async def read(self, model: Runnable[Any, Any], messages: Sequence[AnyMessage], first_token: float) -> None:
+    async def read(self, model: Runnable[Any, Any], first_token: float) -> None:
         """Speak the stream. Returns early on an interruption and at a deadline."""
-        speech = Speakable()
-        turn = self._turn
+        turn, call, speech = self._turn, self._call, Speakable()
+        turn.model_calls.append(call)
+        began = turn.now()
         try:
-            async with asyncio.timeout_at(min(turn.now() + first_token, turn.deadline)) as scope:
+            async with asyncio.timeout_at(min(began + first_token, turn.deadline)) as scope:
                 with turn.stoppable(scope):
-                    async with aclosing(model.astream(list(messages))) as stream:  # type: ignore[type-var]
+                    async with aclosing(model.astream(list(call.messages))) as stream:  # type: ignore[type-var]
                         async for chunk in stream:
-                            if not self._chunks and not turn.interrupted:
+                            if not call.chunks and not turn.interrupted:
                                 scope.reschedule(turn.deadline)
-                            self._chunks.append(chunk)
+                            call.chunks.append((turn.now() - began, chunk))
                             turn.say(speech.feed(chunk.text), of=self._id)
-        except TimeoutError:
+        except TimeoutError as error:
             if not scope.expired():
+                call.ended = type(error).__name__
                 raise
+        except Exception as error:
+            call.ended = type(error).__name__
+            raise
         else:
             turn.say(speech.end(), of=self._id)
-            self._finished = True
+            call.ended = "complete"
+        finally:
+            call.seconds = turn.now() - began
 
     @property
     def spoken(self) -> bool:
@@ -187,11 +194,12 @@ class _Answer:
 
     @property
     def complete(self) -> bool:
-        return self._finished and (self.spoken or any(c.tool_call_chunks or c.tool_calls for c in self._chunks))
+        called = any(chunk.tool_call_chunks or chunk.tool_calls for _, chunk in self._call.chunks)
+        return self._call.ended == "complete" and (self.spoken or called)
 
     def message(self) -> AIMessage:
         """The whole message, exactly as the provider's client put it together."""
-        first, *rest = self._chunks
+        first, *rest = (chunk for _, chunk in self._call.chunks)
         message = cast(AIMessage, message_chunk_to_message(add_ai_message_chunks(first, *rest)))
         message.id = self._id
         return message

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import httpcore  # noqa: F401 - httpx would import it in the first request: a tenth of a second
 import httpx
@@ -23,11 +24,17 @@ _REHEARSED = (
 _KEEPALIVE = 300.0  # seconds; a caller may think for a while, and a new connection costs a handshake
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """One for all clients: reading the certificates takes tens of milliseconds."""
+    return ssl.create_default_context()
+
+
 class Pools(httpx.AsyncBaseTransport):
     """As many pools as the open streams need."""
 
     def __init__(self) -> None:
-        self._tls = ssl.create_default_context()
+        self._tls = tls_context()
         self._pools: list[_Pool] = [_Pool(self._tls)]
         self._rehearsing = False
 

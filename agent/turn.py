@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from agent.trace import ModelCall
+
 Kind = Literal["message", "welcome"]
 
 
@@ -76,12 +78,16 @@ class Turn:
 
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     deadline: when it must be over, in the event loop's time.
+    hung_up_after: (events read, ms) when the last reader left before the end.
+    model_calls: what the model was asked in this turn, and what came.
     """
 
     def __init__(self, asked: Asked, *, timeout: float) -> None:
         self.asked = asked
         self.events: list[Sent] = []
         self.interrupted = False
+        self.hung_up_after: tuple[int, int] | None = None
+        self.model_calls: list[ModelCall] = []
         self.ended = False
         self.failed = False
         self._loop = asyncio.get_running_loop()
@@ -103,7 +109,8 @@ class Turn:
             yield
         finally:
             self._readers -= 1
-            if not self._readers:
+            if not (self._readers or self.silenced):
+                self.hung_up_after = self._read, self._ms()
                 self.interrupt()
 
     async def stream(self) -> AsyncIterator[Event]:
@@ -181,6 +188,12 @@ class Turn:
     def outcome(self) -> str:
         return "interrupted" if self.interrupted else "failed" if self.failed else "answered"
 
+    @property
+    def trace(self) -> dict[str, Any]:
+        """What replay needs beside what was asked and sent, in JSON: {models: [ModelCall], hung_up: [events, ms] |
+        null}."""
+        return {"models": [call.to_json() for call in self.model_calls], "hung_up": self.hung_up_after}
+
     def now(self) -> float:
         return self._loop.time()
 
@@ -218,8 +231,11 @@ class Turn:
                     await asyncio.Event().wait()
 
     def _emit(self, event: Event) -> None:
-        self.events.append(Sent(round((self._loop.time() - self.began) * 1000), event))
+        self.events.append(Sent(self._ms(), event))
         self._wake()
+
+    def _ms(self) -> int:
+        return round((self._loop.time() - self.began) * 1000)
 
     def _wake(self) -> None:
         news, self._news = self._news, asyncio.Event()

@@ -32,7 +32,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(timeout=_TIMEOUT) as http, open_configured(settings, parts) as agent:
+        async with httpx.AsyncClient(timeout=_TIMEOUT) as http, open_configured(settings, parts) as (agent, _):
             app.state.http, app.state.agent = http, agent
             _freeze()
             yield

@@ -26,7 +26,7 @@ _PROMPT = "you: "
 
 
 async def chat(settings: Settings, parts: Parts) -> None:
-    async with open_configured(settings, parts) as agent:
+    async with open_configured(settings, parts) as (agent, _):
         conversation = Conversation(agent, uuid.uuid4().hex)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, conversation.barge_in)

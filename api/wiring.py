@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,8 +12,10 @@ from api.settings import NotConfigured, Settings
 
 if TYPE_CHECKING:
     from agent.agent import Agent, Habits
+    from agent.memory import Memory
     from agent.model import Models
     from agent.tool_files import ToolFolder
+    from agent.turn import Turn
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,21 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> H
 
 
 @asynccontextmanager
-async def open_configured(settings: Settings, parts: Parts) -> AsyncIterator[Agent]:
-    """The agent. NotConfigured when the database cannot be opened."""
+async def open_configured(
+    settings: Settings, parts: Parts, observe: Callable[[Turn], object] | None = None
+) -> AsyncIterator[tuple[Agent, Memory]]:
+    """The agent and its memory. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
+    from agent.memory import open_memory
 
     async with (
         _explained_database(),
+        open_memory(settings.database_url) as memory,
         open_agent(
-            database_url=settings.database_url, folder=parts.folder, models=parts.models, habits=parts.habits
+            memory=memory, folder=parts.folder, models=parts.models, habits=parts.habits, observe=observe
         ) as agent,
     ):
-        yield agent
+        yield agent, memory
 
 
 @asynccontextmanager

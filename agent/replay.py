@@ -1,0 +1,105 @@
+"""Standing in for what a recording holds: the model's answers, the tools' results, at the times they came.
+
+Everything else is real: the graph, speech, journal and history do their work again, in virtual time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+from agent import runs
+from agent.actions import Outcome, Run
+from agent.trace import chunk_from
+
+
+class Unexpected(Exception):
+    """The model was asked, or a tool called, where the recording has nothing."""
+
+
+class RecordedError(Exception):
+    """The model failed here in the recording."""
+
+
+class RecordedModel(BaseChatModel):
+    """Gives the recorded answers of each turn, in order, chunk by chunk at their times."""
+
+    answers: dict[str, deque[runs.ModelCall]]
+
+    @property
+    def _llm_type(self) -> str:
+        return "recorded"
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[Any, AIMessage]:
+        return self.bind(**kwargs)
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError("a recording is streamed")
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        asked = next((m.id or "" for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+        answers = self.answers.get(asked.partition(":")[2])
+        if not answers:
+            raise Unexpected("the model")
+        answer, until = answers.popleft(), _Clock()
+        for chunk in answer.chunks:
+            await until.ms(chunk[0])
+            yield ChatGenerationChunk(message=chunk_from(chunk, answer.common))
+        if answer.ended == "left":
+            await asyncio.Event().wait()
+        await until.ms(answer.ms)
+        if answer.ended != "complete":
+            raise RecordedError(answer.ended)
+
+
+class RecordedTools:
+    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then."""
+
+    def __init__(self, calls: Sequence[runs.ToolCall]) -> None:
+        self._calls = {call.key: call for call in calls}
+
+    async def perform(self, run: Run) -> Outcome:
+        call = self._calls.get(run.action.key)
+        if call is None:
+            return Outcome("This call is not in the recording.", failed=True)
+        until = _Clock()
+        for ms, kind, value in call.did:
+            await until.ms(ms)
+            (run.say if kind == "say" else run.show)(value)
+        if call.ended == "unknown":
+            await asyncio.Event().wait()
+        await until.ms(call.ms)
+        return Outcome(call.result, failed=call.ended == "failed")
+
+
+class _Clock:
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+
+    async def ms(self, ms: int) -> None:
+        """Wait until so many ms after this clock was made."""
+        await asyncio.sleep(max(0.0, self._began + ms / 1000 - self._loop.time()))

@@ -1,0 +1,240 @@
+"""Replaying a run file through the real application, in virtual time: webhooks in, events out, no network."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from agent import runs
+from agent.agent import Agent, Habits, open_agent
+from agent.export import export_run
+from agent.memory import Memory, open_passing_memory
+from agent.model import Models
+from agent.replay import RecordedModel, RecordedTools
+from agent.tool_files import ToolFolder
+from agent.trace import compact
+from agent.turn import Turn
+from agent.virtual_time import run_in_virtual_time
+from api import signature
+from api.app import create_app
+from api.settings import Settings
+from api.wiring import Parts
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_LONGEST = 24 * 3600.0  # seconds of virtual time: a replay that has not ended by then hangs
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a run is replayed against: today's tools, prompt and settings."""
+
+    folder: ToolFolder
+    habits: Habits
+
+
+@dataclass
+class Heard:
+    """A stream as it came. `sent`: [ms, kind, content]; `raw`: its bytes; `ended`: how many response.end."""
+
+    sent: list[tuple[int, str, Any]] = field(default_factory=list)
+    raw: bytes = b""
+    ended: int = 0
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """`run`: what came, in the form of a run file. `streams`: a stream for each turn."""
+
+    run: runs.RunFile
+    streams: Sequence[Heard]
+
+
+def replay(run: runs.RunFile, project: Project) -> Replayed:
+    """Replay it, on its own settings and today's code, prompt and tools."""
+    return run_in_virtual_time(_replay(run, project))
+
+
+async def _replay(run: runs.RunFile, project: Project) -> Replayed:
+    async with asyncio.timeout(_LONGEST):
+        seen: dict[str, Turn] = {}
+        async with _application(run, project, seen) as (app, agent, memory):
+            streams = await _drive(run, app, agent)
+            conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
+            came = await export_run(memory.database, conversation) or runs.RunFile()
+        return Replayed(_complete(run, came, seen, streams, project), streams)
+
+
+@asynccontextmanager
+async def _application(
+    run: runs.RunFile, project: Project, seen: dict[str, Turn]
+) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
+    answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
+    model = RecordedModel(answers=answers)
+    models = Models(model, model, first_token=run.settings.first_token, apology=run.settings.apology)
+    tools = RecordedTools([call for turn in run.turns for call in turn.tools])
+    habits = replace(
+        project.habits,
+        welcome=run.settings.welcome,
+        turn_timeout=run.settings.turn_timeout,
+        max_tool_steps=run.settings.max_tool_steps,
+        today=lambda: run.settings.today,
+        reload_tools=False,
+    )
+    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(_SECRET))
+    app = create_app(settings, Parts(project.folder, models, habits))
+    async with (
+        open_passing_memory() as memory,
+        open_agent(
+            memory=memory, folder=project.folder, models=models, habits=habits,
+            perform=tools.perform, observe=lambda turn: seen.__setitem__(turn.asked.turn_id, turn),
+        ) as agent,
+    ):  # fmt: skip
+        app.state.agent = agent
+        yield app, agent, memory
+
+
+_SECRET = f"whsec_{secrets.token_hex(16)}"
+
+
+async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent) -> list[Heard]:
+    """Send every webhook at its time, whether the one before has been answered or not."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    talking = []
+    for turn in run.turns:
+        await asyncio.sleep(max(0.0, began + turn.at / 1000 - loop.time()))
+        talking.append(asyncio.create_task(_Line(app, turn).talk()))
+    streams = await asyncio.gather(*talking)
+    await agent.drain(_LONGEST / 2)
+    return list(streams)
+
+
+class _Line:
+    """One webhook over ASGI, as a server would carry it, and the caller's end of the line."""
+
+    def __init__(self, app: FastAPI, turn: runs.Turn) -> None:
+        self._app = app
+        self._turn = turn
+        self._body: bytes | None = _body(turn.webhook)
+        self._heard = Heard()
+        self._news = asyncio.Event()
+        self._dropped = asyncio.Event()
+        self._began = asyncio.get_running_loop().time()
+
+    async def talk(self) -> Heard:
+        header = signature.sign(_SECRET, self._body or b"", int(time.time()))
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": "/api/agent", "raw_path": b"/api/agent", "query_string": b"", "root_path": "",
+            "headers": [(signature.HEADER.encode(), header.encode())], "client": None, "server": None, "state": {},
+        }  # fmt: skip
+        hanging_up = asyncio.create_task(self._hang_up()) if self._turn.hung_up else None
+        try:
+            await self._app(scope, self._receive, self._send)
+        finally:
+            if hanging_up:
+                hanging_up.cancel()
+        return self._heard
+
+    async def _hang_up(self) -> None:
+        """At the recorded moment, and not before as much was heard as then."""
+        moment = self._turn.hung_up
+        assert moment is not None  # noqa: S101 - for the type
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._began + moment.ms / 1000 - loop.time()))
+        while len(self._heard.sent) < moment.events:
+            self._news.clear()
+            await self._news.wait()
+        self._dropped.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._dropped.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        body = message.get("body", b"")
+        if self._dropped.is_set() or not body.startswith(b"data: "):
+            return
+        event = json.loads(body.removeprefix(b"data: "))
+        ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
+        self._heard.raw += body
+        if event["type"] == "response.end":
+            self._heard.ended += 1
+        else:
+            kind = "say" if event["type"] == "response.tts" else "show"
+            self._heard.sent.append((ms, kind, event["content"]))
+        self._news.set()
+
+
+def _body(webhook: dict[str, Any]) -> bytes:
+    """The recorded request in Layercode's words."""
+    kinds = {"message": "message", "welcome": "session.start", "data": "data"}
+    body = {"type": kinds[webhook["kind"]], "session_id": "replay", "custom_metadata": webhook.get("metadata", {})}
+    body |= {name: webhook[name] for name in ("conversation_id", "turn_id", "text", "data") if name in webhook}
+    if webhook.get("caller"):
+        body["from_phone_number"] = webhook["caller"]
+    if heard := webhook.get("heard"):
+        context = {"previous_turn_interrupted": True, "text_heard": heard["text"]}
+        body["interruption_context"] = {**context, "assistant_turn_id": heard.get("turn_id")}
+    return json.dumps(body).encode()
+
+
+def _complete(
+    run: runs.RunFile, came: runs.RunFile, seen: dict[str, Turn], streams: Sequence[Heard], project: Project
+) -> runs.RunFile:
+    """What came, with the inputs of the recording: its chunks and results are not what is compared."""
+    turns = {turn.webhook["turn_id"]: turn for turn in came.turns}
+    shown: list[dict[str, Any]] = []
+    made = []
+    for then, stream in zip(run.turns, streams, strict=True):
+        now = turns.get(then.webhook["turn_id"])
+        turn = then.model_copy(deep=True)
+        turn.sent = stream.sent
+        calls = seen[then.webhook["turn_id"]].model_calls if then.webhook["turn_id"] in seen else []
+        turn.models = []
+        for number, call in enumerate(calls):
+            base = then.models[number] if number < len(then.models) else runs.ModelCall(ended="left")
+            now_shown = compact(call.messages)
+            same = _alike(shown, now_shown)
+            update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}
+            turn.models.append(base.model_copy(update=update))
+            shown = now_shown
+        inputs = {call.key: call for call in then.tools}
+        turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
+        made.append(turn)
+    return runs.RunFile(
+        settings=run.settings, prompt=project.habits.prompt.splitlines(), offered=offered(project.folder), turns=made
+    )
+
+
+def _with_inputs(now: runs.ToolCall, then: runs.ToolCall | None) -> runs.ToolCall:
+    return then.model_copy(update={"name": now.name, "arguments": now.arguments}) if then else now
+
+
+def _alike(before: Sequence[Any], now: Sequence[Any]) -> int:
+    count = 0
+    for one, other in zip(before, now, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def offered(folder: ToolFolder) -> dict[str, Any]:
+    """The tools as the model sees them, in the order they are offered."""
+    return {name: {"description": tool.description, "arguments": tool.args} for name, tool in folder.tools.items()}
