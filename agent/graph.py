@@ -11,8 +11,8 @@ act     runs one tool call; the calls of one step run side by side
 ask     puts the question of a call that must be confirmed
 
 An interruption is not an exception here: every node ends early and normally, so that the run ends at a valid
-checkpoint. Every function is `async`, edges too: LangGraph gives others to a thread. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
-in the journal.
+checkpoint. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
+in the journal. Every function is `async`, those of the edges too: LangGraph gives others to a thread.
 """
 
 from __future__ import annotations

@@ -76,12 +76,17 @@ class RecordedModel(BaseChatModel):
 
 
 class RecordedTools:
-    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then."""
+    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then.
+
+    ran: the key of every call that was run.
+    """
 
     def __init__(self, calls: Sequence[runs.ToolCall]) -> None:
         self._calls = {call.key: call for call in calls}
+        self.ran: list[str] = []
 
     async def perform(self, run: Run) -> Outcome:
+        self.ran.append(run.action.key)
         call = self._calls.get(run.action.key)
         if call is None:
             return Outcome("This call is not in the recording.", failed=True)

@@ -11,6 +11,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import httpx
 from fastapi import FastAPI
@@ -22,6 +23,9 @@ from api.settings import Settings
 from api.webhook import webhook_router
 from api.wiring import Parts, load_parts, open_configured
 
+if TYPE_CHECKING:
+    from api.recording import Recorder
+
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
 
 
@@ -32,10 +36,17 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with httpx.AsyncClient(timeout=_TIMEOUT) as http, open_configured(settings, parts) as (agent, _):
+        recorder = _recorder(settings)
+        observe = recorder.observe if recorder else None
+        async with (
+            httpx.AsyncClient(timeout=_TIMEOUT) as http,
+            open_configured(settings, parts, observe) as (agent, _),
+        ):
             app.state.http, app.state.agent = http, agent
             _freeze()
             yield
+        if recorder:
+            await recorder.close()
 
     app = FastAPI(title="Voice agent backend", version=version("voice-agent-backend"), lifespan=lifespan)
     if settings.cors_origins:
@@ -60,6 +71,14 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     )
     app.include_router(health_router(lambda: app.state.agent))
     return app
+
+
+def _recorder(settings: Settings) -> Recorder | None:
+    if settings.record_runs is None:
+        return None
+    from api.recording import Recorder
+
+    return Recorder(settings.record_runs)
 
 
 def _freeze() -> None:

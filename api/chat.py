@@ -13,11 +13,13 @@ import sys
 import threading
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from agent.agent import Agent
+from agent.memory import Memory
 from agent.turn import Asked, Event, Heard, Say, Turn
 from api.settings import Settings
 from api.wiring import Parts, open_configured
@@ -25,8 +27,9 @@ from api.wiring import Parts, open_configured
 _PROMPT = "you: "
 
 
-async def chat(settings: Settings, parts: Parts) -> None:
-    async with open_configured(settings, parts) as (agent, _):
+async def chat(settings: Settings, parts: Parts, record_to: Path | None = None) -> None:
+    """Talk until the input ends; then, if wanted, write the conversation as a run file."""
+    async with open_configured(settings, parts) as (agent, memory):
         conversation = Conversation(agent, uuid.uuid4().hex)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, conversation.barge_in)
@@ -38,6 +41,18 @@ async def chat(settings: Settings, parts: Parts) -> None:
             await agent.drain(settings.drain_seconds)
         finally:
             loop.remove_signal_handler(signal.SIGINT)
+        if record_to:
+            await _record(conversation.id, record_to, settings, parts, memory)
+
+
+async def _record(conversation: str, path: Path, settings: Settings, parts: Parts, memory: Memory) -> None:
+    from agent.runs import save_run
+    from api.recording import record
+
+    recorded = await record(memory.database, conversation, settings, parts.habits, parts.folder)
+    if recorded:
+        save_run(recorded[0], path)
+        typer.echo(f"Recorded: {path}. It is a test when it stands in tests/runs/.")
 
 
 class Conversation:
@@ -45,14 +60,14 @@ class Conversation:
 
     def __init__(self, agent: Agent, id_: str) -> None:
         self._agent = agent
-        self._id = id_
+        self.id = id_
         self._count = 0
         self._turn: Turn | None = None
         self._heard: Heard | None = None
 
     async def speak(self, kind: Any, text: str) -> None:
         """Run one turn and print it."""
-        asked = Asked(self._id, f"turn-{self._count}", kind, text, heard=self._heard)
+        asked = Asked(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
         self._count += 1
         self._heard = None
         self._turn = self._agent.begin(asked)

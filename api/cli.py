@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,10 @@ Port = Annotated[int, typer.Option(help="The port to listen on.")]
 
 
 @app.command()
-def chat(demo: Annotated[bool, typer.Option("--demo", help="Without a language model.")] = False) -> None:
+def chat(
+    demo: Annotated[bool, typer.Option("--demo", help="Without a language model.")] = False,
+    record: Annotated[Path | None, typer.Option(help="Write the conversation to this run file.")] = None,
+) -> None:
     """Talk to the agent here in the terminal. Ctrl-C interrupts it, Ctrl-D leaves."""
     from api.chat import chat as run_chat
     from api.server import configure_logging
@@ -36,7 +40,39 @@ def chat(demo: Annotated[bool, typer.Option("--demo", help="Without a language m
     with _explained():
         settings = _or_demo(Settings.load(), demo=demo)
         configure_logging("warning" if settings.log_level == "info" else settings.log_level)
-        asyncio.run(run_chat(settings, load_parts(settings, reload_tools=True)))
+        asyncio.run(run_chat(settings, load_parts(settings, reload_tools=True), record))
+
+
+@app.command()
+def record(
+    conversation: Annotated[str, typer.Option(help="The conversation, as Layercode names it.")],
+    out: Annotated[Path | None, typer.Option(help="The file. Default: tests/runs/CONVERSATION.json")] = None,
+) -> None:
+    """Make a run file of a finished conversation in the database."""
+    from api.replay_command import record_conversation
+
+    with _explained():
+        path = out or Path("tests/runs") / f"{conversation}.json"
+        raise typer.Exit(asyncio.run(record_conversation(conversation, path, Settings.load())))
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="Run files.")],
+    update: Annotated[bool, typer.Option("--update", help="Rewrite what the files expect.")] = False,
+    from_turn: Annotated[int, typer.Option(min=1, help="Compare from this turn on.")] = 1,
+    barge_in: Annotated[str | None, typer.Option(help="`everywhere`: hang up after each event.")] = None,
+    live_tools: Annotated[bool, typer.Option("--live-tools", help="Really run the tools.")] = False,
+    live_model: Annotated[bool, typer.Option("--live-model", help="Ask the configured model again.")] = False,
+) -> None:
+    """Replay recorded conversations, and show what has changed."""
+    from api.replay_command import Options, replay_files
+
+    with _explained():
+        if barge_in not in (None, "everywhere"):
+            raise NotConfigured("--barge-in takes one value: everywhere.")
+        options = Options(update, from_turn, barge_in is not None, live_tools, live_model)
+        raise typer.Exit(replay_files(files, options, Settings.load()))
 
 
 @app.command()

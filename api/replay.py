@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from agent import runs
 from agent.agent import Agent, Habits, open_agent
 from agent.export import export_run
+from agent.invariants import broken, interrupted_everywhere
 from agent.memory import Memory, open_passing_memory
 from agent.model import Models
 from agent.replay import RecordedModel, RecordedTools
@@ -46,44 +47,72 @@ class Project:
 
 @dataclass
 class Heard:
-    """A stream as it came. `sent`: [ms, kind, content]; `raw`: its bytes; `ended`: how many response.end."""
+    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
+    the line was dropped before that."""
 
     sent: list[tuple[int, str, Any]] = field(default_factory=list)
     raw: bytes = b""
     ended: int = 0
+    hung_up: bool = False
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """`run`: what came, in the form of a run file. `streams`: a stream for each turn."""
+    """`run`: what came, in the form of a run file. `streams`: a stream for each turn. `turns`: the turns as the
+    agent had them, by id. `ran`: the keys of the tool calls that ran."""
 
     run: runs.RunFile
     streams: Sequence[Heard]
+    turns: dict[str, Turn]
+    ran: Sequence[str]
 
 
 def replay(run: runs.RunFile, project: Project) -> Replayed:
     """Replay it, on its own settings and today's code, prompt and tools."""
-    return run_in_virtual_time(_replay(run, project))
+    return run_in_virtual_time(_replay(run, project, RecordedTools(_tool_calls(run))))
 
 
-async def _replay(run: runs.RunFile, project: Project) -> Replayed:
+def replay_with_tools(run: runs.RunFile, project: Project) -> Replayed:
+    """As `replay`, but the tools really run, in real time, on memory that is gone afterwards."""
+    return asyncio.run(_replay(run, project, None))
+
+
+def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[str, list[str]]]:
+    """Replay it once for each of its events, hanging up there. Yields the place, and what did not hold."""
+    for label, cut in interrupted_everywhere(run):
+        came = replay(cut, project)
+        turn, question = cut.turns[-2:]
+        heard = "".join(content for _, kind, content in came.streams[-2].sent if kind == "say")
+        answer = "".join(content for _, kind, content in came.streams[-1].sent if kind == "say")
+        faults = list(broken(turn, heard, came.turns[question.webhook["turn_id"]], answer, came.ran))
+        asked = zip(cut.turns, came.streams, strict=True)
+        if any(s.ended != 1 and not s.hung_up for turn, s in asked if turn.webhook["kind"] != "data"):
+            faults.append("a stream did not end with one response.end")
+        yield label, faults
+
+
+def _tool_calls(run: runs.RunFile) -> list[runs.ToolCall]:
+    return [call for turn in run.turns for call in turn.tools]
+
+
+async def _replay(run: runs.RunFile, project: Project, tools: RecordedTools | None) -> Replayed:
     async with asyncio.timeout(_LONGEST):
         seen: dict[str, Turn] = {}
-        async with _application(run, project, seen) as (app, agent, memory):
+        async with _application(run, project, tools, seen) as (app, agent, memory):
             streams = await _drive(run, app, agent)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(memory.database, conversation) or runs.RunFile()
-        return Replayed(_complete(run, came, seen, streams, project), streams)
+        complete = _complete(run, came, seen, streams, project, recorded_tools=tools is not None)
+        return Replayed(complete, streams, seen, tools.ran if tools else [])
 
 
 @asynccontextmanager
 async def _application(
-    run: runs.RunFile, project: Project, seen: dict[str, Turn]
+    run: runs.RunFile, project: Project, tools: RecordedTools | None, seen: dict[str, Turn]
 ) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
     model = RecordedModel(answers=answers)
     models = Models(model, model, first_token=run.settings.first_token, apology=run.settings.apology)
-    tools = RecordedTools([call for turn in run.turns for call in turn.tools])
     habits = replace(
         project.habits,
         welcome=run.settings.welcome,
@@ -98,7 +127,7 @@ async def _application(
         open_passing_memory() as memory,
         open_agent(
             memory=memory, folder=project.folder, models=models, habits=habits,
-            perform=tools.perform, observe=lambda turn: seen.__setitem__(turn.asked.turn_id, turn),
+            perform=tools.perform if tools else None, observe=lambda turn: seen.__setitem__(turn.asked.turn_id, turn),
         ) as agent,
     ):  # fmt: skip
         app.state.agent = agent
@@ -157,6 +186,7 @@ class _Line:
         while len(self._heard.sent) < moment.events:
             self._news.clear()
             await self._news.wait()
+        self._heard.hung_up = not self._heard.ended
         self._dropped.set()
 
     async def _receive(self) -> dict[str, Any]:
@@ -195,7 +225,13 @@ def _body(webhook: dict[str, Any]) -> bytes:
 
 
 def _complete(
-    run: runs.RunFile, came: runs.RunFile, seen: dict[str, Turn], streams: Sequence[Heard], project: Project
+    run: runs.RunFile,
+    came: runs.RunFile,
+    seen: dict[str, Turn],
+    streams: Sequence[Heard],
+    project: Project,
+    *,
+    recorded_tools: bool,
 ) -> runs.RunFile:
     """What came, with the inputs of the recording: its chunks and results are not what is compared."""
     turns = {turn.webhook["turn_id"]: turn for turn in came.turns}
@@ -214,7 +250,7 @@ def _complete(
             update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}
             turn.models.append(base.model_copy(update=update))
             shown = now_shown
-        inputs = {call.key: call for call in then.tools}
+        inputs = {call.key: call for call in then.tools} if recorded_tools else {}
         turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
         made.append(turn)
     return runs.RunFile(

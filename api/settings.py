@@ -63,6 +63,7 @@ class Settings(BaseSettings):
 
     database_url: str = Field(default="sqlite:///voice.db", repr=False)  # may hold a password
     tools_dir: Path = Path("tools")
+    record_runs: Path | None = None
 
     welcome_message: str = ""
     apology_message: str = "Sorry, something went wrong on my side. Please say that again."

@@ -47,6 +47,15 @@ def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
     return Parts(folder, models, habits)
 
 
+def load_models(settings: Settings) -> Models:
+    """The model and its fallback. NotConfigured when they cannot be used."""
+    problems: list[str] = []
+    models = _models(settings, problems)
+    if problems or models is None:
+        raise NotConfigured(*problems)
+    return models
+
+
 def _models(settings: Settings, problems: list[str]) -> Models | None:
     from agent.model import ModelError, Models, load_model
 

@@ -1,0 +1,79 @@
+"""Asking the configured model again what a recorded one was asked: would it still do the same?
+
+The callers' words and the tools' results are the recording's; the answers are new. Judged are only the tool calls
+and their arguments, turn by turn: words always differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent import runs
+from agent.actions import Outcome, Run
+from agent.agent import open_agent
+from agent.memory import open_passing_memory
+from agent.model import Models
+from agent.turn import Asked, Heard, Say
+from api.replay import Project
+
+Calls = Sequence[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One turn, then and now. then, now: (spoken words, tool calls)."""
+
+    caller: str
+    then: tuple[str, Calls]
+    now: tuple[str, Calls]
+
+    @property
+    def same(self) -> bool:
+        return list(self.then[1]) == list(self.now[1])
+
+
+async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
+    """Hold the conversation again, a turn at a time, each until its end."""
+    tools = _Results(run)
+    habits = replace(project.habits, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    compared = []
+    async with (
+        open_passing_memory() as memory,
+        open_agent(memory=memory, folder=project.folder, models=models, habits=habits, perform=tools.perform) as agent,
+    ):
+        for turn in run.turns:
+            webhook = dict(turn.webhook)
+            kind = webhook.pop("kind")
+            if kind == "data":
+                await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook["data"])
+                continue
+            heard = webhook.pop("heard", None)
+            tools.called = []
+            running = agent.begin(Asked(kind=kind, heard=Heard(**heard) if heard else None, **webhook))
+            said = [event.text async for event in running.stream() if isinstance(event, Say)]
+            then = "".join(content for _, event, content in turn.sent if event == "say")
+            recorded = [(call.name, call.arguments) for call in turn.tools]
+            words = webhook.get("text", "")
+            compared.append(Comparison(words, (then, recorded), ("".join(said), tools.called)))
+        await asyncio.sleep(0)
+    return compared
+
+
+class _Results:
+    """Answers a call as the recording did: one with the same arguments, else one of the same tool."""
+
+    def __init__(self, run: runs.RunFile) -> None:
+        self._recorded = [call for turn in run.turns for call in turn.tools]
+        self.called: list[tuple[str, dict[str, Any]]] = []
+
+    async def perform(self, run: Run) -> Outcome:
+        name, arguments = run.action.tool.name, run.action.arguments
+        self.called.append((name, arguments))
+        named = [call for call in self._recorded if call.name == name]
+        found = next((call for call in named if call.arguments == arguments), named[0] if named else None)
+        if found is None:
+            return Outcome("This tool has no result in the recording.", failed=True)
+        return Outcome(found.result, failed=found.ended == "failed")
