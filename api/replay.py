@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import secrets
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -26,8 +23,8 @@ from agent.tool_files import ToolFolder
 from agent.trace import compact
 from agent.turn import Turn
 from agent.virtual_time import run_in_virtual_time
-from api import signature
 from api.app import create_app
+from api.line import SECRET, Heard, Line
 from api.settings import Settings
 from api.wiring import Parts
 
@@ -43,17 +40,6 @@ class Project:
 
     folder: ToolFolder
     habits: Habits
-
-
-@dataclass
-class Heard:
-    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
-    the line was dropped before that."""
-
-    sent: list[tuple[int, str, Any]] = field(default_factory=list)
-    raw: bytes = b""
-    ended: int = 0
-    hung_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +107,7 @@ async def _application(
         today=lambda: run.settings.today,
         reload_tools=False,
     )
-    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(_SECRET))
+    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET))
     app = create_app(settings, Parts(project.folder, models, habits))
     async with (
         open_passing_memory() as memory,
@@ -134,9 +120,6 @@ async def _application(
         yield app, agent, memory
 
 
-_SECRET = f"whsec_{secrets.token_hex(16)}"
-
-
 async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent) -> list[Heard]:
     """Send every webhook at its time, whether the one before has been answered or not."""
     loop = asyncio.get_running_loop()
@@ -144,84 +127,10 @@ async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent) -> list[Heard]:
     talking = []
     for turn in run.turns:
         await asyncio.sleep(max(0.0, began + turn.at / 1000 - loop.time()))
-        talking.append(asyncio.create_task(_Line(app, turn).talk()))
+        talking.append(asyncio.create_task(Line(app, turn).talk()))
     streams = await asyncio.gather(*talking)
     await agent.drain(_LONGEST / 2)
     return list(streams)
-
-
-class _Line:
-    """One webhook over ASGI, as a server would carry it, and the caller's end of the line."""
-
-    def __init__(self, app: FastAPI, turn: runs.Turn) -> None:
-        self._app = app
-        self._turn = turn
-        self._body: bytes | None = _body(turn.webhook)
-        self._heard = Heard()
-        self._news = asyncio.Event()
-        self._dropped = asyncio.Event()
-        self._began = asyncio.get_running_loop().time()
-
-    async def talk(self) -> Heard:
-        header = signature.sign(_SECRET, self._body or b"", int(time.time()))
-        scope = {
-            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/api/agent", "raw_path": b"/api/agent", "query_string": b"", "root_path": "",
-            "headers": [(signature.HEADER.encode(), header.encode())], "client": None, "server": None, "state": {},
-        }  # fmt: skip
-        hanging_up = asyncio.create_task(self._hang_up()) if self._turn.hung_up else None
-        try:
-            await self._app(scope, self._receive, self._send)
-        finally:
-            if hanging_up:
-                hanging_up.cancel()
-        return self._heard
-
-    async def _hang_up(self) -> None:
-        """At the recorded moment, and not before as much was heard as then."""
-        moment = self._turn.hung_up
-        assert moment is not None  # noqa: S101 - for the type
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(max(0.0, self._began + moment.ms / 1000 - loop.time()))
-        while len(self._heard.sent) < moment.events:
-            self._news.clear()
-            await self._news.wait()
-        self._heard.hung_up = not self._heard.ended
-        self._dropped.set()
-
-    async def _receive(self) -> dict[str, Any]:
-        if self._body is not None:
-            body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
-        await self._dropped.wait()
-        return {"type": "http.disconnect"}
-
-    async def _send(self, message: Any) -> None:
-        body = message.get("body", b"")
-        if self._dropped.is_set() or not body.startswith(b"data: "):
-            return
-        event = json.loads(body.removeprefix(b"data: "))
-        ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
-        self._heard.raw += body
-        if event["type"] == "response.end":
-            self._heard.ended += 1
-        else:
-            kind = "say" if event["type"] == "response.tts" else "show"
-            self._heard.sent.append((ms, kind, event["content"]))
-        self._news.set()
-
-
-def _body(webhook: dict[str, Any]) -> bytes:
-    """The recorded request in Layercode's words."""
-    kinds = {"message": "message", "welcome": "session.start", "data": "data"}
-    body = {"type": kinds[webhook["kind"]], "session_id": "replay", "custom_metadata": webhook.get("metadata", {})}
-    body |= {name: webhook[name] for name in ("conversation_id", "turn_id", "text", "data") if name in webhook}
-    if webhook.get("caller"):
-        body["from_phone_number"] = webhook["caller"]
-    if heard := webhook.get("heard"):
-        context = {"previous_turn_interrupted": True, "text_heard": heard["text"]}
-        body["interruption_context"] = {**context, "assistant_turn_id": heard.get("turn_id")}
-    return json.dumps(body).encode()
 
 
 def _complete(
