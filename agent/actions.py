@@ -155,6 +155,7 @@ class Actions:
         )
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
+        turn.tool_calls.append((action.tool.name, action.arguments))
         run = Run(action, turn, turn.now())
         self._announce(run)
         key = turn.asked.conversation_id, action.key

@@ -30,19 +30,21 @@ class RecordedError(Exception):
     """The model failed here in the recording."""
 
 
-class RecordedModel(BaseChatModel):
-    """Gives the recorded answers of each turn, in order, chunk by chunk at their times."""
-
-    answers: dict[str, deque[runs.ModelCall]]
+class _Given(BaseChatModel):
+    """A model whose answers are given: chunk by chunk, at their times."""
 
     @property
     def _llm_type(self) -> str:
-        return "recorded"
+        return "given"
 
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
     ) -> Runnable[Any, AIMessage]:
         return self.bind(**kwargs)
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        """The answer to what is asked now. Unexpected when there is none."""
+        raise NotImplementedError
 
     def _generate(
         self,
@@ -51,7 +53,7 @@ class RecordedModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        raise NotImplementedError("a recording is streamed")
+        raise NotImplementedError("answers are streamed")
 
     async def _astream(
         self,
@@ -60,11 +62,7 @@ class RecordedModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        asked = next((m.id or "" for m in reversed(messages) if isinstance(m, HumanMessage)), "")
-        answers = self.answers.get(asked.partition(":")[2])
-        if not answers:
-            raise Unexpected("the model")
-        answer, until = answers.popleft(), _Clock()
+        answer, until = self.next_answer(messages), _Clock()
         for chunk in answer.chunks:
             await until.ms(chunk[0])
             yield ChatGenerationChunk(message=chunk_from(chunk, answer.common))
@@ -73,6 +71,32 @@ class RecordedModel(BaseChatModel):
         await until.ms(answer.ms)
         if answer.ended != "complete":
             raise RecordedError(answer.ended)
+
+
+class RecordedModel(_Given):
+    """Gives the recorded answers of each turn, in order. `answers`: by turn."""
+
+    answers: dict[str, deque[runs.ModelCall]]
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        asked = next((m.id or "" for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+        answers = self.answers.get(asked.partition(":")[2])
+        if not answers:
+            raise Unexpected("the model")
+        return answers.popleft()
+
+
+class ScriptedModel(_Given):
+    """Gives the answers of a script, in order, whoever asks."""
+
+    script: deque[runs.ModelCall]
+    asked_too_often: int = 0
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        if not self.script:
+            self.asked_too_often += 1
+            raise Unexpected("the model")
+        return self.script.popleft()
 
 
 class RecordedTools:

@@ -79,7 +79,8 @@ class Turn:
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     deadline: when it must be over, in the event loop's time.
     hung_up_after: (events read, ms) when the last reader left before the end.
-    model_calls: what the model was asked in this turn, and what came.
+    model_calls: what the model was asked in this turn, and what came. tool_calls: (name, arguments) of tools that
+    ran.
     """
 
     def __init__(self, asked: Asked, *, timeout: float) -> None:
@@ -88,6 +89,7 @@ class Turn:
         self.interrupted = False
         self.hung_up_after: tuple[int, int] | None = None
         self.model_calls: list[ModelCall] = []
+        self.tool_calls: list[tuple[str, dict[str, Any]]] = []
         self.ended = False
         self.failed = False
         self._loop = asyncio.get_running_loop()

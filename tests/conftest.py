@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
@@ -22,6 +23,31 @@ def _no_real_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     for name in ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "MODEL", "DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+_LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")
+_live = {"allowed": False}
+
+
+def _refuse_the_world(event: str, arguments: tuple[Any, ...]) -> None:
+    """No test leaves this machine, so none can ask a live model, unless it is marked `live`."""
+    if event not in ("socket.connect", "socket.getaddrinfo") or _live["allowed"]:
+        return
+    host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
+    if isinstance(host, bytes | str) and not str(host if isinstance(host, str) else host.decode()).startswith(
+        _LOOPBACK
+    ):
+        raise ConnectionRefusedError(f"a test tried to reach {host!r}; mark it `live` if it must")
+
+
+sys.addaudithook(_refuse_the_world)
+
+
+@pytest.fixture(autouse=True)
+def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
+    _live["allowed"] = request.node.get_closest_marker("live") is not None
+    yield
+    _live["allowed"] = False
 
 
 @pytest.fixture

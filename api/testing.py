@@ -1,0 +1,170 @@
+"""For hand-written tests: a scripted model, and a conversation that is held in webhooks.
+
+    async def test_it_books():
+        model = scripted_model(call("book_table", people=4, time="19:00"), call("confirm", yes=True), "It is booked.")
+        async with conversation(model) as talk:
+            assert (await talk.say("A table for four at seven")).text == "Book a table for 4 today at 19:00?"
+            reply = await talk.say("Yes")
+        assert reply.tool_calls == [("book_table", {"people": 4, "time": "19:00"})]
+
+The graph, the tools and the web application are the real ones; memory is gone afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from agent import runs
+from agent.agent import Habits, open_agent
+from agent.memory import open_passing_memory
+from agent.model import Models
+from agent.replay import ScriptedModel
+from agent.tool_files import ToolFolder
+from agent.turn import Turn
+from api.app import create_app
+from api.line import SECRET, Line
+from api.settings import Settings
+from api.wiring import Parts
+
+
+class UnexpectedModelCall(AssertionError):
+    """The model was asked more often than the script has answers."""
+
+
+class UnusedAnswers(AssertionError):
+    """The script has answers that the model was never asked for."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A tool call in a script. Several of them in a list are made at once."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a caller got. text: the words spoken. data: what the page got, tool reports aside. tool_calls: (name,
+    arguments) of every tool that ran. hung_up: whether the line was dropped before the end."""
+
+    text: str
+    data: list[Any]
+    tool_calls: list[tuple[str, dict[str, Any]]]
+    turn_id: str
+    hung_up: bool
+
+
+def call(name: str, /, **arguments: Any) -> Call:
+    return Call(name, arguments)
+
+
+def scripted_model(*answers: str | Call | list[Call]) -> ScriptedModel:
+    """A model that gives these answers, one for each time it is asked: words, a call, or several at once."""
+    return ScriptedModel(script=deque(_answer(answer) for answer in answers))
+
+
+@asynccontextmanager
+async def conversation(
+    model: ScriptedModel, *, tools: Path = Path("tools"), welcome: str = "", caller: str | None = None
+) -> AsyncIterator[Talk]:
+    """A conversation with the agent. At its end the script must have been used up, and not been too short."""
+    folder = ToolFolder(tools)
+    folder.load()
+    models, habits = Models(model, first_token=60), Habits(welcome=welcome)
+    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET))
+    app = create_app(settings, Parts(folder, models, habits))
+    talk = Talk(app, caller)
+    async with (
+        open_passing_memory() as memory,
+        open_agent(memory=memory, folder=folder, models=models, habits=habits, observe=talk.observe) as agent,
+    ):
+        app.state.agent = agent
+        yield talk
+        await agent.drain(5)
+    if model.asked_too_often:
+        raise UnexpectedModelCall(f"the model was asked {model.asked_too_often} times more than the script has answers")
+    if model.script:
+        raise UnusedAnswers(f"{len(model.script)} answers of the script were never asked for")
+
+
+class Talk:
+    """The caller's side."""
+
+    def __init__(self, app: Any, caller: str | None) -> None:
+        self._app = app
+        self._caller = caller
+        self._conversation = f"test-{uuid.uuid4().hex[:8]}"
+        self._numbers = count(1)
+        self._turns: dict[str, Turn] = {}
+        self._over = asyncio.Event()
+
+    def observe(self, turn: Turn) -> None:
+        self._turns[turn.asked.turn_id] = turn
+        self._over.set()
+
+    async def say(
+        self, text: str, *, heard: tuple[Reply, str] | None = None, hang_up_after: int | None = None
+    ) -> Reply:
+        """Say something, and listen to the end, or hang up after so many events.
+
+        heard: an earlier reply that was interrupted, and what was heard of it.
+        """
+        fields: dict[str, Any] = {"kind": "message", "text": text}
+        if heard:
+            fields["heard"] = {"turn_id": heard[0].turn_id, "text": heard[1]}
+        return await self._send(fields, hang_up_after)
+
+    async def begin(self) -> Reply:
+        """The session starts: the agent may greet."""
+        return await self._send({"kind": "welcome"})
+
+    async def send_data(self, data: Any) -> None:
+        """The page sends JSON."""
+        await self._send({"kind": "data", "data": data})
+
+    async def _send(self, fields: dict[str, Any], hang_up_after: int | None = None) -> Reply:
+        turn_id = f"turn-{next(self._numbers)}"
+        webhook = {"conversation_id": self._conversation, "turn_id": turn_id, "caller": self._caller, **fields}
+        hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
+        heard = await Line(self._app, runs.Turn(at=0, webhook=webhook, hung_up=hung_up)).talk()
+        while fields["kind"] != "data" and turn_id not in self._turns:
+            self._over.clear()  # the stream is over before the turn is journalled
+            await self._over.wait()
+        turn = self._turns.get(turn_id)
+        shown = [content for _, kind, content in heard.sent if kind == "show"]
+        return Reply(
+            text="".join(content for _, kind, content in heard.sent if kind == "say"),
+            data=[content for content in shown if not _is_report(content)],
+            tool_calls=list(turn.tool_calls) if turn else [],
+            turn_id=turn_id,
+            hung_up=heard.hung_up,
+        )
+
+
+def _is_report(content: Any) -> bool:
+    return isinstance(content, dict) and content.keys() >= {"tool", "status", "call_id", "ms"}
+
+
+def _answer(answer: str | Call | list[Call]) -> runs.ModelCall:
+    """As a recorded answer: words in a chunk each, calls in one."""
+    if isinstance(answer, str):
+        return runs.ModelCall(chunks=[[0, word] for word in re.findall(r"\s*\S+", answer)])
+    made = [
+        {"name": one.name, "args": json.dumps(one.arguments), "id": f"call-{uuid.uuid4().hex[:8]}", "index": number,
+         "type": "tool_call_chunk"}
+        for number, one in enumerate(answer if isinstance(answer, list) else [answer])
+    ]  # fmt: skip
+    return runs.ModelCall(chunks=[[0, "", {"tool_call_chunks": made}]])
