@@ -39,6 +39,9 @@ from api.settings import Settings
 from api.wiring import Parts
 
 
+TOOLS = Path(__file__).parent.parent / "tools"
+
+
 class UnexpectedModelCall(AssertionError):
     """The model was asked more often than the script has answers."""
 
@@ -78,7 +81,7 @@ def scripted_model(*answers: str | Call | list[Call]) -> ScriptedModel:
 
 @asynccontextmanager
 async def conversation(
-    model: ScriptedModel, *, tools: Path = Path("tools"), welcome: str = "", caller: str | None = None
+    model: ScriptedModel, *, tools: Path = TOOLS, welcome: str = "", caller: str | None = None
 ) -> AsyncIterator[Talk]:
     """A conversation with the agent. At its end the script must have been used up, and not been too short."""
     folder = ToolFolder(tools)

@@ -73,5 +73,5 @@ async def test_an_answer_never_asked_for_is_an_unused_answer() -> None:
 
 async def test_no_test_reaches_a_live_model() -> None:
     async with httpx.AsyncClient() as http:
-        with pytest.raises(httpx.ConnectError):
+        with pytest.raises(httpx.ConnectError, match="mark it `live`"):
             await http.get("https://generativelanguage.googleapis.com/")
