@@ -53,6 +53,13 @@ class Action:
     def manners(self) -> Manners:
         return manners_of(self.tool)
 
+    def fill(self, text: str) -> str:
+        """A text of the tool's manners, with the call's arguments, or their defaults, in its braces."""
+        defaults = {
+            name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
+        }
+        return fill(text, {**defaults, **self.arguments})
+
     def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
         """The result under the name that was called, which is `confirm` for a pinned call."""
         status = "error" if failed else "success"
@@ -173,14 +180,14 @@ class Actions:
     def _announce(self, run: Run) -> None:
         """A line before a silence: not needed when the model has just said what it is about to do."""
         if run.action.manners.say and not run.action.message.text.strip():
-            run.turn.progress(fill(run.action.manners.say, run.action.arguments))
+            run.turn.progress(run.action.fill(run.action.manners.say))
         run.report("started")
 
     async def _until_over(self, run: Run, task: asyncio.Task[None]) -> None:
         """Wait for a tool's end, or as long as the turn and the tool's manners allow."""
         action, manners, turn = run.action, run.action.manners, run.turn
         loop = asyncio.get_running_loop()
-        slow = fill(manners.slow or "", action.arguments)
+        slow = action.fill(manners.slow or "")
         timer = loop.call_later(manners.slow_after, run.say_slow, slow, turn.times_said) if slow else None
         try:
             async with asyncio.timeout_at(turn.deadline) as scope:

@@ -16,7 +16,6 @@ from langchain_core.tools import BaseTool, tool
 
 from agent.actions import Action
 from agent.history import last_turn, was_interrupted
-from agent.toolbox import fill
 
 CONFIRM = "confirm"
 _TURNS = 2
@@ -69,7 +68,7 @@ def pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
     """Answer the call with "not done yet", and pin it."""
     if not may_ask:
         return {"messages": [action.answer(_ONE_AT_A_TIME, failed=True)]}
-    question = fill(action.manners.confirm or "", action.arguments)
+    question = action.fill(action.manners.confirm or "")
     pending = Pending(
         key=action.key,
         call=action.answers, name=action.tool.name, arguments=action.arguments, question=question,

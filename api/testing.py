@@ -38,7 +38,6 @@ from api.line import SECRET, Line
 from api.settings import Settings
 from api.wiring import Parts
 
-
 TOOLS = Path(__file__).parent.parent / "tools"
 
 
