@@ -24,7 +24,7 @@ from api.webhook import webhook_router
 from api.wiring import Parts, load_parts, open_configured
 
 if TYPE_CHECKING:
-    from api.recording import Recorder
+    from api.recorder import Recorder
 
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
 
@@ -76,7 +76,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 def _recorder(settings: Settings) -> Recorder | None:
     if settings.record_runs is None:
         return None
-    from api.recording import Recorder
+    from api.recorder import Recorder
 
     return Recorder(settings.record_runs)
 

@@ -23,6 +23,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from api.body import TooLarge, read_body
+
 MAX_BODY = 64 * 1024  # bytes
 _MAX_REASON = 200  # characters
 
@@ -69,15 +71,13 @@ def _sendable(key: str | None) -> str:
 
 
 async def _read(request: Request) -> dict[str, Any]:
-    body = bytearray()
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MAX_BODY:
-                raise _Refused(413, "The body is larger than 64 KiB.")
+        body = await read_body(request, MAX_BODY)
+    except TooLarge:
+        raise _Refused(413, "The body is larger than 64 KiB.") from None
     except ClientDisconnect:
         raise _Refused(400, "The body is incomplete.") from None
-    fields = _json_object(bytes(body))
+    fields = _json_object(body)
     if fields is None:
         raise _Refused(400, "The body is not a JSON object.")
     return fields
