@@ -87,17 +87,17 @@ class Run:
 
     def report(self, status: str, **more: Any) -> None:
         """Tell the page how the call stands."""
-        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": self._ms()}
+        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": self.ms()}
         self.turn.show({**about, **more})
 
     def show(self, data: Any) -> None:
         """The tool shows something."""
-        self.did.append((self._ms(), "show", data))
+        self.did.append((self.ms(), "show", data))
         self.turn.show(data)
 
     def say(self, line: str) -> None:
         """The tool says something."""
-        self.did.append((self._ms(), "say", line))
+        self.did.append((self.ms(), "say", line))
         self.speak(line)
 
     def speak(self, line: str) -> None:
@@ -111,7 +111,7 @@ class Run:
         if self.turn.times_said == said_before:
             self.speak(line)
 
-    def _ms(self) -> int:
+    def ms(self) -> int:
         return round((self.turn.now() - self.began) * 1000)
 
 
@@ -211,11 +211,11 @@ class Actions:
                 raise
             stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
             outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
-        run.outcome = outcome
+        run.outcome, ms = outcome, run.ms()
         run.report("failed" if outcome.failed else "finished")
         await self._journal.end_call(
             run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late, did=run.did,
-            said=run.said if action.manners.on_barge_in == "protect" else (),
+            ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
         )  # fmt: skip
 
     async def _call(self, run: Run) -> Outcome:
@@ -260,6 +260,11 @@ class Actions:
             say=_in_loop(run.say),
             show=_in_loop(run.show),
         )
+
+
+def was_stopped(name: str, result: str | None) -> bool:
+    """Whether this is the result of a call that did not end by itself: an interruption or a deadline ended it."""
+    return result in (_STOPPED.format(name=name), _GIVEN_UP.format(name=name))
 
 
 def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from agent import runs
+from agent.actions import was_stopped
 from agent.memory import Database, Row
 
 _TURNS = (
-    "SELECT turn, kind, asked, sent, trace, started FROM turns WHERE conversation = ? AND state = 'ended'"
-    " ORDER BY started"
+    "SELECT turn, kind, asked, sent, trace, outcome, started, ended FROM turns WHERE conversation = ?"
+    " AND state = 'ended' ORDER BY started"
 )
 _CALLS = (
-    "SELECT turn, call, name, arguments, did, result, state, started, ended FROM tool_calls WHERE conversation = ?"
-    " ORDER BY started"
+    "SELECT c.turn, c.call, c.name, c.arguments, c.did, c.result, c.state, c.ms, c.ended > t.ended,"
+    " c.started - MIN(c.started) OVER (PARTITION BY c.message) FROM tool_calls AS c"
+    " LEFT JOIN turns AS t ON t.conversation = c.conversation AND t.turn = c.turn AND t.kind = 'message'"
+    " WHERE c.conversation = ? ORDER BY c.started"
 )
 _NOTES = "SELECT body, at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at"
 
@@ -26,16 +30,18 @@ async def export_run(database: Database, conversation: str) -> runs.RunFile | No
         return None
     calls = [(row[0], _call(*row[1:])) for row in await database.fetch(_CALLS, conversation)]
     notes = await database.fetch(_NOTES, conversation)
-    began = min([turns[0][5], *(note[1] for note in notes)])
-    made = [_turn(conversation, row, began) for row in turns]
-    for turn in made:
+    began = min([turns[0][6], *(note[1] for note in notes)])
+    made = [(row[6], _turn(conversation, row, began)) for row in turns]
+    for number, (_, turn) in enumerate(made):
         turn.tools = [call for owner, call in calls if owner == turn.webhook["turn_id"]]
-    made += [_data(conversation, number, row, began) for number, row in enumerate(notes)]
-    return runs.RunFile(turns=sorted(made, key=lambda turn: turn.at))
+        if turns[number][5] == "interrupted" and not turn.hung_up:
+            _say_by_whom(turn, turns[number], turns[number + 1 :])
+    made += [(row[1], _data(conversation, number, row, began)) for number, row in enumerate(notes)]
+    return runs.RunFile(turns=[turn for _, turn in sorted(made, key=lambda one: one[0])])
 
 
 def _turn(conversation: str, row: Row, began: float) -> runs.Turn:
-    turn, kind, asked, sent, trace, started = row
+    turn, kind, asked, sent, trace, _, started, _ = row
     kept: dict[str, Any] = json.loads(trace or "null") or {}
     hung_up = kept.get("hung_up")
     return runs.Turn(
@@ -47,6 +53,16 @@ def _turn(conversation: str, row: Row, began: float) -> runs.Turn:
     )
 
 
+def _say_by_whom(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
+    """It was interrupted though the caller listened: by a newer turn, or else as the process ended, which is
+    told as if the line had been dropped."""
+    started, ended = row[6:]
+    if later and later[0][6] < ended:
+        turn.superseded = True
+    else:
+        turn.hung_up = runs.HungUp(events=len(turn.sent), ms=round((ended - started) * 1000))
+
+
 def _webhook(conversation: str, turn: str, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
     """What a platform would send to ask the same again, in the agent's own words."""
     fields: dict[str, Any] = {"kind": kind, "conversation_id": conversation, "turn_id": turn}
@@ -54,17 +70,22 @@ def _webhook(conversation: str, turn: str, kind: str, asked: dict[str, Any]) -> 
 
 
 def _call(
-    key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, started: float, ended: Any
-) -> runs.ToolCall:
-    over = state in ("finished", "failed") and ended is not None
+    key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, ms: int | None,
+    late: int | None, behind: float,
+) -> runs.ToolCall:  # fmt: skip
+    """behind: seconds between the start of the step's first call and its own."""
+    stopped = was_stopped(name, result)
+    over = state in ("finished", "failed") and ms is not None
+    after = round(behind * 1000)
     return runs.ToolCall(
         key=key,
         name=name,
         arguments=json.loads(arguments),
-        did=json.loads(did or "[]"),
-        result=result or "",
-        ended=state if over else "unknown",
-        ms=round((ended - started) * 1000) if over else 0,
+        did=[(at + after, kind, value) for at, kind, value in json.loads(did or "[]")],
+        result="" if stopped else result or "",
+        ended="stopped" if stopped else state if over else "unknown",
+        late=bool(late) and over and not stopped,
+        ms=after + (ms or 0),
     )
 
 

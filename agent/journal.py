@@ -21,6 +21,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     result    what the model is told
     told      1 once the conversation's memory holds the result; 0 for one that came late
     did       JSON: [[ms, "say" | "show", value], …], what the tool said and showed, ms since it started
+    ms        how long it ran
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
 `notes`, what else the model shall know next time: {kind: data, body: JSON}, and {kind: ended, body: JSON}
@@ -49,7 +50,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS tool_calls (
         conversation TEXT NOT NULL, call TEXT NOT NULL, answers TEXT NOT NULL, turn TEXT NOT NULL,
         name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL,
-        state TEXT NOT NULL, result TEXT, did TEXT, said TEXT,
+        state TEXT NOT NULL, result TEXT, did TEXT, ms INTEGER, said TEXT,
         told INTEGER NOT NULL, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
         PRIMARY KEY (conversation, call))""",
     """CREATE TABLE IF NOT EXISTS notes (
@@ -260,12 +261,13 @@ class Journal:
         return None if new else (await self._calls(_ONE, asked.conversation_id, call))[0]
 
     async def end_call(
-        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], said: Sequence[str]
-    ) -> None:
+        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: int,
+        said: Sequence[str],
+    ) -> None:  # fmt: skip
         await self._database.execute(
-            "UPDATE tool_calls SET state = ?, result = ?, did = ?, said = ?, told = ?, ended = ?"
+            "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, told = ?, ended = ?"
             " WHERE conversation = ? AND call = ?",
-            "failed" if failed else "finished", result, _json(did), _json(said), int(told), time.time(),
+            "failed" if failed else "finished", result, _json(did), ms, _json(said), int(told), time.time(),
             asked.conversation_id, call,
         )  # fmt: skip
 

@@ -1,13 +1,16 @@
 """Standing in for what a recording holds: the model's answers, the tools' results, at the times they came.
 
-Everything else is real: the graph, speech, journal and history do their work again, in virtual time.
+Everything else is real: the graph, speech, journal and history do their work again, in virtual time. As they take
+none of it, a replay is a little ahead of the recording. So what an interruption cut short, or came before, waits
+for that interruption: the order of things is the recording's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -74,16 +77,19 @@ class _Given(BaseChatModel):
 
 
 class RecordedModel(_Given):
-    """Gives the recorded answers of each turn, in order. `answers`: by turn."""
+    """Gives the recorded answers of each turn, in order. `answers`: by turn. interrupted: the turns that were."""
 
     answers: dict[str, deque[runs.ModelCall]]
+    interrupted: Collection[str] = ()
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
-        asked = next((m.id or "" for m in reversed(messages) if isinstance(m, HumanMessage)), "")
-        answers = self.answers.get(asked.partition(":")[2])
-        if not answers:
-            raise Unexpected("the model")
-        return answers.popleft()
+        asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
+        turn = asked.partition(":")[2]
+        if self.answers.get(turn):
+            return self.answers[turn].popleft()
+        if turn in self.interrupted:
+            return runs.ModelCall(ended="left")
+        raise Unexpected("the model")
 
 
 class ScriptedModel(_Given):
@@ -118,7 +124,9 @@ class RecordedTools:
         for ms, kind, value in call.did:
             await until.ms(ms)
             (run.say if kind == "say" else run.show)(value)
-        if call.ended == "unknown":
+        if call.late:
+            await run.turn.sleep(math.inf)
+        if call.ended in ("stopped", "unknown"):
             await asyncio.Event().wait()
         await until.ms(call.ms)
         return Outcome(call.result, failed=call.ended == "failed")

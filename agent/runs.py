@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Required
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing_extensions import TypedDict
+
+from agent.scrub import Place, Scrubber
 
 VERSION = 1
-_PHONE = re.compile(r"\+\d{7,15}\b")
-_NOBODY = "+15550100"
 
 
 class RunFileError(Exception):
@@ -30,6 +30,34 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+Chunk = tuple[int, str | list[Any]] | tuple[int, str | list[Any], dict[str, Any]]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Heard(TypedDict, total=False):
+    """What the caller heard of an interrupted turn. turn_id: none for the one before."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    text: Required[str]
+    turn_id: str | None
+
+
+class Webhook(TypedDict, total=False):
+    """What was asked, in the agent's words. heard: {text, turn_id}."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
+
+    kind: Required[Literal["message", "welcome", "data"]]
+    conversation_id: Required[str]
+    turn_id: Required[str]
+    text: str
+    caller: str | None
+    metadata: dict[str, Any]
+    heard: Heard
+    data: Any
+
+
 class ModelCall(_Model):
     """One request to the model. `same`, `then`: it was shown the first `same` messages of the request before it,
     and these. tools, common, chunks, ended, ms: see agent/trace.py."""
@@ -38,21 +66,23 @@ class ModelCall(_Model):
     then: list[dict[str, Any]] = []
     tools: list[str] = []
     common: dict[str, Any] = {}
-    chunks: list[list[Any]] = []
+    chunks: list[Chunk] = []
     ended: str = "complete"
     ms: int = 0
 
 
 class ToolCall(_Model):
-    """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished, failed, or unknown
-    when the recording does not have its end."""
+    """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
+    interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn.
+    ms: since the first call of its step began."""
 
     key: str
     name: str
     arguments: dict[str, Any]
-    did: list[tuple[int, str, Any]] = []
+    did: list[tuple[int, Literal["say", "show"], Any]] = []
     result: str = ""
-    ended: Literal["finished", "failed", "unknown"] = "finished"
+    ended: Literal["finished", "failed", "stopped", "unknown"] = "finished"
+    late: bool = False
     ms: int = 0
 
 
@@ -64,23 +94,30 @@ class HungUp(_Model):
 
 
 class Turn(_Model):
-    """One webhook and what came of it. at: since the conversation began. sent: [ms, kind, content]."""
+    """One webhook and what came of it. at: since the conversation began. superseded: a newer one came before it was
+    over. sent: [ms, kind, content]."""
 
     at: int
-    webhook: dict[str, Any]
+    webhook: Webhook
     models: list[ModelCall] = []
     tools: list[ToolCall] = []
     hung_up: HungUp | None = None
-    sent: list[tuple[int, str, Any]] = []
+    superseded: bool = False
+    sent: list[tuple[int, Literal["say", "show"], Any]] = []
+
+    @property
+    def interrupted(self) -> bool:
+        return self.superseded or self.hung_up is not None
 
 
 class Settings(_Model):
-    """What the conversation depended on beside the code. Times in seconds."""
+    """What the conversation depended on beside the code. fallback: whether there was a second model."""
 
     welcome: str = ""
     apology: str = ""
-    turn_timeout: float = 60.0
-    first_token: float = 5.0
+    turn_timeout: Seconds = 60.0
+    first_token: Seconds = 5.0
+    fallback: bool = False
     max_tool_steps: int = 8
     today: str = ""
 
@@ -102,7 +139,7 @@ def load_run(path: Path) -> RunFile:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RunFileError(f"{path} cannot be read: {error.strerror}.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RunFileError(f"{path} is not JSON: it is damaged, or something else.") from None
     if not isinstance(fields, dict) or fields.get("format") != "voice-run":
         raise RunFileError(f"{path} is not a run file: it has no format 'voice-run'.")
@@ -110,20 +147,31 @@ def load_run(path: Path) -> RunFile:
     if version != VERSION:
         raise RunFileError(f"{path} is a run file of version {version}; this program reads version {VERSION}.")
     try:
-        return RunFile.model_validate(fields)
+        run = RunFile.model_validate(fields)
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"]))
         raise RunFileError(f"{path} is a damaged run file: {place}: {fault['msg'].lower()}.") from None
+    if not run.turns:
+        raise RunFileError(f"{path} is a run file without a turn.")
+    return run
 
 
 def save_run(run: RunFile, path: Path) -> None:
-    """Write it so that there is never half a file: a reader finds the old one, or the new one."""
+    """Write it so that there is never half a file: a reader finds the old one, or the new one. RunFileError when
+    it cannot be written."""
+    try:
+        _replace(path, dump_run(run))
+    except OSError as error:
+        raise RunFileError(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(dump_run(run))
+            file.write(text)
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
@@ -133,25 +181,35 @@ def save_run(run: RunFile, path: Path) -> None:
 
 def dump_run(run: RunFile) -> str:
     """The file's text: keys in the schema's order, short lists on one line."""
-    return _pretty(run.model_dump(mode="json", exclude_defaults=True) | {"format": run.format, "version": run.version})
+    fields = run.model_dump(mode="json", exclude_defaults=True)
+    return _pretty({"format": run.format, "version": run.version, **fields}) + "\n"
 
 
 def scrubbed(run: RunFile, secrets: Iterable[str]) -> RunFile:
     """The run without phone numbers and without `secrets`, wherever they stand."""
-    hidden = [secret for secret in secrets if len(secret) >= 6]
-    return RunFile.model_validate(_scrub(run.model_dump(mode="json"), hidden))
+    fields = run.model_dump(mode="json")
+    callers = [caller for turn in run.turns if (caller := turn.webhook.get("caller"))]
+    scrubber = Scrubber(secrets, callers)
+    for turn in fields["turns"]:
+        for places in _streams(turn):
+            scrubber.clean_together(places)
+    return RunFile.model_validate(scrubber.clean(fields))
 
 
-def _scrub(value: Any, hidden: list[str]) -> Any:
-    if isinstance(value, str):
-        for secret in hidden:
-            value = value.replace(secret, "***")
-        return _PHONE.sub(_NOBODY, value)
-    if isinstance(value, list):
-        return [_scrub(item, hidden) for item in value]
-    if isinstance(value, dict):
-        return {key: _scrub(item, hidden) for key, item in value.items()}
-    return value
+def _streams(turn: Any) -> Iterator[list[Place]]:
+    """Where the pieces stand that make one text only together: what was said, an answer, the arguments in it."""
+    yield [(event, 2) for event in turn["sent"] if event[1] == "say"]
+    for chunks in (call["chunks"] for call in turn["models"]):
+        yield [place for chunk in chunks for place in _texts(chunk)]
+        special = [chunk[2] for chunk in chunks if len(chunk) > 2]
+        called = [part for fields in special for part in fields.get("tool_call_chunks") or ()]
+        yield [(part, "args") for part in called if isinstance(part.get("args"), str)]
+
+
+def _texts(chunk: Any) -> list[Place]:
+    if isinstance(chunk[1], str):
+        return [(chunk, 1)]
+    return [(block, "text") for block in chunk[1] if isinstance(block, dict) and isinstance(block.get("text"), str)]
 
 
 def _pretty(value: Any, indent: str = "") -> str:

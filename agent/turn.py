@@ -78,7 +78,7 @@ class Turn:
 
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     deadline: when it must be over, in the event loop's time.
-    hung_up_after: (events read, ms) when the last reader left before the end.
+    hung_up_after: (events read, ms) when it was interrupted while nobody read it: the caller had hung up.
     model_calls: what the model was asked in this turn, and what came. tool_calls: (name, arguments) of tools that
     ran.
     """
@@ -111,8 +111,7 @@ class Turn:
             yield
         finally:
             self._readers -= 1
-            if not (self._readers or self.silenced):
-                self.hung_up_after = self._read, self._ms()
+            if not self._readers:
                 self.interrupt()
 
     async def stream(self) -> AsyncIterator[Event]:
@@ -153,6 +152,8 @@ class Turn:
         if self.silenced:
             return
         self.interrupted = True
+        if not self._readers:
+            self.hung_up_after = self._read, self._ms()
         for scope in self._scopes:
             if not scope.expired():
                 scope.reschedule(self._loop.time())

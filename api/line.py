@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 
@@ -22,7 +22,7 @@ class Heard:
     """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
     the line was dropped before that."""
 
-    sent: list[tuple[int, str, Any]] = field(default_factory=list)
+    sent: list[tuple[int, Literal["say", "show"], Any]] = field(default_factory=list)
     raw: bytes = b""
     ended: int = 0
     hung_up: bool = False
@@ -76,7 +76,11 @@ class Line:
 
     async def _send(self, message: Any) -> None:
         body = message.get("body", b"")
-        if self._dropped.is_set() or not body.startswith(b"data: "):
+        if not body.startswith(b"data: "):
+            return
+        if self._turn.hung_up and len(self._heard.sent) >= self._turn.hung_up.events:
+            await asyncio.Event().wait()  # nothing more came through then; the response is cancelled here
+        if self._dropped.is_set():
             return
         event = json.loads(body.removeprefix(b"data: "))
         ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
@@ -84,16 +88,15 @@ class Line:
         if event["type"] == "response.end":
             self._heard.ended += 1
         else:
-            kind = "say" if event["type"] == "response.tts" else "show"
-            self._heard.sent.append((ms, kind, event["content"]))
+            self._heard.sent.append((ms, "say" if event["type"] == "response.tts" else "show", event["content"]))
         self._news.set()
 
 
-def request_body(webhook: dict[str, Any]) -> bytes:
+def request_body(webhook: runs.Webhook) -> bytes:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
-    body = {"type": kinds[webhook["kind"]], "session_id": "replay", "custom_metadata": webhook.get("metadata", {})}
-    body |= {name: webhook[name] for name in ("conversation_id", "turn_id", "text", "data") if name in webhook}
+    body: dict[str, Any] = {"type": kinds[webhook["kind"]], "session_id": "replay", "custom_metadata": webhook.get("metadata", {})}
+    body |= {name: value for name, value in webhook.items() if name in ("conversation_id", "turn_id", "text", "data")}
     if webhook.get("caller"):
         body["from_phone_number"] = webhook["caller"]
     if heard := webhook.get("heard"):

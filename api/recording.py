@@ -29,6 +29,7 @@ async def record(
         apology=settings.apology_message,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,
+        fallback=settings.model_fallback is not None,
         max_tool_steps=settings.max_tool_steps,
         today=habits.today(),
     )

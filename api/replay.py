@@ -97,8 +97,10 @@ async def _application(
     run: runs.RunFile, project: Project, tools: RecordedTools | None, seen: dict[str, Turn]
 ) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
-    model = RecordedModel(answers=answers)
-    models = Models(model, model, first_token=run.settings.first_token, apology=run.settings.apology)
+    interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
+    model = RecordedModel(answers=answers, interrupted=interrupted)
+    fallback = model if run.settings.fallback else None
+    models = Models(model, fallback, first_token=run.settings.first_token, apology=run.settings.apology)
     habits = replace(
         project.habits,
         welcome=run.settings.welcome,
@@ -153,7 +155,7 @@ def _complete(
         calls = seen[then.webhook["turn_id"]].model_calls if then.webhook["turn_id"] in seen else []
         turn.models = []
         for number, call in enumerate(calls):
-            base = then.models[number] if number < len(then.models) else runs.ModelCall(ended="left")
+            base = then.models[number] if number < len(then.models) else runs.ModelCall(ended=call.ended)
             now_shown = compact(call.messages)
             same = _alike(shown, now_shown)
             update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}

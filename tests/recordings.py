@@ -1,0 +1,111 @@
+"""What the tests of recording and replay share: tools of every manner, and a conversation as a run file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from agent import runs
+from agent.agent import Habits
+from agent.memory import open_memory
+from agent.tool_files import ToolFolder
+from api.recording import record, sent_otherwise
+from api.replay import Project, Replayed, replay
+from api.replay_command import project_of
+from api.settings import Settings
+from tests.backend import SECRET, Backend
+from tests.conversation import quiet
+
+TOOLS = '''
+import asyncio
+from agent import say, show, voice_tool
+
+@voice_tool(say="Checking {city}.", on_barge_in="cancel")
+async def weather(city: str, seconds: float = 0.03) -> str:
+    """The weather in a city."""
+    await asyncio.sleep(seconds)
+    return f"Sunny in {city}."
+
+@voice_tool
+async def order(thing: str, seconds: float = 0.04) -> str:
+    """Order something."""
+    await asyncio.sleep(seconds)
+    return f"Ordered {thing}."
+
+@voice_tool(on_barge_in="protect")
+async def pay(seconds: float = 0.05) -> str:
+    """Pay."""
+    say("Paying now.")
+    await asyncio.sleep(seconds)
+    say("It is paid.")
+    return "Paid."
+
+@voice_tool(confirm="Book a table for {people}?", say="Booking.")
+async def book(people: int, seconds: float = 0.03) -> str:
+    """Book a table."""
+    await asyncio.sleep(seconds)
+    return f"Booked for {people}."
+
+@voice_tool(say="One moment.")
+async def broken() -> str:
+    """It fails."""
+    raise RuntimeError("the secret is 42")
+
+@voice_tool(timeout=0.08, on_barge_in="cancel")
+async def stuck() -> str:
+    """It never ends."""
+    await asyncio.sleep(60)
+    return ""
+
+@voice_tool(slow="Still counting to {number}.", slow_after=0.05)
+async def count(number: int, seconds: float = 0.15) -> str:
+    """Counts."""
+    await asyncio.sleep(seconds)
+    return str(number)
+
+@voice_tool
+async def talkative() -> str:
+    """Tells how it gets on."""
+    say("Half way.")
+    await asyncio.sleep(0.03)
+    show({"page": [1, None, "é"]})
+    say("Half way.")
+    await asyncio.sleep(0.02)
+    say("Nearly there.")
+    return "Done."
+'''
+
+
+def write_tools(folder: Path, text: str = TOOLS) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "some.py").write_text(text)
+    return folder
+
+
+def project(folder: Path, **habits: Any) -> Project:
+    """What runs are replayed against: the tools in a folder, and the prompt of the project."""
+    tools = ToolFolder(folder)
+    tools.load()
+    return Project(tools, Habits(**habits))
+
+
+async def recorded(backend: Backend, conversation: str, **settings: Any) -> runs.RunFile:
+    """The run file of a conversation that `backend` has had. Its other turns and tools have ended by then."""
+    await quiet(backend)
+    made = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET), **settings)
+    today = project_of(made)
+    async with open_memory(made.database_url) as memory:
+        exported = await record(memory.database, conversation, made, today.habits, today.folder)
+    assert exported
+    assert exported[1] == [], "today's code sends something else"
+    return exported[0]
+
+
+def replayed(run: runs.RunFile, against: Project) -> Replayed:
+    """Replay it: what was sent is what was recorded, and what came is the very same file."""
+    came = replay(run, against)
+    assert sent_otherwise(run, came.run) == []
+    assert runs.dump_run(came.run) == runs.dump_run(run)
+    return came
