@@ -8,6 +8,7 @@ knows is answered from there and never run again.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +23,16 @@ from agent.failures import log_failure
 from agent.history import NOT_STARTED, STILL_RUNNING, result_of
 from agent.journal import Journal
 from agent.memory import Database
+from agent.plain import plain, unbroken
 from agent.toolbox import Manners, ToolContext, fill, manners_of, use_context
 from agent.turn import Turn
 
 log = logging.getLogger(__name__)
 
 _LONGEST_RESULT = 8_000  # characters
+_LONGEST_LINE = 300  # characters that a tool may say at once
+_LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
+_MOST_DEEDS = 200  # lines and data of one call
 _CLEAN_UP = 0.1  # seconds that a cancelled tool has for its end; then it is not waited for
 _ACTION_FAILED = "{name} failed for a technical reason. It is not certain whether it took effect."
 _READ_FAILED = "{name} failed for a technical reason and has no result."
@@ -91,20 +96,29 @@ class Run:
         self.turn.show({**about, **more})
 
     def show(self, data: Any) -> None:
-        """The tool shows something."""
-        self.did.append((self.ms(), "show", data))
-        self.turn.show(data)
+        """The tool shows something, as it is now and as JSON has it. ValueError when it is too much."""
+        data = plain(data)
+        if len(json.dumps(data)) > _LONGEST_SHOWN:
+            raise ValueError(f"show() takes at most {_LONGEST_SHOWN} characters of JSON")
+        if self._counts():
+            self.did.append((self.ms(), "show", data))
+            self.turn.show(data)
 
     def say(self, line: str) -> None:
         """The tool says something."""
-        self.did.append((self.ms(), "say", line))
-        self.speak(line)
+        line = " ".join(unbroken(str(line))[:_LONGEST_LINE].split())
+        if line and self._counts():
+            self.did.append((self.ms(), "say", line))
+            self.speak(line)
+
+    def _counts(self) -> bool:
+        """Whether the tool may still say and show something: nothing grows without bound."""
+        return len(self.did) < _MOST_DEEDS
 
     def speak(self, line: str) -> None:
         if self.turn.silenced:
             self.said.append(line)
-        else:
-            self.turn.progress(line)
+        elif self.turn.progress(line):
             self.report("progress", text=line)
 
     def say_slow(self, line: str, said_before: int) -> None:
@@ -152,6 +166,8 @@ class Actions:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
         if turn.interrupted:
             return action.answer(NOT_STARTED, failed=True)
+        if fault := fault_in(action.tool, action.arguments):
+            return action.answer(fault, failed=True)
         entry = await self._journal.start_call(
             turn.asked,
             action.key,
@@ -213,10 +229,13 @@ class Actions:
             outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
         run.outcome, ms = outcome, run.ms()
         run.report("failed" if outcome.failed else "finished")
-        await self._journal.end_call(
-            run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late, did=run.did,
-            ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
-        )  # fmt: skip
+        try:
+            await self._journal.end_call(
+                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late, did=run.did,
+                ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
+            log_failure(log, "the end of a tool call could not be journalled", error)
 
     async def _call(self, run: Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""
@@ -234,17 +253,16 @@ class Actions:
             return self._failed(action, error, reads)
         except ToolException as error:
             return Outcome(str(error), failed=True)
-        except ValidationError as error:
-            if error.title == action.tool.get_input_schema().__name__:
-                return Outcome(_wrong_arguments(error), failed=True)
-            return self._failed(action, error, reads)
-        except Exception as error:  # noqa: BLE001 - a tool may raise anything, and the turn goes on
+        except BaseException as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
+                raise
             return self._failed(action, error, reads)
         text = answer.text if isinstance(answer, ToolMessage) else str(answer)
         failed = isinstance(answer, ToolMessage) and answer.status == "error"
-        return Outcome(text[:_LONGEST_RESULT] or "Done.", failed)
+        return Outcome(unbroken("" if text == "null" else text[:_LONGEST_RESULT]) or "Done.", failed)
 
-    def _failed(self, action: Action, error: Exception, reads: bool) -> Outcome:
+    def _failed(self, action: Action, error: BaseException, reads: bool) -> Outcome:
         log_failure(log, f"tool {action.tool.name} failed", error)
         return Outcome((_READ_FAILED if reads else _ACTION_FAILED).format(name=action.tool.name), failed=True)
 
@@ -257,8 +275,8 @@ class Actions:
             metadata=asked.metadata,
             http=self._http,
             database=self._database,
-            say=_in_loop(run.say),
-            show=_in_loop(run.show),
+            say=_in_loop(run.say, str),
+            show=_in_loop(run.show, plain),
         )
 
 
@@ -287,8 +305,8 @@ def _wrong_arguments(error: ValidationError) -> str:
     return f"Nothing was done: the arguments are wrong. {faults}."
 
 
-def _in_loop(function: Any) -> Any:
-    """The function, callable from a sync tool's thread too."""
+def _in_loop(function: Callable[[Any], None], prepare: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """The function, callable from a sync tool's thread too; there the value is copied before it is handed over."""
     loop = asyncio.get_running_loop()
 
     def call(value: Any) -> None:
@@ -299,6 +317,6 @@ def _in_loop(function: Any) -> Any:
         if here:
             function(value)
         else:
-            loop.call_soon_threadsafe(function, value)
+            loop.call_soon_threadsafe(function, prepare(value))
 
     return call

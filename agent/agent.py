@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -68,8 +68,10 @@ class Agent:
         folder: ToolFolder,
         models: Models,
         habits: Habits,
+        prune: Callable[[str], Awaitable[None]],
         observe: Callable[[Turn], object] | None = None,
     ) -> None:
+        self._prune = prune
         self.folder = folder
         self.stopping = False
         self._graph = graph
@@ -100,7 +102,7 @@ class Agent:
         return turn
 
     async def note(self, conversation_id: str, id_: str, kind: str, body: Any) -> None:
-        """Keep data for the next turn (kind `data`), or the platform's record of a session (kind `ended`)."""
+        """Keep data for the next turn (kind `data`), or what the platform says of a session (`ended`, `updated`)."""
         await self._journal.note(conversation_id, id_, kind, body)
 
     async def ready(self) -> None:
@@ -112,11 +114,15 @@ class Agent:
         self.stopping = True
         if self._turns:
             await asyncio.wait(self._turns, timeout=seconds)
+        for turn in self._turns.values():
+            if not turn.times_said:
+                turn.say(self._models.apology)
+        await asyncio.sleep(0)  # for the streams to take that
         for turn in list(self._turns.values()):
             turn.interrupt()
         if self._turns:
             await asyncio.wait(self._turns, timeout=2 * _PATIENCE)
-        if self._actions.running:
+        if self._actions.running and seconds:
             log.info("waiting for %d tools to finish", len(self._actions.running))
             await asyncio.wait(self._actions.running.values(), timeout=seconds)
 
@@ -207,6 +213,7 @@ class Agent:
             turn.end()
             await self._journal.settle(turn.asked, opening)
             await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace)
+            await self._prune(turn.asked.conversation_id)
         except BaseException:
             await self._journal.leave(turn.asked, turn.sent)
             raise
@@ -231,7 +238,9 @@ async def open_agent(
         await journal.setup()
         await models.rehearse(list(folder.tools.values()))
         actions = Actions(journal, memory.database, http, perform)
-        agent = Agent(build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), observe)
+        agent = Agent(
+            build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory.prune, observe
+        )
         try:
             yield agent
         finally:

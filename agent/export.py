@@ -15,10 +15,8 @@ _TURNS = (
     " AND state = 'ended' ORDER BY started"
 )
 _CALLS = (
-    "SELECT c.turn, c.call, c.name, c.arguments, c.did, c.result, c.state, c.ms, c.ended > t.ended,"
-    " c.started - MIN(c.started) OVER (PARTITION BY c.message) FROM tool_calls AS c"
-    " LEFT JOIN turns AS t ON t.conversation = c.conversation AND t.turn = c.turn AND t.kind = 'message'"
-    " WHERE c.conversation = ? ORDER BY c.started"
+    "SELECT turn, call, name, arguments, did, result, state, ms, told != 1,"
+    " started - MIN(started) OVER (PARTITION BY message) FROM tool_calls WHERE conversation = ? ORDER BY started"
 )
 _NOTES = "SELECT body, at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at"
 
@@ -71,7 +69,7 @@ def _webhook(conversation: str, turn: str, kind: str, asked: dict[str, Any]) -> 
 
 def _call(
     key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, ms: int | None,
-    late: int | None, behind: float,
+    late: bool, behind: float,
 ) -> runs.ToolCall:  # fmt: skip
     """behind: seconds between the start of the step's first call and its own."""
     stopped = was_stopped(name, result)

@@ -60,8 +60,7 @@ class Context:
     max_tool_steps: int
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(TypedDict):
     """What one `act` gets: a call, the message that made it, and the action that waits for the caller's yes."""
 
     call: ToolCall
@@ -100,7 +99,7 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 async def after_listening(state: State, runtime: Runtime[Context]) -> str:
     asked = runtime.context.turn.asked
     if asked.kind == "message":
-        return "think"
+        return "think" if asked.text.strip() else END
     resumed = any(isinstance(message, AIMessage) for message in state["messages"])
     return END if resumed or not runtime.context.welcome else "greet"
 
@@ -119,12 +118,11 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     tools: list[BaseTool] = []
     if history.tool_steps(messages) < context.max_tool_steps:
         tools = [*context.tools.values(), *confirmation.tools(state.get("pending"))]
-    answer = await context.models.answer(
-        context.turn,
-        [SystemMessage(context.prompt), *history.shown(messages)],
-        tools,
-        history.reply_id(context.turn.asked, messages),
-    )
+    id_ = history.reply_id(context.turn.asked, messages)
+    shown = [SystemMessage(context.prompt), *history.shown(messages)]
+    answer = await context.models.answer(context.turn, shown, tools, id_)
+    if answer and answer.tool_calls and not tools:
+        answer = context.models.give_up(context.turn, id_)
     return {"messages": [answer]} if answer else {}
 
 
@@ -136,18 +134,18 @@ async def after_thinking(state: State) -> list[Send] | str:
 
 
 async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
-    context, call = runtime.context, state.call
+    context, call = runtime.context, state["call"]
     if call["name"] == CONFIRM:
         return await _confirm(state, context)
     tool = context.tools.get(call["name"])
     if tool is None:
         return {"messages": [unknown_tool(call, context.tools)]}
-    key = f"{context.turn.asked.turn_id}/{call['id']}"
-    action = Action(key, call["id"] or "", tool, call["args"], state.message)
+    key = f"{state['message'].id}/{call['id']}"
+    action = Action(key, call["id"] or "", tool, call["args"], state["message"])
     if action.manners.confirm:
         if fault := fault_in(tool, call["args"]):
             return {"messages": [action.answer(fault, failed=True)]}
-        return confirmation.pin(action, may_ask=call == _first_to_confirm(state.message, context))
+        return confirmation.pin(action, may_ask=call == _first_to_confirm(state["message"], context))
     return {"messages": [await context.actions.run(context.turn, action)]}
 
 
@@ -167,16 +165,16 @@ def _first(message: AIMessage, fits: Callable[[ToolCall], bool]) -> ToolCall | N
 
 async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     """The caller has said yes, or no, to the pinned call. It stays pinned when the turn was interrupted first."""
-    call, pending = step.call, step.pending
+    call, pending = step["call"], step["pending"]
     tool = context.tools.get(pending["name"]) if pending and pending["heard"] else None
     if pending is None or tool is None:
         return {"messages": [confirmation.nothing_to_confirm(call)]}
-    if call != _first(step.message, lambda other: other["name"] == CONFIRM):
+    if call != _first(step["message"], lambda other: other["name"] == CONFIRM):
         return {"messages": [confirmation.settled_already(call)]}
-    settled = {} if context.turn.interrupted or _first_to_confirm(step.message, context) else {"pending": None}
+    settled = {} if context.turn.interrupted or _first_to_confirm(step["message"], context) else {"pending": None}
     if not call["args"].get("yes"):
         return {"messages": [confirmation.declined(call)], **settled}
-    action = Action(pending["key"], call["id"] or "", tool, pending["arguments"], step.message)
+    action = Action(pending["key"], call["id"] or "", tool, pending["arguments"], step["message"])
     return {"messages": [await context.actions.run(context.turn, action)], **settled}
 
 

@@ -57,7 +57,8 @@ def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> di
 
 def heard_until(said: Sequence[tuple[str | None, str]], heard: str) -> int:
     """Where in the joined text of `said` the caller stopped listening, in characters."""
-    sent, words = _sent_words(said), [word.key for word in _words(heard)]
+    possible = 2 * sum(len(text) for _, text in said) + 200  # speech of numbers is longer than the digits
+    sent, words = _sent_words(said), [word.key for word in _words(heard[:possible])]
     count = _alike(sent, words) if words else 0
     if count and _is_begun(words[-1], sent[count - 1].key):
         count -= 1

@@ -19,7 +19,7 @@ from collections.abc import Collection, Iterator, Sequence
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
 from agent.heard import heard_parts
-from agent.journal import Call, Crashed, Opening, Spoken
+from agent.journal import NEWEST_NOTES, Call, Crashed, Opening, Spoken
 from agent.speech import speakable
 from agent.turn import Asked, Say
 
@@ -35,7 +35,6 @@ CALL_BEGINS = "[The call begins.]"
 _SILENCE = "[The caller says nothing.]"
 UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
 _DATA_SHOWN = 4_000  # characters of a note
-_NOTES_SHOWN = 20
 
 
 def human_id(asked: Asked) -> str:
@@ -74,9 +73,9 @@ def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> li
     if again:
         return [m for m in known if not _is_reply(m, asked.turn_id) or _calls(m)]
     lines = [*_late(late), *_page_data(opening)]
-    if asked.kind == "message":
-        lines = [*_interruption(known, len(known) < len(mended)), *lines, asked.text.strip() or _SILENCE]
-    elif not known:
+    if asked.text.strip():
+        lines = [*_interruption(known, len(known) < len(mended)), *lines, asked.text.strip()]
+    elif asked.kind == "welcome" and not known:
         lines = [CALL_BEGINS, *lines]
     words = [HumanMessage("\n".join(lines), id=human_id(asked))] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
@@ -265,5 +264,5 @@ def _late(late: Sequence[Call]) -> Iterator[str]:
 
 
 def _page_data(opening: Opening) -> Iterator[str]:
-    for note in opening.notes[-_NOTES_SHOWN:]:
+    for note in opening.notes[-NEWEST_NOTES:]:
         yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

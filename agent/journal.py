@@ -19,13 +19,14 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
               which a pinned one was run
     state     started | finished | failed | unknown (the process died while it ran)
     result    what the model is told
-    told      1 once the conversation's memory holds the result; 0 for one that came late
+    told      whether the conversation's memory holds the result: 1 since its own turn, 2 since a later one; 0 for
+              one that came late, until then
     did       JSON: [[ms, "say" | "show", value], …], what the tool said and showed, ms since it started
     ms        how long it ran
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
-`notes`, what else the model shall know next time: {kind: data, body: JSON}, and {kind: ended, body: JSON}
-for the platform's own account of a finished session (its transcript, its figures).
+`notes`, what else the model shall know next time: {kind: data, body: JSON}, of which it is told the newest 20; and
+what the platform says of a session, {kind: ended | updated, body: JSON}: its transcript, figures, recording.
 
 A turn costs two small writes, a tool call two more; nothing is written per token.
 """
@@ -60,6 +61,7 @@ _SCHEMA = (
     "CREATE INDEX IF NOT EXISTS tool_calls_untold ON tool_calls (conversation) WHERE told = 0",
     "CREATE INDEX IF NOT EXISTS notes_unseen ON notes (conversation) WHERE seen = 0",
 )
+NEWEST_NOTES = 20
 _CALLS = "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls WHERE conversation = ?"
 _OF_TURN = f"{_CALLS} AND turn = ? ORDER BY started"
 _UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
@@ -82,8 +84,8 @@ class Call:
 
 @dataclass(frozen=True)
 class Note:
-    id: str
     body: str
+    at: float
 
 
 @dataclass(frozen=True)
@@ -184,11 +186,11 @@ class Journal:
         untold = await self._calls(_UNTOLD, conversation)
         late = [call for call in untold if call.state != "started" or call.call not in at_work]
         notes = await self._database.fetch(
-            "SELECT id, body FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at",
-            conversation,
-        )
+            "SELECT body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at DESC LIMIT ?",
+            conversation, NEWEST_NOTES,
+        )  # fmt: skip
         reports = [*(turn.asked for turn in crashed), asked]
-        return Opening(crashed, late, [Note(*row) for row in notes], await self._spoken(asked, reports))
+        return Opening(crashed, late, [Note(*row) for row in reversed(notes)], await self._spoken(asked, reports))
 
     async def settle(self, asked: Asked, opening: Opening) -> None:
         """The memory now holds what `opening` told: say so, in as few writes as there is to say. A call that has
@@ -203,15 +205,16 @@ class Journal:
                 )  # fmt: skip
         for call in [*opening.late, *(call for crashed in opening.crashed for call in crashed.calls)]:
             await self._database.execute(
-                "UPDATE tool_calls SET told = CASE state WHEN ? THEN 1 ELSE 0 END,"
+                "UPDATE tool_calls SET told = CASE state WHEN ? THEN 2 ELSE 0 END,"
                 " state = CASE state WHEN 'started' THEN 'unknown' ELSE state END"
                 " WHERE conversation = ? AND call = ?",
                 call.state, conversation, call.call,
             )  # fmt: skip
-        for note in opening.notes:
+        if opening.notes:
             await self._database.execute(
-                "UPDATE notes SET seen = 1 WHERE conversation = ? AND id = ?", conversation, note.id
-            )
+                "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND at <= ?",
+                conversation, opening.notes[-1].at,
+            )  # fmt: skip
 
     async def _spoken(self, asked: Asked, reports: Sequence[Asked]) -> list[Spoken]:
         """The turns whose interruption was reported by one of `reports`, and the last one before `asked`, if it

@@ -22,6 +22,9 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 Row = tuple[Any, ...]
 
+_PRUNE = """DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id <
+    (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '')"""
+
 _THREAD_ENDS = 0.1  # seconds; the thread of a connection that failed tells the event loop so, once more
 
 
@@ -45,6 +48,11 @@ class Memory:
 
     saver: BaseCheckpointSaver[str]
     database: Database
+
+    async def prune(self, conversation: str) -> None:
+        """Forget all checkpoints of a conversation but the newest: each holds the whole state."""
+        if isinstance(self.saver, AsyncSqliteSaver):
+            await self.database.execute(_PRUNE, conversation, conversation)
 
 
 class SQLite:

@@ -8,6 +8,7 @@ then the fallback. After the first spoken word nothing is retried: the caller ha
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AnyMessage, message_chunk_to_message
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
@@ -100,7 +101,10 @@ class Models:
         None when the turn was interrupted before a word of it was sent. When no attempt brings an answer, or one
         breaks off, it ends in the apology.
         """
-        for model in self._attempts():
+        for attempt, model in enumerate(self._attempts()):
+            if attempt:
+                log.warning("the model gave no answer: trying again")
+                await turn.sleep(_RETRY_AFTER)
             answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools]))
             try:
                 await answer.read(self._with_tools(model, tools), self.first_token)
@@ -112,8 +116,10 @@ class Models:
                 return answer.message()
             if answer.spoken or turn.now() >= turn.deadline:
                 break
-            log.warning("the model gave no answer: trying again")
-            await turn.sleep(_RETRY_AFTER)
+        return self.give_up(turn, id_)
+
+    def give_up(self, turn: Turn, id_: str) -> AIMessage:
+        """End the answer in the apology."""
         turn.say(f" {self.apology}" if turn.said(id_) else self.apology, of=id_)
         turn.failed = True
         return AIMessage(turn.said(id_), id=id_)
@@ -194,17 +200,41 @@ class _Answer:
 
     @property
     def complete(self) -> bool:
-        called = any(chunk.tool_call_chunks or chunk.tool_calls for _, chunk in self._call.chunks)
-        return self._call.ended == "complete" and (self.spoken or called)
+        """Whether the stream came to its end, with words or with tool calls whose arguments are whole: LangChain
+        reads broken JSON as far as it goes, and half a call must not be run."""
+        if self._call.ended != "complete" or not self._call.chunks:
+            return False
+        whole = self._whole()
+        calls_are_whole = not whole.invalid_tool_calls and all(
+            _is_object(chunk["args"]) for chunk in whole.tool_call_chunks
+        )
+        return calls_are_whole and (self.spoken or bool(whole.tool_calls))
 
     def message(self) -> AIMessage:
-        """The whole message, exactly as the provider's client put it together."""
-        first, *rest = (chunk for _, chunk in self._call.chunks)
-        message = cast(AIMessage, message_chunk_to_message(add_ai_message_chunks(first, *rest)))
+        """The whole message, exactly as the provider's client put it together. Only a call whose id is missing, or
+        was there before, gets a new one: what is run once, and answered, goes by its id."""
+        message = cast(AIMessage, message_chunk_to_message(self._whole()))
         message.id = self._id
+        asked = (m for m in self._call.messages if isinstance(m, AIMessage))
+        known = {call["id"] for earlier in asked for call in earlier.tool_calls}
+        for number, call in enumerate(message.tool_calls):
+            if not call["id"] or call["id"] in known:
+                call["id"] = f"{self._id}/{number}"
+            known.add(call["id"])
         return message
+
+    def _whole(self) -> AIMessageChunk:
+        first, *rest = (chunk for _, chunk in self._call.chunks)
+        return add_ai_message_chunks(first, *rest)
 
     def cut(self) -> AIMessage | None:
         """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
         text = self._turn.sent_text(self._id)
         return interrupted_message(text, self._id) if text else None
+
+
+def _is_object(text: str | None) -> bool:
+    try:
+        return isinstance(json.loads(text or "{}"), dict)
+    except ValueError:
+        return False

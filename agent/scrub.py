@@ -55,4 +55,4 @@ def _written_as(digits: str) -> str:
     """A pattern for a number with or without its beginning, a nought before the rest, and gaps."""
     beginning, rest = digits[:-_SURELY], digits[-_SURELY:]
     optional = "".join(f"(?:{digit}{_GAP})?" for digit in beginning)
-    return rf"(?<!\d)\+?{optional}(?:0{_GAP})?{_GAP.join(rest)}(?!\d)"
+    return rf"(?<!\d)\+?(?:0{_GAP})?{optional}(?:0{_GAP})?{_GAP.join(rest)}(?!\d)"

@@ -7,16 +7,18 @@ take, and what becomes of it when the caller interrupts. Put it into `tools/` an
 from __future__ import annotations
 
 import inspect
+import re
 import string
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, get_args, overload
 
 import httpx
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import Field
 
+from agent.contained import contained
 from agent.memory import Database
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
@@ -107,6 +109,10 @@ def show(data: Any) -> None:
     tool_context().show(data)
 
 
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_RESERVED = {"config", "run_manager", "callbacks"}
+_LONGEST_ARGUMENT = 80  # characters of an argument that are spoken
+
 Function = Callable[..., Any] | Callable[..., Awaitable[Any]]
 
 
@@ -128,20 +134,16 @@ def voice_tool(
 ) -> VoiceTool | Callable[[Function], VoiceTool]:
     """Make a tool of a function: its name, docstring and annotations are what the model sees.
 
-    Options: see `Manners`. A text that names an unknown argument is a ValueError here, at import.
+    Options: see `Manners`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
     """
 
     def make(function: Function) -> VoiceTool:
         made = Manners(**manners)
         label = name or function.__name__
-        if not inspect.getdoc(function):
-            raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
-        for option in ("say", "slow", "confirm"):
-            _check_text(label, option, getattr(made, option), function)
-        is_async = inspect.iscoroutinefunction(function)
+        _check(label, function, made)
         return VoiceTool.from_function(  # type: ignore[return-value]
-            func=None if is_async else function,
-            coroutine=function if is_async else None,
+            func=None if inspect.iscoroutinefunction(function) else function,
+            coroutine=contained(function),
             name=label,
             manners=made,
         )
@@ -155,8 +157,10 @@ def manners_of(tool: BaseTool) -> Manners:
 
 
 def fill(text: str, arguments: Mapping[str, Any]) -> str:
-    """`text` with its braces filled from a call's arguments; a missing one leaves nothing behind."""
-    return " ".join(text.format_map(_Blank(arguments)).split())
+    """`text` with its braces filled from a call's arguments, each shortened to what one can listen to; a missing one
+    leaves nothing behind."""
+    short = {name: str(value)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
+    return " ".join(text.format_map(_Blank(short)).split())
 
 
 class _Blank(dict[str, Any]):
@@ -164,8 +168,20 @@ class _Blank(dict[str, Any]):
         return ""
 
 
-def _check_text(tool: str, option: str, text: str | None, function: Function) -> None:
+def _check(tool: str, function: Function, manners: Manners) -> None:
+    """ValueError with what to mend, at import: better than in a call."""
+    if not _NAME.fullmatch(tool) or tool == "confirm":
+        raise ValueError(f"tool {tool!r}: a name has letters, digits and _, at most 64, and is not `confirm`")
+    if not inspect.getdoc(function):
+        raise ValueError(f"tool {tool!r} needs a docstring: it tells the model when to use the tool")
+    if manners.on_barge_in not in get_args(OnBargeIn):
+        raise ValueError(f"tool {tool!r}: on_barge_in= is one of {', '.join(get_args(OnBargeIn))}")
     known = inspect.signature(function).parameters
-    for _, field, _, _ in string.Formatter().parse(text or ""):
-        if field is not None and field not in known:
-            raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
+    for taken in _RESERVED & known.keys():
+        raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
+    for option in ("say", "slow", "confirm"):
+        for _, field, spec, conversion in string.Formatter().parse(getattr(manners, option) or ""):
+            if field is not None and field not in known:
+                raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
+            if spec or conversion:
+                raise ValueError(f"tool {tool!r}: {option}= takes plain {{{field}}}, without a format")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,8 +80,9 @@ def _compact(message: AnyMessage) -> dict[str, Any]:
 
 def _fields(chunk: AIMessageChunk) -> dict[str, Any]:
     kwargs: dict[str, Any] = dumpd(chunk)["kwargs"]
-    fields = {name: value for name, value in kwargs.items() if name not in _DERIVED and value not in (None, [], {})}
-    block = fields.get("content", "")
+    kept = {name: value for name, value in kwargs.items() if name not in _DERIVED and value not in (None, [], {})}
+    fields = {**kept, "content": chunk.content}
+    block: Any = chunk.content
     if isinstance(block, list) and len(block) == 1 and block[0].keys() == {"type", "text", "index"}:
         fields |= {"content": block[0]["text"], "block": block[0]["index"]}
     return fields
@@ -88,12 +90,16 @@ def _fields(chunk: AIMessageChunk) -> dict[str, Any]:
 
 def _common(fields: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """For each field beside the content the value that most chunks have."""
+    counts: dict[str, Counter[str]] = {}
+    for one in fields:
+        for name, value in one.items():
+            if name != "content":
+                counts.setdefault(name, Counter())[json.dumps(value, sort_keys=True, default=str)] += 1
     common = {}
-    for name in dict.fromkeys(name for one in fields for name in one if name != "content"):
-        values = [one[name] for one in fields if name in one]
-        most = max(values, key=values.count)
-        if 2 * values.count(most) > len(fields):
-            common[name] = most
+    for name, counter in counts.items():
+        most, times = counter.most_common(1)[0]
+        if 2 * times > len(fields):
+            common[name] = json.loads(most)
     return common
 
 

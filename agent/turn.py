@@ -137,18 +137,20 @@ class Turn:
             text = " " + text
         self._emit(Say(text, of))
 
-    def progress(self, line: str) -> None:
-        """Speak a line that is not the model's, unless it would be the same line twice in a row."""
+    def progress(self, line: str) -> bool:
+        """Speak a line that is not the model's, unless it would be the same line twice in a row. Whether it was."""
         last = self.last_said
-        if line and not (last and last.of is None and last.text.strip() == line):
-            self.say(line)
+        if not line or self.silenced or (last and last.of is None and last.text.strip() == line):
+            return False
+        self.say(line)
+        return True
 
     def show(self, data: Any) -> None:
         if not self.silenced:
             self._emit(Show(data))
 
     def interrupt(self) -> None:
-        """Stop what can be stopped: whatever waits in `until_interrupted` goes on at once."""
+        """Stop what can be stopped: whatever waits in `stoppable` goes on at once."""
         if self.silenced:
             return
         self.interrupted = True

@@ -5,6 +5,7 @@ What the browser's SDK sends goes to Layercode as it is, and so does the 200 ans
 
     400  the body is no JSON object, or names no agent
     403  another agent than the configured one
+    408  the body takes more than 10 s
     413  the body is over 64 KiB
     4xx  Layercode's own status, with its reason where that is harmless
     502  Layercode cannot be reached, fails, or makes no sense
@@ -77,6 +78,8 @@ async def _read(request: Request) -> dict[str, Any]:
         raise _Refused(413, "The body is larger than 64 KiB.") from None
     except ClientDisconnect:
         raise _Refused(400, "The body is incomplete.") from None
+    except TimeoutError:
+        raise _Refused(408, "The body took too long.") from None
     fields = _json_object(body)
     if fields is None:
         raise _Refused(400, "The body is not a JSON object.")

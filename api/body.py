@@ -1,8 +1,12 @@
-"""Reading a request's body no further than a limit."""
+"""Reading a request's body no further than a limit, and no longer."""
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.requests import Request
+
+_PATIENCE = 10.0  # seconds until a body must be there
 
 
 class TooLarge(Exception):
@@ -10,10 +14,12 @@ class TooLarge(Exception):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes of it read; else TooLarge. ClientDisconnect when it breaks off."""
+    """The body, at most `limit` bytes of it read; else TooLarge. ClientDisconnect when it breaks off, TimeoutError
+    when it takes more than 10 s."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise TooLarge
+    async with asyncio.timeout(_PATIENCE):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > limit:
+                raise TooLarge
     return bytes(body)

@@ -71,6 +71,8 @@ def replay(
     with _explained():
         if barge_in not in (None, "everywhere"):
             raise NotConfigured("--barge-in takes one value: everywhere.")
+        if sum([update, from_turn > 1, barge_in is not None, live_tools, live_model]) > 1:
+            raise NotConfigured("--update, --from-turn, --barge-in, --live-tools and --live-model exclude each other.")
         options = Options(update, from_turn, barge_in is not None, live_tools, live_model)
         raise typer.Exit(replay_files(files, options, Settings.load()))
 
@@ -82,16 +84,14 @@ def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
 
     with _explained():
         settings = _or_demo(Settings.load())
-        missing = _missing_for_calls(settings)
+        missing, shown = _missing_for_calls(settings), ""
         if not settings.layercode_webhook_secret:
             settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
-            typer.echo(
-                "No LAYERCODE_WEBHOOK_SECRET is set. For this run it is:\n"
-                f"  export LAYERCODE_WEBHOOK_SECRET={settings.webhook_secret}"
-            )
+            shown = f"LAYERCODE_WEBHOOK_SECRET={settings.webhook_secret} "
+            typer.echo(f"No LAYERCODE_WEBHOOK_SECRET is set. For this run it is {settings.webhook_secret}")
         parts = load_parts(settings, reload_tools=True)
         asyncio.run(check_database(settings))
-        _serve(settings, parts, host, port, lambda url: _say_what_next(settings, url, missing))
+        _serve(settings, parts, host, port, lambda url: _say_what_next(settings, url, missing, shown))
 
 
 @app.command()
@@ -184,9 +184,11 @@ def _missing_for_calls(settings: Settings) -> list[str]:
     return [name for name, is_missing in missing.items() if is_missing]
 
 
-def _say_what_next(settings: Settings, url: str, missing: list[str]) -> None:
+def _say_what_next(settings: Settings, url: str, missing: list[str], secret: str) -> None:
+    """`secret`: what must stand before a command in another terminal, when the secret is this run's only."""
     typer.echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
-    typer.echo(f"Webhook: {url}. Try, in another terminal:\n  voice say 'What time is it in Tokyo?' --url {url}")
+    typer.echo(f"Webhook: {url}. Try, in another terminal:")
+    typer.echo(f"  {secret}uv run voice say 'What time is it in Tokyo?' --url {url}")
     typer.echo(
         "For real calls: a tunnel to this port, and its URL with /api/agent as your agent's webhook in the Layercode"
         " dashboard."

@@ -14,14 +14,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
+
+from agent.plain import MAX_DEPTH, plain, unbroken
 
 MAX_ID = 200  # characters
-MAX_DEPTH = 100  # levels of JSON; what is stored or sent on later must not exhaust the stack there
-_MAX_BITS = 1024  # of an integer: beyond is Infinity to a JSON reader that knows doubles only
 _SHOWN_ERRORS = 5
 
 
@@ -60,6 +69,18 @@ Metadata = Annotated[dict[str, Any], BeforeValidator(_object_if_null)]
 class _Model(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _lenient(cls, value: Any, validate: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """An extra of an odd shape counts as absent: it must not cost the caller the turn."""
+        try:
+            return validate(value)
+        except ValidationError:
+            field = cls.model_fields[info.field_name or ""]
+            if field.is_required():
+                raise
+            return field.get_default(call_default_factory=True)
+
 
 class Interruption(_Model):
     """What the caller heard of the assistant's preceding turn before cutting it (§2.3).
@@ -71,7 +92,6 @@ class Interruption(_Model):
     previous_turn_interrupted: bool | None = None
     assistant_turn_id: OptionalId = None
     text_heard: str | None = Field(default=None, repr=False)
-    words_heard: float | None = None
 
 
 def _only_if_interrupted(value: Interruption | None) -> Interruption | None:
@@ -184,7 +204,7 @@ def tts(content: str, turn_id: str | None) -> bytes:
 
 def data(content: Any, turn_id: str | None) -> bytes:
     """JSON for the browser. What JSON has no form for becomes null (NaN, a cycle) or its `str()`."""
-    return _event({"type": "response.data", "content": _plain(content)}, turn_id)
+    return _event({"type": "response.data", "content": plain(content)}, turn_id)
 
 
 def end(turn_id: str | None) -> bytes:
@@ -206,7 +226,7 @@ def _read(body: bytes) -> dict[str, Any]:
         raise BadWebhook("the body is not JSON") from None
     if not isinstance(value, dict):
         raise BadWebhook("the body is not a JSON object")
-    return {_unbroken(key): _storable(item, 1) for key, item in value.items()}
+    return {unbroken(key): _storable(item, 1) for key, item in value.items()}
 
 
 def _finite(digits: str) -> float:
@@ -225,11 +245,11 @@ def _storable(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise BadWebhook("the body is nested too deeply")
     if isinstance(value, str):
-        return _unbroken(value)
+        return unbroken(value)
     if isinstance(value, list):
         return [_storable(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {_unbroken(key): _storable(item, depth + 1) for key, item in value.items()}
+        return {unbroken(key): _storable(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -262,36 +282,4 @@ def _event(fields: dict[str, Any], turn_id: str | None) -> bytes:
     if turn_id:
         fields["turn_id"] = turn_id
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return b"data: " + _unbroken(text).encode() + b"\n\n"
-
-
-def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
-    """The value in what JSON has. `above` are the containers around it, to stop at a cycle."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value if value.bit_length() <= _MAX_BITS else None
-    if not isinstance(value, Mapping | list | tuple):
-        return str(value)
-    if id(value) in above or len(above) >= MAX_DEPTH:
-        return None
-    above = (*above, id(value))
-    if isinstance(value, Mapping):
-        return {_key(key): _plain(item, above) for key, item in value.items()}
-    return [_plain(item, above) for item in value]
-
-
-def _key(key: Any) -> str | float | None:
-    """A key that `json.dumps` spells as JSON would: 1 as "1", True as "true"."""
-    return _plain(key) if isinstance(key, str | int | float | None) else str(key)
-
-
-def _unbroken(text: str) -> str:
-    """The text with each lone surrogate replaced by U+FFFD, so that it can be encoded."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+    return b"data: " + unbroken(text).encode() + b"\n\n"

@@ -95,7 +95,11 @@ class Line:
 def request_body(webhook: runs.Webhook) -> bytes:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
-    body: dict[str, Any] = {"type": kinds[webhook["kind"]], "session_id": "replay", "custom_metadata": webhook.get("metadata", {})}
+    body: dict[str, Any] = {
+        "type": kinds[webhook["kind"]],
+        "session_id": "replay",
+        "custom_metadata": webhook.get("metadata", {}),
+    }
     body |= {name: value for name, value in webhook.items() if name in ("conversation_id", "turn_id", "text", "data")}
     if webhook.get("caller"):
         body["from_phone_number"] = webhook["caller"]

@@ -6,7 +6,6 @@ and their arguments, turn by turn: words always differ.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,15 +23,20 @@ Calls = Sequence[tuple[str, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One turn, then and now. then, now: (spoken words, tool calls)."""
+    """One turn, then and now. number: its place in the file. then, now: (spoken words, tool calls). interrupted: the
+    recording has only the beginning. failed: the model gave no answer now."""
 
+    number: int
     caller: str
     then: tuple[str, Calls]
     now: tuple[str, Calls]
+    interrupted: bool
+    failed: bool
 
     @property
     def same(self) -> bool:
-        return list(self.then[1]) == list(self.now[1])
+        then, now = list(self.then[1]), list(self.now[1])
+        return not self.failed and then == (now[: len(then)] if self.interrupted else now)
 
 
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
@@ -44,22 +48,36 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
         open_passing_memory() as memory,
         open_agent(memory=memory, folder=project.folder, models=models, habits=habits, perform=tools.perform) as agent,
     ):
-        for turn in run.turns:
-            webhook = dict(turn.webhook)
-            kind = webhook.pop("kind")
-            if kind == "data":
-                await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook["data"])
+        for number, turn in enumerate(run.turns, 1):
+            webhook = turn.webhook
+            if webhook["kind"] == "data":
+                await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook.get("data"))
                 continue
-            heard = webhook.pop("heard", None)
             tools.called = []
-            running = agent.begin(Asked(kind=kind, heard=Heard(**heard) if heard else None, **webhook))
-            said = [event.text async for event in running.stream() if isinstance(event, Say)]
+            running = agent.begin(_asked(webhook))
+            said = "".join([event.text async for event in running.stream() if isinstance(event, Say)])
             then = "".join(content for _, event, content in turn.sent if event == "say")
             recorded = [(call.name, call.arguments) for call in turn.tools]
-            words = webhook.get("text", "")
-            compared.append(Comparison(words, (then, recorded), ("".join(said), tools.called)))
-        await asyncio.sleep(0)
+            compared.append(
+                Comparison(
+                    number, webhook.get("text", ""), (then, recorded), (said, tools.called),
+                    turn.interrupted, running.failed,
+                )
+            )  # fmt: skip
     return compared
+
+
+def _asked(webhook: runs.Webhook) -> Asked:
+    heard = webhook.get("heard")
+    return Asked(
+        conversation_id=webhook["conversation_id"],
+        turn_id=webhook["turn_id"],
+        kind="welcome" if webhook["kind"] == "welcome" else "message",
+        text=webhook.get("text", ""),
+        heard=Heard(heard["text"], heard.get("turn_id")) if heard else None,
+        caller=webhook.get("caller"),
+        metadata=webhook.get("metadata", {}),
+    )
 
 
 class _Results:
@@ -72,7 +90,7 @@ class _Results:
     async def perform(self, run: Run) -> Outcome:
         name, arguments = run.action.tool.name, run.action.arguments
         self.called.append((name, arguments))
-        named = [call for call in self._recorded if call.name == name]
+        named = [call for call in self._recorded if call.name == name and call.ended in ("finished", "failed")]
         found = next((call for call in named if call.arguments == arguments), named[0] if named else None)
         if found is None:
             return Outcome("This tool has no result in the recording.", failed=True)

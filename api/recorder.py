@@ -54,7 +54,7 @@ class Recorder:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "api.cli", "record", "--conversation", conversation, "--out", str(path),
                 env={**os.environ, "MODEL": "demo"}, stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL, start_new_session=True,  # Ctrl-C is for the server
             )  # fmt: skip
-            if await process.wait():
-                log.error("a conversation could not be recorded: voice record ended with %d", process.returncode)
+            if status := await process.wait():
+                log.error("conversation=%r could not be recorded: voice record ended with %d", conversation, status)

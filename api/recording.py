@@ -6,6 +6,7 @@ import asyncio
 
 from agent import runs
 from agent.agent import Habits
+from agent.compare import timeless
 from agent.export import export_run
 from agent.memory import Database
 from agent.tool_files import ToolFolder
@@ -41,15 +42,7 @@ async def record(
 def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
     """The numbers of the turns in which the replay sent something else than the recording did."""
     pairs = zip(recorded.turns, replayed.turns, strict=True)
-    return [n for n, (one, other) in enumerate(pairs, 1) if _content(one) != _content(other)]
-
-
-def _content(turn: runs.Turn) -> list[tuple[str, object]]:
-    return [(kind, _timeless(content)) for _, kind, content in turn.sent]
-
-
-def _timeless(content: object) -> object:
-    return {**content, "ms": 0} if isinstance(content, dict) and "ms" in content else content
+    return [n for n, (one, other) in enumerate(pairs, 1) if timeless(one) != timeless(other)]
 
 
 def _secrets(settings: Settings) -> list[str]:

@@ -12,14 +12,13 @@ import typer
 
 from agent import runs
 from agent.agent import PROMPT_FILE, Habits
-from agent.compare import Difference, differences
-from agent.memory import open_memory
+from agent.compare import Difference, differences, report
 from agent.tool_files import ToolFileError, ToolFolder
 from api.live_model import Comparison, ask_again
 from api.recording import record
 from api.replay import Project, barge_in_everywhere, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
-from api.wiring import load_models
+from api.wiring import load_models, open_database
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,13 @@ def replay_files(paths: Sequence[Path], options: Options, settings: Settings) ->
             status = max(status, _replay_file(path, runs.load_run(path), options, project, settings))
         except runs.RunFileError as error:
             typer.secho(str(error), fg="red", err=True)
-            return 2
+            status = 2
     return status
 
 
 def _replay_file(path: Path, run: runs.RunFile, options: Options, project: Project, settings: Settings) -> int:
+    if options.from_turn > len(run.turns):
+        raise runs.RunFileError(f"{path} has no turn {options.from_turn}: it has {len(run.turns)}.")
     if options.live_model:
         return _live_model(path, run, project, settings)
     if options.barge_in:
@@ -70,17 +71,21 @@ def _replay_file(path: Path, run: runs.RunFile, options: Options, project: Proje
     if options.live_tools:
         return _report(path, _of_results(run, replay_with_tools(run, project).run))
     came = replay(run, project).run
-    if options.update:
-        runs.save_run(came, path)
-        typer.echo(f"{path}: updated")
-        return 0
-    return _report(path, differences(run, came, from_turn=options.from_turn))
+    found = differences(run, came, from_turn=options.from_turn)
+    return _update(path, came, found) if options.update else _report(path, found)
+
+
+def _update(path: Path, came: runs.RunFile, found: Sequence[Difference]) -> int:
+    if any(difference.unrecorded for difference in found):
+        typer.echo(f"{path}: not updated, as the recording has no answer to what happens now: record it anew.")
+        return _report(path, found)
+    runs.save_run(came, path)
+    typer.echo(f"{path}: updated")
+    return 0
 
 
 def _report(path: Path, found: Sequence[Difference]) -> int:
-    typer.echo(f"{path}: {'ok' if not found else found[0]}")
-    for difference in found[1:]:
-        typer.echo(str(difference))
+    typer.echo(f"{path}: {report(found) or 'ok'}")
     return 1 if found else 0
 
 
@@ -112,8 +117,9 @@ def _of_results(then: runs.RunFile, now: runs.RunFile) -> list[Difference]:
 
 def _live_model(path: Path, run: runs.RunFile, project: Project, settings: Settings) -> int:
     compared = asyncio.run(ask_again(run, project, load_models(settings)))
-    for number, turn in enumerate(compared, 1):
-        typer.secho(f"{path}: turn {number}{'' if turn.same else ': OTHER TOOL CALLS'}", bold=True)
+    for turn in compared:
+        verdict = ": THE MODEL FAILED" if turn.failed else "" if turn.same else ": OTHER TOOL CALLS"
+        typer.secho(f"{path}: turn {turn.number}{verdict}", bold=True)
         _side_by_side(turn)
     return 0 if all(turn.same for turn in compared) else 1
 
@@ -129,13 +135,16 @@ def _side_by_side(turn: Comparison) -> None:
 async def record_conversation(conversation: str, out: Path, settings: Settings) -> int:
     """Write the run file of a conversation in the database."""
     project = project_of(settings)
-    async with open_memory(settings.database_url) as memory:
+    async with open_database(settings) as memory:
         exported = await record(memory.database, conversation, settings, project.habits, project.folder)
     if exported is None:
         typer.secho(f"The database has no finished turn of a conversation {conversation!r}.", fg="red", err=True)
         return 1
     run, changed = exported
-    runs.save_run(run, out)
+    try:
+        runs.save_run(run, out)
+    except runs.RunFileError as error:
+        raise NotConfigured(str(error)) from None
     typer.echo(f"{out}: {len(run.turns)} turns")
     if changed:
         numbers = ", ".join(map(str, changed))

@@ -45,6 +45,8 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], drain_seconds: fl
             return _error(413, "The body is larger than 1 MiB.")
         except ClientDisconnect:
             return _error(400, "The body is incomplete.")
+        except TimeoutError:
+            return _error(408, "The body took too long.")
         except signature.BadSignature as bad:
             log.warning("a webhook was refused: its signature is %s", bad.reason)
             return _error(401, "The signature is missing or wrong.")
@@ -59,8 +61,6 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], drain_seconds: fl
 
 async def _answer(event: events.Webhook, body: bytes, agent: Agent, drain_seconds: float) -> Response:
     match event:
-        case events.Message() if not event.text.strip():
-            return Response(events.end(event.turn_id), headers=_HEADERS)
         case events.Message() | events.SessionStart():
             turn = agent.begin(asked_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe

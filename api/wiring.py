@@ -119,9 +119,18 @@ async def _explained_database() -> AsyncIterator[None]:
         raise NotConfigured(str(error)) from error
 
 
-async def check_database(settings: Settings) -> None:
-    """NotConfigured when the database cannot be opened."""
+@asynccontextmanager
+async def open_database(settings: Settings) -> AsyncIterator[Memory]:
+    """The memory, with the journal's tables in it. NotConfigured when the database cannot be opened."""
+    from agent.journal import Journal
     from agent.memory import open_memory
 
-    async with _explained_database(), open_memory(settings.database_url):
+    async with _explained_database(), open_memory(settings.database_url) as memory:
+        await Journal(memory.database).setup()
+        yield memory
+
+
+async def check_database(settings: Settings) -> None:
+    """NotConfigured when the database cannot be opened."""
+    async with open_database(settings):
         pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from api.recording import record, sent_otherwise
 from api.replay import Project, Replayed, replay
 from api.replay_command import project_of
 from api.settings import Settings
-from tests.backend import SECRET, Backend
+from tests.backend import ROOT, SECRET, Backend
 from tests.conversation import quiet
 
 TOOLS = '''
@@ -76,6 +79,29 @@ async def talkative() -> str:
     say("Nearly there.")
     return "Done."
 '''
+
+
+_NO_NETWORK = """
+import sys
+
+def refuse(event, arguments):
+    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+        raise SystemExit(f"{event} in a replay")
+
+sys.addaudithook(refuse)
+import pytest
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+def pytest_on(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The project's tests of the files in `folder`, which is called `runs`, in a process that has no network."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    return subprocess.run(
+        [sys.executable, "-c", _NO_NETWORK, "-q", "-p", "tests.run_files", "-p", "no:cacheprovider", *arguments],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "LOG_LEVEL": "nonsense", "TOOLS_DIR": "nowhere"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 def write_tools(folder: Path, text: str = TOOLS) -> Path:

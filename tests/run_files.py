@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.compare import Difference
+from agent.compare import Difference, report
 from agent.runs import RunFileError
 from api.replay import Project
 from api.replay_command import check, project_of
@@ -37,8 +37,7 @@ class RunFileTest(pytest.Item):
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
         if isinstance(excinfo.value, Differs):
-            report = "\n".join(map(str, excinfo.value.differences))
-            return f"{report}\n\nIf this is meant: voice replay --update {self.path}"
+            return f"{report(excinfo.value.differences)}\n\nIf this is meant: voice replay --update {self.path}"
         if isinstance(excinfo.value, RunFileError):
             return str(excinfo.value)
         return super().repr_failure(excinfo)
@@ -50,7 +49,7 @@ class RunFileTest(pytest.Item):
 @functools.cache
 def _project() -> Project:
     """The tools and the prompt of this checkout, whatever the environment says."""
-    return project_of(Settings(_env_file=None, tools_dir=ROOT / "tools"))
+    return project_of(Settings.model_construct(tools_dir=ROOT / "tools", system_prompt_file=None, welcome_message=""))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from agent.plain import MAX_DEPTH
 from api.events import (
-    MAX_DEPTH,
     BadWebhook,
     Data,
     Interruption,
@@ -237,7 +237,6 @@ def test_an_interruption_may_have_heard_nothing(heard: str | None, words: Any) -
     interruption = message(interruption_context=context).interruption_context
     assert interruption is not None
     assert interruption.text_heard == heard
-    assert interruption.words_heard == (None if words is None else float(words))
     assert interruption.assistant_turn_id is None
 
 
@@ -245,6 +244,26 @@ def test_an_interruption_may_have_heard_nothing(heard: str | None, words: Any) -
 @pytest.mark.parametrize("field", ["duration", "latency", "tts_duration_seconds"])
 def test_a_number_may_be_int_float_null_or_text(field: str, value: Any, number: float | None) -> None:
     assert getattr(webhook("session.end", **{field: value}), field) == number
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        ("message", "interruption_context", "s3cret"),
+        ("message", "interruption_context", {"previous_turn_interrupted": "s3cret"}),
+        ("message", "custom_metadata", "s3cret"),
+        ("message", "from_phone_number", {"s3cret": 1}),
+        ("session.end", "duration", "s3cret"),
+        ("session.end", "duration", "nan"),
+        ("session.end", "latency", 10**400),
+        ("session.end", "transcript", {"s3cret": "s3cret"}),
+        ("session.end", "transcript", [{"text": {"s3cret": 1}}]),
+        ("session.update", "recording_duration", ["s3cret"]),
+    ],
+)
+def test_an_extra_of_an_odd_shape_counts_as_absent(kind: str, field: str, value: Any) -> None:
+    """It must not cost the caller the turn, nor us the transcript."""
+    assert not getattr(webhook(kind, **{field: value}), field) or field == "transcript"
 
 
 @pytest.mark.parametrize("value", [None, 0, False, "", "text", [], [1, {"a": None}], {"a": 1}])
@@ -308,11 +327,6 @@ def test_all_fields_at_fault_are_named() -> None:
     )
 
 
-def test_many_faults_are_not_all_named() -> None:
-    lines = [{"text": 1}] * 10_000
-    assert len(fault({"type": "session.end", "conversation_id": "c", "transcript": lines})) < 500
-
-
 @pytest.mark.parametrize("value", ["", "x" * 201, None, True, 1.5, [], {}])
 @pytest.mark.parametrize("field", ["conversation_id", "turn_id"])
 def test_an_id_is_text_of_1_to_200_characters(field: str, value: Any) -> None:
@@ -330,16 +344,6 @@ def test_a_type_is_text(kind: Any) -> None:
     [
         ("message", "text", None),
         ("message", "text", ["s3cret"]),
-        ("message", "interruption_context", "s3cret"),
-        ("message", "interruption_context", {"previous_turn_interrupted": "s3cret"}),
-        ("message", "custom_metadata", "s3cret"),
-        ("message", "from_phone_number", {"s3cret": 1}),
-        ("session.end", "duration", "s3cret"),
-        ("session.end", "duration", "nan"),
-        ("session.end", "latency", 10**400),
-        ("session.end", "transcript", {"s3cret": "s3cret"}),
-        ("session.end", "transcript", [{"text": {"s3cret": 1}}]),
-        ("session.update", "recording_duration", ["s3cret"]),
     ],
 )
 def test_a_fault_names_the_field_and_never_its_value(kind: str, field: str, value: Any) -> None:

@@ -385,10 +385,10 @@ def test_the_first_turn_has_no_remark() -> None:
     assert texts(history.listen([], asked(), Opening())) == ["And then?"]
 
 
-def test_a_caller_who_says_nothing_still_has_the_last_word() -> None:
+def test_a_caller_who_says_nothing_leaves_nothing_to_remember() -> None:
+    """The model is not asked then, and an interruption is remarked when they next speak."""
     after = history.listen([human("Hi"), ai("Hello.")], asked(""), Opening())
-    check_shown(history.shown(after))
-    assert texts(after) == ["Hi", "Hello.", "[The caller says nothing.]"]
+    assert texts(after) == ["Hi", "Hello."]
 
 
 TOOL_TURN: Messages = [human("Book it"), ai("", "t1/0", ["x"]), result("x"), ai("It is booked for you.", "t1/1")]
@@ -561,7 +561,7 @@ def test_the_same_webhook_after_a_crash_goes_on_where_the_first_stopped() -> Non
     calling = ai("", "t2/0", ["x"])
     opening = Opening(
         crashed=[Crashed(asked("Book it"), [entry("x", calling)])],
-        notes=[Note("n", '{"page":2}')],
+        notes=[Note('{"page":2}', 1.0)],
         spoken=[spoken("hello", ("t1/0", "Hello there."))],
     )
     after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), opening)
@@ -591,14 +591,14 @@ def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:
 
 
 def test_data_of_the_page_stands_before_the_callers_words() -> None:
-    after = heard_by([], notes=[Note("1", '{"page":1}'), Note("2", '"x"')])
+    after = heard_by([], notes=[Note('{"page":1}', 1.0), Note('"x"', 1.0)])
     assert after[-1].text == (
         '[The caller\'s page sent this data: {"page":1}]\n[The caller\'s page sent this data: "x"]\nAnd then?'
     )
 
 
 def test_a_page_that_sends_without_end_is_cut_short() -> None:
-    after = heard_by([], notes=[Note(str(n), f"{n:05}" + "x" * 50_000) for n in range(1_000)])
+    after = heard_by([], notes=[Note(f"{n:05}" + "x" * 50_000, 1.0) for n in range(1_000)])
     assert len(after[-1].text) < 100_000
     assert "00999" in after[-1].text
 
@@ -616,7 +616,7 @@ def test_a_welcome_into_a_running_conversation_adds_nothing() -> None:
 @pytest.mark.parametrize("before", [[], TOOL_TURN], ids=["new", "resumed"])
 def test_what_is_told_at_a_welcome_is_kept_for_the_model(before: Messages) -> None:
     """The journal counts it as told then: the page often sends its data as soon as it is connected."""
-    after = history.listen(before, asked("", "w", "welcome"), Opening(notes=[Note("1", '{"page":1}')]))
+    after = history.listen(before, asked("", "w", "welcome"), Opening(notes=[Note('{"page":1}', 1.0)]))
     assert '{"page":1}' in after[-1].text
     later = heard_by(after)
     assert later[-1].text == "And then?"
@@ -658,7 +658,7 @@ def openings(draw: st.DrawFn, messages: Messages) -> Opening:
     return Opening(
         crashed=draw(st.sampled_from([[], [Crashed(asked("Crash", "crash"), done)], [Crashed(asked(), done)]])),
         late=[entry(m.tool_call_id, calling, "Late.") for m in results if draw(st.booleans())],
-        notes=draw(st.sampled_from([[], [Note("1", "{}")]])),
+        notes=draw(st.sampled_from([[], [Note("{}", 1.0)]])),
         spoken=draw(st.sampled_from([[], [spoken(heard, *said, turn=turn)]])),
     )
 
