@@ -85,7 +85,7 @@ _NO_NETWORK = """
 import sys
 
 def refuse(event, arguments):
-    if event in ("socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto"):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
         raise SystemExit(f"{event} in a replay")
 
 sys.addaudithook(refuse)
