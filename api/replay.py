@@ -109,7 +109,7 @@ async def _application(
         today=lambda: run.settings.today,
         reload_tools=False,
     )
-    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET))
+    settings = Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET))  # not from the environment
     app = create_app(settings, Parts(project.folder, models, habits))
     async with (
         open_passing_memory() as memory,

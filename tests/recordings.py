@@ -96,7 +96,9 @@ sys.exit(pytest.main(sys.argv[1:]))
 
 def pytest_on(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The project's tests of the files in `folder`, which is called `runs`, in a process that has no network."""
-    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    (folder / "pytest.ini").write_text(
+        "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
+    )
     return subprocess.run(
         [sys.executable, "-c", _NO_NETWORK, "-q", "-p", "tests.run_files", "-p", "no:cacheprovider", *arguments],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "LOG_LEVEL": "nonsense", "TOOLS_DIR": "nowhere"},

@@ -126,6 +126,18 @@ async def test_the_waiting_is_bounded_by_drain_seconds(
     assert "Traceback" not in output
 
 
+async def test_a_turn_that_has_said_nothing_yet_ends_in_words(gemini: Gemini, environment: dict[str, str]) -> None:
+    gemini.answer = answers
+    async with served(DRAIN_SECONDS="0.3", **environment) as backend:
+        turn = asyncio.create_task(backend.caller().say("Work 100"))
+        await asyncio.sleep(1)
+        running(backend).send_signal(signal.SIGTERM)
+        reply = await asyncio.wait_for(turn, 15)
+        await ended(backend)
+    assert reply.text == "Sorry, something went wrong on my side. Please say that again."
+    assert reply.ended_once
+
+
 async def test_a_second_signal_does_not_wait(gemini: Gemini, environment: dict[str, str]) -> None:
     """And still the stream ends with its response.end, and the exit status is 0."""
     gemini.answer = answers
