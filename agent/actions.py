@@ -88,11 +88,11 @@ class Run:
     outcome: Outcome | None = None
     late: bool = False
     said: list[str] = field(default_factory=list)
-    did: list[tuple[int, str, Any]] = field(default_factory=list)
+    did: list[tuple[float, str, Any]] = field(default_factory=list)
 
     def report(self, status: str, **more: Any) -> None:
         """Tell the page how the call stands."""
-        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": self.ms()}
+        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": round(self.ms())}
         self.turn.show({**about, **more})
 
     def show(self, data: Any) -> None:
@@ -125,8 +125,9 @@ class Run:
         if self.turn.times_said == said_before:
             self.speak(line)
 
-    def ms(self) -> int:
-        return round((self.turn.now() - self.began) * 1000)
+    def ms(self) -> float:
+        """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
+        return round((self.turn.now() - self.began) * 1000, 3)
 
 
 Perform = Callable[[Run], Awaitable[Outcome]]

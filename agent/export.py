@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from agent import runs
@@ -15,8 +16,8 @@ _TURNS = (
     " AND state = 'ended' ORDER BY started"
 )
 _CALLS = (
-    "SELECT turn, call, name, arguments, did, result, state, ms, told != 1,"
-    " started - MIN(started) OVER (PARTITION BY message) FROM tool_calls WHERE conversation = ? ORDER BY started"
+    "SELECT turn, call, name, arguments, did, result, state, told, ms, ended, message FROM tool_calls"
+    " WHERE conversation = ? ORDER BY started"
 )
 _NOTES = "SELECT body, at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at"
 
@@ -26,14 +27,16 @@ async def export_run(database: Database, conversation: str) -> runs.RunFile | No
     turns = await database.fetch(_TURNS, conversation)
     if not turns:
         return None
-    calls = [(row[0], _call(*row[1:])) for row in await database.fetch(_CALLS, conversation)]
+    rows = await database.fetch(_CALLS, conversation)
+    calls = [(row[0], _call(*row[1:8])) for row in rows]
+    _pace([(call, json.loads(row[4] or "[]"), *row[8:]) for (_, call), row in zip(calls, rows, strict=True)])
     notes = await database.fetch(_NOTES, conversation)
     began = min([turns[0][6], *(note[1] for note in notes)])
     made = [(row[6], _turn(conversation, row, began)) for row in turns]
     for number, (_, turn) in enumerate(made):
         turn.tools = [call for owner, call in calls if owner == turn.webhook["turn_id"]]
         if turns[number][5] == "interrupted" and not turn.hung_up:
-            _say_by_whom(turn, turns[number], turns[number + 1 :])
+            _say_how_it_ended(turn, turns[number], turns[number + 1 :])
     made += [(row[1], _data(conversation, number, row, began)) for number, row in enumerate(notes)]
     return runs.RunFile(turns=[turn for _, turn in sorted(made, key=lambda one: one[0])])
 
@@ -51,7 +54,7 @@ def _turn(conversation: str, row: Row, began: float) -> runs.Turn:
     )
 
 
-def _say_by_whom(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
+def _say_how_it_ended(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
     """It was interrupted though the caller listened: by a newer turn, or else as the process ended, which is
     told as if the line had been dropped."""
     started, ended = row[6:]
@@ -68,23 +71,41 @@ def _webhook(conversation: str, turn: str, kind: str, asked: dict[str, Any]) -> 
 
 
 def _call(
-    key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, ms: int | None,
-    late: bool, behind: float,
-) -> runs.ToolCall:  # fmt: skip
-    """behind: seconds between the start of the step's first call and its own."""
+    key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, told: int
+) -> runs.ToolCall:
     stopped = was_stopped(name, result)
-    over = state in ("finished", "failed") and ms is not None
-    after = round(behind * 1000)
+    over = state in ("finished", "failed")
     return runs.ToolCall(
         key=key,
         name=name,
         arguments=json.loads(arguments),
-        did=[(at + after, kind, value) for at, kind, value in json.loads(did or "[]")],
+        did=[(round(at), kind, value) for at, kind, value in json.loads(did or "[]")],
         result="" if stopped else result or "",
         ended="stopped" if stopped else state if over else "unknown",
-        late=bool(late) and over and not stopped,
-        ms=after + (ms or 0),
+        late=over and not stopped and told != 1,
     )
+
+
+def _pace(calls: Sequence[tuple[runs.ToolCall, Sequence[Any], float | None, float | None, str]]) -> None:
+    """Give the calls their times, by (call, what it did, ms it ran, when it ended, its message). Those of one step
+    begin at the same moment in a replay: what they do and how they end keeps its order there, so no two calls have
+    the same ms."""
+    for _, step in groupby(calls, key=lambda one: one[4]):
+        over = [(c, did, ended * 1000 - ms, ended * 1000) for c, did, ms, ended, _ in step if ms is not None and ended]
+        first = min((began for _, _, began, _ in over), default=0.0)
+        moments = sorted(
+            (at - first, number, deed)
+            for number, (_, did, began, ended) in enumerate(over)
+            for deed, at in enumerate([*(began + one[0] for one in did), ended])
+        )
+        last, before = -1, -1
+        for at, number, deed in moments:
+            call = over[number][0]
+            last, before = max(round(at), last + (number != before)), number
+            if deed < len(call.did):
+                call.did[deed] = (last, *call.did[deed][1:])
+            else:
+                call.ms = last
 
 
 def _data(conversation: str, number: int, row: Row, began: float) -> runs.Turn:

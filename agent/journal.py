@@ -51,7 +51,7 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS tool_calls (
         conversation TEXT NOT NULL, call TEXT NOT NULL, answers TEXT NOT NULL, turn TEXT NOT NULL,
         name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL,
-        state TEXT NOT NULL, result TEXT, did TEXT, ms INTEGER, said TEXT,
+        state TEXT NOT NULL, result TEXT, did TEXT, ms DOUBLE PRECISION, said TEXT,
         told INTEGER NOT NULL, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
         PRIMARY KEY (conversation, call))""",
     """CREATE TABLE IF NOT EXISTS notes (
@@ -264,7 +264,7 @@ class Journal:
         return None if new else (await self._calls(_ONE, asked.conversation_id, call))[0]
 
     async def end_call(
-        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: int,
+        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: float,
         said: Sequence[str],
     ) -> None:  # fmt: skip
         await self._database.execute(

@@ -74,7 +74,7 @@ class ModelCall(_Model):
 class ToolCall(_Model):
     """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
     interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn.
-    ms: since the first call of its step began."""
+    Times are since the first call of its step began."""
 
     key: str
     name: str

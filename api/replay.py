@@ -59,7 +59,8 @@ def replay(run: runs.RunFile, project: Project) -> Replayed:
 
 
 def replay_with_tools(run: runs.RunFile, project: Project) -> Replayed:
-    """As `replay`, but the tools really run, in real time, on memory that is gone afterwards."""
+    """As `replay`, but the tools really run, in real time but for the caller's pauses, on memory that is gone
+    afterwards."""
     return asyncio.run(_replay(run, project, None))
 
 
@@ -85,7 +86,7 @@ async def _replay(run: runs.RunFile, project: Project, tools: RecordedTools | No
     async with asyncio.timeout(_LONGEST):
         seen: dict[str, Turn] = {}
         async with _application(run, project, tools, seen) as (app, agent, memory):
-            streams = await _drive(run, app, agent)
+            streams = await _drive(run, app, agent, pauses=tools is not None)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(memory.database, conversation) or runs.RunFile()
         complete = _complete(run, came, seen, streams, project, recorded_tools=tools is not None)
@@ -122,13 +123,15 @@ async def _application(
         yield app, agent, memory
 
 
-async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent) -> list[Heard]:
-    """Send every webhook at its time, whether the one before has been answered or not."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    talking = []
-    for turn in run.turns:
-        await asyncio.sleep(max(0.0, began + turn.at / 1000 - loop.time()))
+async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, *, pauses: bool) -> list[Heard]:
+    """Send every webhook at its time, whether the one before has been answered or not. Without pauses: as soon as
+    the one before is over, unless it never was."""
+    talking: list[asyncio.Task[Heard]] = []
+    for before, turn in zip([*run.turns[:1], *run.turns], run.turns, strict=False):
+        if pauses or before.superseded:
+            await asyncio.sleep(max(0, turn.at - before.at) / 1000)
+        else:
+            await asyncio.gather(*talking)
         talking.append(asyncio.create_task(Line(app, turn).talk()))
     streams = await asyncio.gather(*talking)
     await agent.drain(_LONGEST / 2)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from api.recording import record, sent_otherwise
 from api.replay import Project, Replayed, replay
 from api.replay_command import project_of
 from api.settings import Settings
-from tests.backend import ROOT, SECRET, Backend
+from tests.backend import ROOT, SECRET, Backend, Caller, backend
 from tests.conversation import quiet
+from tests.gemini import Gemini, Step
 
 TOOLS = '''
 import asyncio
@@ -69,10 +72,10 @@ async def count(number: int, seconds: float = 0.15) -> str:
     return str(number)
 
 @voice_tool
-async def talkative() -> str:
+async def talkative(seconds: float = 0.03) -> str:
     """Tells how it gets on."""
     say("Half way.")
-    await asyncio.sleep(0.03)
+    await asyncio.sleep(seconds)
     show({"page": [1, None, "é"]})
     say("Half way.")
     await asyncio.sleep(0.02)
@@ -83,13 +86,13 @@ async def talkative() -> str:
 
 _NO_NETWORK = """
 import sys
+import pytest
 
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
         raise SystemExit(f"{event} in a replay")
 
 sys.addaudithook(refuse)
-import pytest
 sys.exit(pytest.main(sys.argv[1:]))
 """
 
@@ -119,9 +122,9 @@ def project(folder: Path, **habits: Any) -> Project:
     return Project(tools, Habits(**habits))
 
 
-async def recorded(backend: Backend, conversation: str, **settings: Any) -> runs.RunFile:
-    """The run file of a conversation that `backend` has had. Its other turns and tools have ended by then."""
-    await quiet(backend)
+async def recorded(server: Backend, conversation: str, **settings: Any) -> runs.RunFile:
+    """The run file of a conversation that `server` has had. Its turns and tools have ended by then."""
+    await quiet(server)
     made = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET), **settings)
     today = project_of(made)
     async with open_memory(made.database_url) as memory:
@@ -129,6 +132,23 @@ async def recorded(backend: Backend, conversation: str, **settings: Any) -> runs
     assert exported
     assert exported[1] == [], "today's code sends something else"
     return exported[0]
+
+
+def record_once(folder: Path, tools: Path, play: Callable[[Caller], Awaitable[object]], *steps: Step) -> runs.RunFile:
+    """The run file of a conversation, `c1`, for all tests of a module. The server and Gemini's stand-in are gone
+    afterwards."""
+
+    async def converse() -> runs.RunFile:
+        settings = {"database_url": f"sqlite:///{folder}/voice.db", "tools_dir": tools}
+        with Gemini() as gemini:
+            gemini.script(*steps)
+            async with backend(google_api_key="k", google_gemini_base_url=gemini.url, **settings) as server:
+                await play(server.caller("c1"))
+                made = await recorded(server, "c1", **settings)
+            gemini.verify()
+        return made
+
+    return asyncio.run(converse())
 
 
 def replayed(run: runs.RunFile, against: Project) -> Replayed:

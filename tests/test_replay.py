@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from agent import runs
 from agent.compare import Difference, differences
 from agent.runs import RunFile, dump_run, load_run, save_run
+from api.cli import app
 from api.replay import Project, replay
-from tests.backend import ROOT, SECRET, Backend, Caller, process, served, stopped
+from tests.backend import ROOT, SECRET, Backend, Caller, served, stopped
 from tests.gemini import Gemini, Json, Step, calls, cut, error, stall, text, thought
-from tests.recordings import TOOLS, project, pytest_on, recorded, replayed, write_tools
+from tests.recordings import TOOLS, project, pytest_on, record_once, recorded, replayed, write_tools
 from tests.run_files import _project
 
 COUNTING = text("One two three four five six seven eight.", delay=0.02)
@@ -28,13 +30,10 @@ COUNTING = text("One two three four five six seven eight.", delay=0.02)
 class Scene:
     """A conversation to be recorded. settings: the server's. steps: the model's."""
 
-    def __init__(
-        self, play: Callable[[Caller], Awaitable[object]], *steps: Step, asked: int | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, play: Callable[[Caller], Awaitable[object]], *steps: Step, **settings: Any) -> None:
         self.play = play
         self.steps = steps
         self.settings = settings
-        self.asked = len(steps) if asked is None else asked
 
 
 def says(*lines: str) -> Callable[[Caller], Awaitable[object]]:
@@ -127,7 +126,7 @@ SCENES = {
     "a tool that is slow": Scene(says("Go"), calls(("count", {"number": 7})), HELLO),
     "parallel tools": Scene(
         says("Go"),
-        calls(("weather", {"city": "Rome"}), ("order", {"thing": "tea"}), ("talkative", {"seconds": 0.1})),
+        calls(("weather", {"city": "Rome"}), ("order", {"thing": "tea"}), ("talkative", {"seconds": 0.08})),
         HELLO,
     ),
     "parallel tools, called apart": Scene(
@@ -147,7 +146,7 @@ SCENES = {
         hangs_up(at=0.12), calls(("weather", {"city": "Paris", "seconds": 5})), YES, YES
     ),
     "hung up during a tool that finishes": Scene(
-        hangs_up(at=0.1), calls(("order", {"thing": "tea", "seconds": 0.3})), YES, YES
+        hangs_up(at=0.1), calls(("order", {"thing": "tea", "seconds": 0.2})), YES, YES
     ),
     "hung up just before a tool finishes": Scene(
         hangs_up(at=0.1), calls(("order", {"thing": "tea", "seconds": 0.11})), YES, YES
@@ -166,25 +165,32 @@ SCENES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize(
+    "settings", {json.dumps(scene.settings): scene.settings for scene in SCENES.values()}.values(), ids=str
+)
 async def test_what_was_sent_comes_again_and_the_model_is_shown_what_it_was_shown(
-    gemini: Gemini, start: Any, tmp_path: Path, scene: str
+    gemini: Gemini, start: Any, tmp_path: Path, subtests: pytest.Subtests, settings: dict[str, Any]
 ) -> None:
     """Compared with the bodies of the requests that Gemini's stand-in got, not only with the file."""
-    tools, scripted = write_tools(tmp_path / "made"), SCENES[scene]
-    gemini.script(*scripted.steps)
-    backend: Backend = await start(tools_dir=tools, **scripted.settings)
-    await scripted.play(backend.caller("c1"))
-    run = await recorded(
-        backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools, **scripted.settings
-    )
-    await asyncio.to_thread(replayed, run, project(tools))
-    assert _shown(run) == [_contents(request.body) for request in gemini.requests]
+    tools = write_tools(tmp_path / "made")
+    backend: Backend = await start(tools_dir=tools, **settings)
+    for name, scene in ((name, scene) for name, scene in SCENES.items() if scene.settings == settings):
+        with subtests.test(name):
+            gemini.script(*scene.steps)
+            before = len(gemini.requests)
+            await scene.play(backend.caller(name))
+            run = await recorded(
+                backend, name, database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools, **settings
+            )
+            await asyncio.to_thread(replayed, run, project(tools))
+            assert _shown(run) == [_contents(request.body) for request in gemini.requests[before:]]
+            gemini.verify()
 
 
 def _shown(run: RunFile) -> list[list[tuple[str, ...]]]:
     """What each model call was shown, by the file."""
-    made, lines = [], []
+    made: list[list[tuple[str, ...]]] = []
+    lines: list[Json] = []
     for call in (call for turn in run.turns for call in turn.models):
         lines = [*lines[: call.same], *call.then]
         made.append(_joined([part for line in lines for part in _of_line(line)]))
@@ -242,22 +248,28 @@ async def test_a_hang_up_before_the_model_was_asked_replays_as_a_hang_up(
 # The same again
 
 
-@pytest.fixture
-async def table(gemini: Gemini, start: Any, tmp_path: Path) -> RunFile:
-    """A table is booked, with the project's own tools; the caller interrupts, and asks for the time."""
-    gemini.script(
+async def books_a_table(caller: Caller) -> None:
+    await caller.say("A table for four tomorrow at seven", from_phone_number="+14155550123")
+    await caller.say("Yes", from_phone_number="+14155550123", hang_up_after=6)
+    await caller.say("What time is it in Tokyo, and what have I booked?", heard=("turn_2", "It is booked"))
+
+
+@pytest.fixture(scope="module")
+def recorded_table(tmp_path_factory: pytest.TempPathFactory) -> RunFile:
+    return record_once(
+        tmp_path_factory.mktemp("table"), ROOT / "tools", books_a_table,
         calls(("book_table", {"people": 4, "time": "19:00", "date": "2027-01-05"})),
         calls(("confirm", {"yes": True})),
         text("It is booked, under number one two three."),
         calls(("clock", {"place": "Tokyo"}), ("list_bookings", {})),
         text("It is late there."),
-    )
-    backend: Backend = await start()
-    caller = backend.caller("c1")
-    await caller.say("A table for four tomorrow at seven", from_phone_number="+14155550123")
-    await caller.say("Yes", from_phone_number="+14155550123", hang_up_after=6)
-    await caller.say("What time is it in Tokyo, and what have I booked?", heard=("turn_2", "It is booked"))
-    return await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=ROOT / "tools")
+    )  # fmt: skip
+
+
+@pytest.fixture
+def table(recorded_table: RunFile) -> RunFile:
+    """A table is booked, with the project's own tools; the caller interrupts, and asks for the time."""
+    return recorded_table.model_copy(deep=True)
 
 
 async def test_a_hundred_replays_are_the_same_to_the_byte(table: RunFile) -> None:
@@ -288,14 +300,28 @@ async def test_twenty_turns_replay_in_under_a_second(table: RunFile) -> None:
     assert min([await asyncio.to_thread(seconds) for _ in range(3)]) < 1
 
 
-async def test_recorded_through_a_server_and_copied_a_file_is_a_green_test_without_a_network(
+async def test_a_recorded_file_is_a_green_test_without_a_network_and_a_changed_one_is_red_for_its_cause(
     table: RunFile, tmp_path: Path
 ) -> None:
+    """In pytest, by being there. The cause is the first line of the report; what is no run is told in a sentence."""
+    stale = table.model_copy(deep=True)
+    stale.prompt[0] = stale.prompt[0].replace("friendly", "brisk")
+    stale.turns[2].webhook["text"] = "What time is it?"
     save_run(table, tmp_path / "runs" / "table.json")
+    save_run(stale, tmp_path / "runs" / "stale.json")
     (tmp_path / "runs" / "other.txt").write_text("Not a run.")
-    result = await asyncio.to_thread(pytest_on, tmp_path / "runs", "table.json")
-    assert result.stdout.splitlines()[-1].startswith("1 passed"), result.stdout + result.stderr
-    assert result.returncode == 0
+    (tmp_path / "runs" / "damaged.json").write_text(dump_run(table).replace('"at"', '"et"', 1))
+    result = await asyncio.to_thread(pytest_on, tmp_path / "runs")
+    lines = result.stdout.splitlines()
+    assert lines[-1].startswith("2 failed, 1 passed"), result.stdout + result.stderr
+    assert f"{tmp_path}/runs/damaged.json is a damaged run file: turns.0.at: field required." in lines
+    assert "Traceback" not in result.stdout
+    assert "run_files.py" not in result.stdout
+    heading = next(n for n, line in enumerate(lines) if "the recorded conversation stale" in line)
+    assert lines[heading + 1] == "The prompt has changed."
+    assert "Turn 3: the model was shown something else in call 1." in lines
+    assert f"If this is meant: voice replay --update {tmp_path}/runs/stale.json" in lines
+    assert result.returncode == 1
 
 
 # What tells of a change
@@ -309,14 +335,17 @@ def found(run: RunFile, against: Project) -> Difference:
     return differences(run, replay(run, against).run)[0]
 
 
+@pytest.fixture(scope="module")
+def recorded_parallel(tmp_path_factory: pytest.TempPathFactory) -> RunFile:
+    folder = tmp_path_factory.mktemp("parallel")
+    tools = calls(("weather", {"city": "Paris"}), ("order", {"thing": "tea"}))
+    return record_once(folder, write_tools(folder / "made"), says("Go", "Bye"), tools, text("Sunny."), text("Bye."))
+
+
 @pytest.fixture
-async def parallel(gemini: Gemini, start: Any, tmp_path: Path) -> tuple[RunFile, Path]:
+def parallel(recorded_parallel: RunFile, tmp_path: Path) -> tuple[RunFile, Path]:
     """One turn with two tools at once, one more with none; and the tools."""
-    tools = write_tools(tmp_path / "made")
-    gemini.script(calls(("weather", {"city": "Paris"}), ("order", {"thing": "tea"})), text("Sunny."), text("Bye."))
-    backend: Backend = await start(tools_dir=tools)
-    await says("Go", "Bye")(backend.caller("c1"))
-    return await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools), tools
+    return recorded_parallel.model_copy(deep=True), write_tools(tmp_path / "made")
 
 
 def changed(tools: Path, old: str, new: str) -> Project:
@@ -351,7 +380,7 @@ CHANGED_TOOLS = {
     "a new line": (
         "@voice_tool\nasync def order",
         '@voice_tool(say="Ordering {thing}.")\nasync def order',
-        'Turn 1: the caller also hears " Ordering tea.".',
+        'Turn 1: the caller also hears "Ordering tea.".',
     ),
 }
 
@@ -371,7 +400,7 @@ async def test_the_order_of_two_tools_is_told_with_the_new_one(parallel: tuple[R
     against = project(write_tools(tools.with_name("turned"), "\n\n@".join(functions)))
     difference = await asyncio.to_thread(found, run, against)
     assert difference.cause == "The order of the tools has changed."
-    assert difference.diff == ["-weather", " order", "+weather", " pay"]
+    assert difference.diff == ["+order", " weather", "-order", " pay"]
 
 
 async def test_a_word_in_the_prompt_is_told_with_its_line(parallel: tuple[RunFile, Path]) -> None:
@@ -402,21 +431,21 @@ async def test_a_changed_argument_is_told_apart_from_what_follows_from_it(parall
     lines = await asyncio.to_thread(first_lines, edited(run, ("Paris", "Rome")), project(tools))
     assert lines == [
         "Turn 1: the tool weather was called with other arguments.",
+        "Turn 1: the model was shown something else in call 2.",
         'Turn 1: the caller hears "Checking Rome." instead of "Checking Paris.".',
+        "Turn 2: the model was shown something else in call 1.",
     ]
 
 
 async def test_another_tool_another_order_and_a_call_less_are_told_apart(parallel: tuple[RunFile, Path]) -> None:
     run, tools = parallel
     weather, order = run.turns[0].tools
-    called = '{"thing": "tea"}', '{"city": "Paris"}'
 
     async def first(expected: list[runs.ToolCall]) -> str:
         copy = run.model_copy(deep=True)
         copy.turns[0].tools = expected
         return (await asyncio.to_thread(first_lines, copy, project(tools)))[0]
 
-    assert called
     assert await first([order, weather]) == "Turn 1: the tools were called in another order."
     assert await first([weather]) == "Turn 1: unexpected call of the tool order."
     assert await first([weather, order, order]) == "Turn 1: the tool order was not called."
@@ -448,23 +477,9 @@ async def test_what_the_model_was_shown_is_told_with_a_diff(parallel: tuple[RunF
 async def test_the_same_at_other_times_is_told_as_that(parallel: tuple[RunFile, Path]) -> None:
     run, tools = parallel
     copy = run.model_copy(deep=True)
-    copy.turns[0].tools[1].ms += 500
+    copy.turns[0].tools[0].ms -= 15
     lines = await asyncio.to_thread(first_lines, copy, project(tools))
     assert lines == ["Turn 1: the same was sent at other times."]
-
-
-async def test_in_pytest_the_cause_is_the_first_line_of_the_report(table: RunFile, tmp_path: Path) -> None:
-    copy = table.model_copy(deep=True)
-    copy.prompt[0] = copy.prompt[0].replace("friendly", "brisk")
-    copy.turns[2].webhook["text"] = "What time is it?"
-    save_run(copy, tmp_path / "runs" / "table.json")
-    result = await asyncio.to_thread(pytest_on, tmp_path / "runs")
-    lines = result.stdout.splitlines()
-    heading = next(n for n, line in enumerate(lines) if "the recorded conversation table" in line)
-    assert lines[heading + 1] == "The prompt has changed."
-    assert "Turn 3: the model was shown something else in call 1." in lines
-    assert f"If this is meant: voice replay --update {tmp_path}/runs/table.json" in lines
-    assert result.returncode == 1
 
 
 # From a server's database
@@ -480,7 +495,7 @@ def answers(body: Json) -> Step:
 
 
 async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sigterm(
-    gemini: Gemini, tmp_path: Path
+    gemini: Gemini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both files replay green. Neither holds the caller's number, which the model said in pieces, or a secret."""
     gemini.answer = answers
@@ -495,14 +510,15 @@ async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sig
     async with served(**env, RECORD_RUNS=str(tmp_path / "recorded")) as backend:
         caller = backend.caller("conv/1")
         for number in range(9):
-            await caller.say(f"Hi {SECRET}, this is turn {number}"[: None if number % 2 else 20])
+            await caller.say(f"Hi {SECRET}, this is turn {number}" if number % 2 else "Hello")
         await caller.say("Hi", hang_up_after=2, from_phone_number="+14155550123")
         await asyncio.sleep(0.3)
+        for name, value in env.items():
+            monkeypatch.setenv(name, value)
         command = ["record", "--conversation", "conv/1", "--out", str(tmp_path / "runs" / "by-hand.json")]
-        with process(command, **env) as recording:
-            printed, _ = await asyncio.to_thread(recording.communicate)
-        assert printed == f"{tmp_path}/runs/by-hand.json: 10 turns\n"
-        assert recording.returncode == 0
+        result = await asyncio.to_thread(CliRunner().invoke, app, command)
+        assert result.stdout == f"{tmp_path}/runs/by-hand.json: 10 turns\n"
+        assert result.exit_code == 0
         assert backend.process
         assert (await stopped(backend.process))[0] == 0
 
@@ -516,16 +532,31 @@ async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sig
     await asyncio.to_thread(replayed, run, project(tmp_path / "tools"))
 
 
-async def test_recording_what_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    """A conversation that is unknown; a database that cannot be opened; a file that cannot be written."""
-    url = f"sqlite:///{tmp_path}/voice.db"
-    for env, sentence, status in (
-        ({"DATABASE_URL": url}, "The database has no finished turn of a conversation 'nobody'.", 1),
-        ({"DATABASE_URL": "sqlite:////nowhere/voice.db"}, "cannot be opened: unable to open database file.", 2),
-    ):
-        with process(["record", "--conversation", "nobody", "--out", f"{tmp_path}/a.json"], **env) as recording:
-            printed, _ = await asyncio.to_thread(recording.communicate)
-        assert sentence in printed
-        assert printed.count("\n") == 1
-        assert recording.returncode == status
-    assert not (tmp_path / "a.json").exists()
+@pytest.mark.parametrize(
+    ("url", "sentence", "status"),
+    [
+        ("sqlite:///voice.db", "The database has no finished turn of a conversation 'nobody'.", 1),
+        ("sqlite:////nowhere/voice.db", "The database sqlite:////nowhere/voice.db cannot be opened: unable to open", 2),
+    ],
+)
+def test_recording_what_is_not_there_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, sentence: str, status: int
+) -> None:
+    write_tools(tmp_path / "tools")
+    monkeypatch.setenv("DATABASE_URL", url)
+    result = CliRunner().invoke(app, ["record", "--conversation", "nobody", "--out", "a.json"])
+    assert result.exit_code == status
+    assert result.stderr.startswith(sentence)
+    assert result.stderr.count("\n") == 1
+    assert not Path("a.json").exists()
+
+
+async def test_a_file_that_cannot_be_written_is_one_sentence(
+    table: RunFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in (("DATABASE_URL", f"sqlite:///{tmp_path}/voice.db"), ("TOOLS_DIR", str(ROOT / "tools"))):
+        monkeypatch.setenv(name, value)
+    command = ["record", "--conversation", "c1", "--out", str(tmp_path)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, command)
+    assert result.stderr == f"{tmp_path} cannot be written: Is a directory.\n"
+    assert result.exit_code == 2

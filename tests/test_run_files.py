@@ -22,7 +22,6 @@ from agent.runs import RunFile, RunFileError, dump_run, load_run, save_run, scru
 from agent.trace import ModelCall, chunk_from
 from api.cli import app
 from tests.gemini import Gemini, Step, calls, text, thought
-from tests.recordings import pytest_on
 
 MODEL = "gemini-3.5-flash-lite"
 TOOL = {"name": "weather", "description": "The weather.", "parameters": {"type": "object", "properties": {}}}
@@ -239,20 +238,6 @@ def test_a_file_that_cannot_be_read_does_not_hide_the_others(tmp_path: Path) -> 
     assert result.exit_code == 2
     assert result.stderr == f"{bad} is not a run file: it has no format 'voice-run'.\n"
     assert result.stdout.startswith(f"{good}: The prompt has changed.\n")
-
-
-def test_in_pytest_such_a_file_fails_with_that_sentence_and_without_a_traceback(tmp_path: Path) -> None:
-    folder = tmp_path / "runs"
-    folder.mkdir()
-    for name, (content, _) in UNREADABLE.items():
-        written(folder / f"{name.replace(' ', '-')}.json", content)
-    result = pytest_on(folder)
-    lines = result.stdout.splitlines()
-    for name, (_, sentence) in UNREADABLE.items():
-        assert sentence.replace("FILE", str(folder / f"{name.replace(' ', '-')}.json")) in lines
-    assert lines[-1].startswith(f"{len(UNREADABLE)} failed")
-    assert "Traceback" not in result.stdout + result.stderr
-    assert "run_files.py" not in result.stdout
 
 
 def test_a_run_is_written_in_the_schemas_order_and_read_back_the_same(tmp_path: Path) -> None:
