@@ -8,31 +8,26 @@ knows is answered from there and never run again.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage, message_to_dict
-from langchain_core.tools import BaseTool, ToolException
-from pydantic import TypeAdapter, ValidationError
+from langchain_core.messages import ToolMessage, message_to_dict
+from langchain_core.tools import ToolException
 
+from agent.action import Action, Outcome, Run, fault_in
 from agent.failures import log_failure
 from agent.history import NOT_STARTED, STILL_RUNNING, result_of
 from agent.journal import Journal
 from agent.memory import Database
 from agent.plain import plain, unbroken
-from agent.toolbox import Manners, ToolContext, fill, manners_of, use_context
+from agent.toolbox import ToolContext, use_context
 from agent.turn import Turn
 
 log = logging.getLogger(__name__)
 
 _LONGEST_RESULT = 8_000  # characters
-_LONGEST_LINE = 300  # characters that a tool may say at once
-_LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
-_MOST_DEEDS = 200  # lines and data of one call
 _CLEAN_UP = 0.1  # seconds that a cancelled tool has for its end; then it is not waited for
 _ACTION_FAILED = "{name} failed for a technical reason. It is not certain whether it took effect."
 _READ_FAILED = "{name} failed for a technical reason and has no result."
@@ -40,94 +35,6 @@ _ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown 
 _READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
 _STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 _GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
-
-
-@dataclass(frozen=True)
-class Action:
-    """A call to be run. `key` is what it is once: the turn that made it, and its id, which some providers count
-    anew in each turn. `answers` is the id of the call in `message` that gets the result: its own, or that of the
-    `confirm` call for a call that was pinned until then."""
-
-    key: str
-    answers: str
-    tool: BaseTool
-    arguments: dict[str, Any]
-    message: AIMessage
-
-    @property
-    def manners(self) -> Manners:
-        return manners_of(self.tool)
-
-    def fill(self, text: str) -> str:
-        """A text of the tool's manners, with the call's arguments, or their defaults, in its braces."""
-        defaults = {
-            name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
-        }
-        return fill(text, {**defaults, **self.arguments})
-
-    def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
-        """The result under the name that was called, which is `confirm` for a pinned call."""
-        status = "error" if failed else "success"
-        called = next((c["name"] for c in self.message.tool_calls if c["id"] == self.answers), self.tool.name)
-        return ToolMessage(text, tool_call_id=self.answers, name=called, status=status)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    text: str
-    failed: bool
-
-
-@dataclass
-class Run:
-    """A tool at work for a turn. `outcome` once it is over; `late` once the turn no longer waits for that."""
-
-    action: Action
-    turn: Turn
-    began: float
-    outcome: Outcome | None = None
-    late: bool = False
-    said: list[str] = field(default_factory=list)
-    did: list[tuple[float, str, Any]] = field(default_factory=list)
-
-    def report(self, status: str, **more: Any) -> None:
-        """Tell the page how the call stands."""
-        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": round(self.ms())}
-        self.turn.show({**about, **more})
-
-    def show(self, data: Any) -> None:
-        """The tool shows something, as it is now and as JSON has it. ValueError when it is too much."""
-        data = plain(data)
-        if len(json.dumps(data)) > _LONGEST_SHOWN:
-            raise ValueError(f"show() takes at most {_LONGEST_SHOWN} characters of JSON")
-        if self._counts():
-            self.did.append((self.ms(), "show", data))
-            self.turn.show(data)
-
-    def say(self, line: str) -> None:
-        """The tool says something."""
-        line = " ".join(unbroken(str(line))[:_LONGEST_LINE].split())
-        if line and self._counts():
-            self.did.append((self.ms(), "say", line))
-            self.speak(line)
-
-    def _counts(self) -> bool:
-        """Whether the tool may still say and show something: nothing grows without bound."""
-        return len(self.did) < _MOST_DEEDS
-
-    def speak(self, line: str) -> None:
-        if self.turn.silenced:
-            self.said.append(line)
-        elif self.turn.progress(line):
-            self.report("progress", text=line)
-
-    def say_slow(self, line: str, said_before: int) -> None:
-        if self.turn.times_said == said_before:
-            self.speak(line)
-
-    def ms(self) -> float:
-        """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
-        return round((self.turn.now() - self.began) * 1000, 3)
 
 
 Perform = Callable[[Run], Awaitable[Outcome]]
@@ -284,26 +191,6 @@ class Actions:
 def was_stopped(name: str, result: str | None) -> bool:
     """Whether this is the result of a call that did not end by itself: an interruption or a deadline ended it."""
     return result in (_STOPPED.format(name=name), _GIVEN_UP.format(name=name))
-
-
-def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
-    text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
-    return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
-
-
-def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
-    """What is wrong with a call's arguments, in words for the model."""
-    try:
-        TypeAdapter(tool.get_input_schema()).validate_python(arguments)
-    except ValidationError as error:
-        return _wrong_arguments(error)
-    return None
-
-
-def _wrong_arguments(error: ValidationError) -> str:
-    """What to mend, without the values."""
-    faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-    return f"Nothing was done: the arguments are wrong. {faults}."
 
 
 def _in_loop(function: Callable[[Any], None], prepare: Callable[[Any], Any]) -> Callable[[Any], None]:

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
-from agent.actions import Action
+from agent.action import Action
 from agent.history import last_turn, was_interrupted
 
 CONFIRM = "confirm"

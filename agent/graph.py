@@ -31,7 +31,8 @@ from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
 from agent import confirmation, history
-from agent.actions import Action, Actions, fault_in, unknown_tool
+from agent.action import Action, fault_in, unknown_tool
+from agent.actions import Actions
 from agent.confirmation import CONFIRM, Pending, latest
 from agent.journal import Opening
 from agent.model import Models

@@ -11,7 +11,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     trace     JSON: {models: [what the model was asked and what came: agent/trace.py], hung_up: [events, ms] | null}
 
 `tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
-    call      the turn that made it, "/", and the id the model's client gave it
+    call      the message that made it, "/", and the id the model's client gave it
     turn, name, arguments (JSON)
     message   JSON: the assistant's message that made the call, with its signatures: after a crash the
               checkpoint does not have it yet.

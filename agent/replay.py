@@ -21,7 +21,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from agent import runs
-from agent.actions import Outcome, Run
+from agent.action import Outcome, Run
 from agent.trace import chunk_from
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent import runs
-from agent.actions import Outcome, Run
+from agent.action import Outcome, Run
 from agent.agent import open_agent
 from agent.memory import open_passing_memory
 from agent.model import Models

@@ -97,15 +97,14 @@ sys.exit(pytest.main(sys.argv[1:]))
 """
 
 
-def pytest_on(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The project's tests of the files in `folder`, which is called `runs`, in a process that has no network."""
-    (folder / "pytest.ini").write_text(
-        "[pytest]\nfilterwarnings = error\nasyncio_default_fixture_loop_scope = function\n"
-    )
+def pytest_on(folder: Path) -> subprocess.CompletedProcess[str]:
+    """The project's tests of the files in `folder`, which is called `runs`, in a process that has no network, and
+    no plugin but the project's."""
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    env = {"PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LOG_LEVEL": "nonsense", "TOOLS_DIR": "no"}
     return subprocess.run(
-        [sys.executable, "-c", _NO_NETWORK, "-q", "-p", "tests.run_files", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "LOG_LEVEL": "nonsense", "TOOLS_DIR": "nowhere"},
-        capture_output=True, text=True, check=False,
+        [sys.executable, "-c", _NO_NETWORK, "-q", "-p", "tests.run_files", "-p", "no:cacheprovider"],
+        cwd=folder, env={**os.environ, **env}, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

@@ -519,6 +519,8 @@ async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sig
         result = await asyncio.to_thread(CliRunner().invoke, app, command)
         assert result.stdout == f"{tmp_path}/runs/by-hand.json: 10 turns\n"
         assert result.exit_code == 0
+        result = await asyncio.to_thread(CliRunner().invoke, app, [*command[:-1], str(tmp_path)])
+        assert (result.stderr, result.exit_code) == (f"{tmp_path} cannot be written: Is a directory.\n", 2)
         assert backend.process
         assert (await stopped(backend.process))[0] == 0
 
@@ -549,14 +551,3 @@ def test_recording_what_is_not_there_is_one_sentence(
     assert result.stderr.startswith(sentence)
     assert result.stderr.count("\n") == 1
     assert not Path("a.json").exists()
-
-
-async def test_a_file_that_cannot_be_written_is_one_sentence(
-    table: RunFile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, value in (("DATABASE_URL", f"sqlite:///{tmp_path}/voice.db"), ("TOOLS_DIR", str(ROOT / "tools"))):
-        monkeypatch.setenv(name, value)
-    command = ["record", "--conversation", "c1", "--out", str(tmp_path)]
-    result = await asyncio.to_thread(CliRunner().invoke, app, command)
-    assert result.stderr == f"{tmp_path} cannot be written: Is a directory.\n"
-    assert result.exit_code == 2
