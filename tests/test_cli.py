@@ -320,7 +320,9 @@ async def test_say_shows_what_another_backend_sends_instead_of_events() -> None:
     """Any Layercode backend: one that is not well is shown as it is, and breaks nothing."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.partition(b"content-length:")[2].split()[0])
+        await reader.readexactly(length)  # closing over unread data would reset the connection
         writer.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
             b': hi\r\ndata: {"type":"response.data","content":[1]}\r\n\r\ndata: [DONE]\r\n\r\ndata: oops\r\n\r\n'
