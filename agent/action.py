@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,8 @@ from langchain_core.tools import BaseTool
 from pydantic import TypeAdapter, ValidationError
 
 from agent.plain import plain, unbroken
-from agent.toolbox import Manners, fill, manners_of
-from agent.turn import Turn
+from agent.toolbox import Manners, VoiceTool, fill, manners_of
+from agent.turn import ToolRun, Turn
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
@@ -52,19 +52,21 @@ class Action:
 
 @dataclass(frozen=True)
 class Outcome:
+    """`ended`: how, where finished or failed does not say it."""
+
     text: str
     failed: bool
+    ended: str = ""
 
 
 @dataclass
 class Run:
-    """A tool at work for a turn. `outcome` once it is over; `late` once the turn no longer waits for that."""
+    """A tool at work for a turn. `seen` is what observers see of it; `outcome` is there once it is over."""
 
     action: Action
     turn: Turn
-    began: float
+    seen: ToolRun
     outcome: Outcome | None = None
-    late: bool = False
     said: list[str] = field(default_factory=list)
     did: list[tuple[float, str, Any]] = field(default_factory=list)
 
@@ -105,7 +107,12 @@ class Run:
 
     def ms(self) -> float:
         """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
-        return round((self.turn.now() - self.began) * 1000, 3)
+        return round((self.turn.now() - self.seen.began) * 1000, 3)
+
+    def end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.seen.seconds = self.ms() / 1000
+        self.seen.ended = outcome.ended or ("failed" if outcome.failed else "finished")
 
 
 def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
@@ -115,14 +122,15 @@ def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
 
 def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
     """What is wrong with a call's arguments, in words for the model."""
+    if isinstance(tool, VoiceTool) and tool.faults:
+        return _nothing_done(tool.faults(arguments))
     try:
         TypeAdapter(tool.get_input_schema()).validate_python(arguments)
     except ValidationError as error:
-        return _wrong_arguments(error)
+        return _nothing_done([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()])
     return None
 
 
-def _wrong_arguments(error: ValidationError) -> str:
+def _nothing_done(faults: Sequence[str]) -> str | None:
     """What to mend, without the values."""
-    faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-    return f"Nothing was done: the arguments are wrong. {faults}."
+    return f"Nothing was done: the arguments are wrong. {'; '.join(faults[:5])}." if faults else None

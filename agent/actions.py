@@ -17,13 +17,15 @@ from langchain_core.messages import ToolMessage, message_to_dict
 from langchain_core.tools import ToolException
 
 from agent.action import Action, Outcome, Run, fault_in
+from agent.contained import NotStarted
+from agent.database import Database
 from agent.failures import log_failure
 from agent.history import NOT_STARTED, STILL_RUNNING, result_of
 from agent.journal import Journal
-from agent.memory import Database
+from agent.observer import Observer
 from agent.plain import plain, unbroken
 from agent.toolbox import ToolContext, use_context
-from agent.turn import Turn
+from agent.turn import ToolRun, Turn
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ _READ_FAILED = "{name} failed for a technical reason and has no result."
 _ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown whether it took effect."
 _READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
 _STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
+_NOT_STARTED = "{name} was not started: too many are running at once. Nothing was done; it may be tried again."
 _GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
@@ -47,8 +50,14 @@ class Actions:
     """
 
     def __init__(
-        self, journal: Journal, database: Database, http: httpx.AsyncClient, perform: Perform | None = None
+        self,
+        journal: Journal,
+        database: Database,
+        http: httpx.AsyncClient,
+        perform: Perform | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer or Observer()
         self._journal = journal
         self._database = database
         self._http = http
@@ -86,8 +95,9 @@ class Actions:
         )
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
-        turn.tool_calls.append((action.tool.name, action.arguments))
-        run = Run(action, turn, turn.now())
+        run = Run(action, turn, ToolRun(action.tool.name, action.arguments, turn.now()))
+        turn.tools.append(run.seen)
+        self._observer.tool_began(turn, run.seen)
         self._announce(run)
         key = turn.asked.conversation_id, action.key
         task = self.running[key] = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
@@ -95,7 +105,7 @@ class Actions:
         try:
             await self._until_over(run, task)
         finally:
-            run.late = run.outcome is None
+            run.seen.late = run.outcome is None
         if run.outcome is None:
             return action.answer(STILL_RUNNING)
         await asyncio.wait([task])  # it is being entered in the journal
@@ -134,13 +144,15 @@ class Actions:
             if self._abandoning:
                 raise
             stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
-            outcome = Outcome(stopped.format(name=action.tool.name), failed=True)
-        run.outcome, ms = outcome, run.ms()
+            outcome = Outcome(stopped.format(name=action.tool.name), failed=True, ended="stopped")
+        ms = run.ms()
+        run.end(outcome)
+        self._observer.tool_over(run.turn, run.seen)
         run.report("failed" if outcome.failed else "finished")
         try:
             await self._journal.end_call(
-                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.late, did=run.did,
-                ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
+                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.seen.late,
+                did=run.did, ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
             log_failure(log, "the end of a tool call could not be journalled", error)
@@ -157,10 +169,13 @@ class Actions:
         except TimeoutError as error:
             if limit.expired():
                 text = _READ_LATE if reads else _ACTION_LATE
-                return Outcome(text.format(name=action.tool.name, seconds=manners.timeout), failed=True)
+                told = text.format(name=action.tool.name, seconds=manners.timeout)
+                return Outcome(told, failed=True, ended="timed out")
             return self._failed(action, error, reads)
         except ToolException as error:
-            return Outcome(str(error), failed=True)
+            return Outcome(unbroken(str(error)[:_LONGEST_RESULT]), failed=True)
+        except NotStarted:
+            return Outcome(_NOT_STARTED.format(name=action.tool.name), failed=True, ended="not started")
         except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task and task.cancelling():

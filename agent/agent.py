@@ -4,39 +4,48 @@ Order in a conversation: the newest turn wins. It interrupts the one before, wai
 begins. A request that came before is not run: it joins the running turn, or gets what was sent then.
 
 Start: database, journal, tools, model. Stop (`async with` ends): no new turns, running ones are interrupted,
-tools that finish on their own are waited for, the database is closed.
+tools that finish on their own are waited for, summaries are dropped, the database is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakValueDictionary
 
 import httpx
 from langchain_core.runnables import RunnableConfig
 
 from agent.actions import Actions, Perform
 from agent.failures import log_failure
+from agent.forgetting import erase_turn
+from agent.gate import Gate
 from agent.graph import Context, Graph, State, build_graph
 from agent.journal import Journal
 from agent.memory import Memory
 from agent.model import Models
+from agent.observer import Observer, Observers
+from agent.order import PATIENCE, Order
+from agent.summaries import Summaries
 from agent.tool_files import ToolFolder
 from agent.transport import tls_context
-from agent.turn import Asked, Turn
+from agent.turn import Asked, Summary, Turn
+from agent.workers import Alone, TakenOver, open_workers
 
 log = logging.getLogger(__name__)
 
 PROMPT_FILE = Path(__file__).parent / "prompt.md"
-_PATIENCE = 0.25  # seconds that an interrupted turn has for its end
 _GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
+_MOST_OPEN = 8  # turns of one conversation, waiting ones included
+_QUEUE = 50  # turns that may wait a moment for a place
+_NOTES_AT_ONCE = 20
+_NOTES_WAITING = 500
+_ELSEWHERE = 0.1  # seconds between two looks for the end of a turn that another worker runs
 _NO_INPUT = cast(State, {"messages": []})  # what a turn begins with comes by its context
 
 
@@ -47,12 +56,13 @@ class Stopping(Exception):
 @dataclass(frozen=True)
 class Habits:
     """How the agent converses. `prompt` may hold {today}. Times in seconds. `reload_tools`: read changed tool
-    files before each turn, for development."""
+    files before each turn, for development. `max_turns`: at once, of all conversations."""
 
     prompt: str = field(default_factory=lambda: PROMPT_FILE.read_text(encoding="utf-8"))
     welcome: str = ""
     turn_timeout: float = 60.0
     max_tool_steps: int = 8
+    max_turns: int = 500
     reload_tools: bool = False
     today: Callable[[], str] = lambda: f"{datetime.now().astimezone():%A, %-d %B %Y}"
 
@@ -68,10 +78,14 @@ class Agent:
         folder: ToolFolder,
         models: Models,
         habits: Habits,
-        prune: Callable[[str], Awaitable[None]],
-        observe: Callable[[Turn], object] | None = None,
+        memory: Memory,
+        summaries: Summaries,
+        workers: Alone,
+        observer: Observer,
     ) -> None:
-        self._prune = prune
+        self._memory = memory
+        self._summaries = summaries
+        self._workers = workers
         self.folder = folder
         self.stopping = False
         self._graph = graph
@@ -79,35 +93,81 @@ class Agent:
         self._actions = actions
         self._models = models
         self._habits = habits
-        self._observe = observe or (lambda _: None)
+        self._observer = observer
+        self._room = Gate(habits.max_turns, _QUEUE)
+        self._note_room = Gate(_NOTES_AT_ONCE, _NOTES_WAITING)
         self._running: dict[tuple[str, str, str], Turn] = {}
-        self._newest: dict[str, asyncio.Task[None]] = {}
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._order = Order()
         self._turns: dict[asyncio.Task[None], Turn] = {}
 
     @property
     def open_turns(self) -> int:
         return len(self._turns)
 
-    def begin(self, asked: Asked) -> Turn:
-        """The turn for a request: a new one, or the running one if this is a duplicate. Read its `stream()`."""
+    async def begin(self, asked: Asked) -> Turn:
+        """The turn for a request: a new one, or the running one if this is a duplicate. Read its `stream()`.
+
+        Busy when there are too many turns, and none of them ends within a moment.
+        """
+        if asked.key not in self._running:
+            await self._room.enter()
+            if self.stopping or asked.key in self._running:
+                self._room.leave()
+            else:
+                return self._new_turn(asked)
         if self.stopping:
             raise Stopping
-        turn = self._running.get(asked.key)
-        if turn is None:
-            turn = self._running[asked.key] = Turn(asked, timeout=self._habits.turn_timeout)
-            task = asyncio.create_task(self._own(turn), name="turn")
-            self._turns[task] = turn
-            task.add_done_callback(self._turns.pop)
+        turn = self._running[asked.key]
+        turn.joined += 1
         return turn
 
+    def _new_turn(self, asked: Asked) -> Turn:
+        turn = self._running[asked.key] = Turn(asked, timeout=self._habits.turn_timeout)
+        task = asyncio.create_task(self._own(turn), name="turn")
+        self._turns[task] = turn
+        task.add_done_callback(self._forget)
+        if asked.kind == "welcome":
+            self._models.warm()
+        self._observer.turn_began(turn)
+        self._thin_out(asked.conversation_id)
+        return turn
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        del self._turns[task]
+        self._room.leave()
+
+    def _thin_out(self, conversation: str) -> None:
+        """End the oldest of too many turns that wait in one conversation: only the newest will have a reader. The
+        first is not one of them: it has the conversation, and has been told to end."""
+        waiting = [task for task, turn in self._turns.items() if turn.asked.conversation_id == conversation][1:]
+        for task in waiting[:-_MOST_OPEN]:
+            turn = self._turns[task]
+            turn.refused = not turn.admitted.is_set()
+            turn.interrupt()
+            asyncio.get_running_loop().call_soon(task.cancel)  # not before its first step, which it would never make
+
     async def note(self, conversation_id: str, id_: str, kind: str, body: Any) -> None:
-        """Keep data for the next turn (kind `data`), or what the platform says of a session (`ended`, `updated`)."""
-        await self._journal.note(conversation_id, id_, kind, body)
+        """Keep data for the next turn (kind `data`), or what the platform says of a session (`ended`, `updated`).
+        Busy when too many want that."""
+        await self._note_room.enter()
+        try:
+            await self._journal.note(conversation_id, id_, kind, body)
+        finally:
+            self._note_room.leave()
 
     async def ready(self) -> None:
         """Raises when the database does not answer."""
         await self._journal.ping()
+
+    def running(self, conversation_id: str) -> list[Turn]:
+        """The conversation's turns that are not over and journalled."""
+        return [turn for turn in self._turns.values() if turn.asked.conversation_id == conversation_id]
+
+    async def read_tools(self) -> None:
+        """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""
+        if self._habits.reload_tools:
+            for error in await asyncio.to_thread(self.folder.refresh):
+                log.error("a tool file is broken, its last good tools stay: %s", error)
 
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; give the running ones so long to end, then interrupt them."""
@@ -121,7 +181,7 @@ class Agent:
         for turn in list(self._turns.values()):
             turn.interrupt()
         if self._turns:
-            await asyncio.wait(self._turns, timeout=2 * _PATIENCE)
+            await asyncio.wait(self._turns, timeout=2 * PATIENCE)
         if self._actions.running and seconds:
             log.info("waiting for %d tools to finish", len(self._actions.running))
             await asyncio.wait(self._actions.running.values(), timeout=seconds)
@@ -133,20 +193,34 @@ class Agent:
         for task in self._turns:
             task.cancel()
         if self._turns:
-            await asyncio.wait(self._turns, timeout=2 * _PATIENCE)
+            await asyncio.wait(self._turns, timeout=2 * PATIENCE)
+        await self._summaries.close()
         await self._models.close()
 
     async def _own(self, turn: Turn) -> None:
         """The task that a turn is: however it ends, the stream is closed."""
         asked = turn.asked
         try:
-            sent_before = await self._journal.admit(asked)
+            entry = await self._journal.admit(asked)
             turn.admitted.set()
-            if sent_before is None:
-                async with self._alone(turn), asyncio.timeout_at(turn.deadline + _GRACE):
-                    await self._converse(turn)
+            turn.elsewhere = entry.elsewhere
+            while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
+                await turn.sleep(_ELSEWHERE)
+                entry = await self._journal.admit(asked)
+            if entry.number is None:
+                turn.replay(entry.sent)
             else:
-                turn.replay(sent_before)
+                turn.number, turn.elsewhere = entry.number, False
+                async with (
+                    self._order.alone(turn),
+                    asyncio.timeout_at(turn.deadline + _GRACE),
+                    self._workers.turn(turn),
+                ):
+                    await self._converse(turn)
+        except TakenOver:
+            log.warning("conversation=%r turn=%r is another worker's now", asked.conversation_id, asked.turn_id)
+            turn.interrupt()
+            await self._erase(asked)
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             turn.failed = True
             log_failure(log, "a turn failed", error)
@@ -154,49 +228,25 @@ class Agent:
         finally:
             turn.end()
             del self._running[asked.key]
-            log.info(
-                "turn: conversation=%r turn=%r kind=%s outcome=%s first_words_ms=%s ms=%d",
-                asked.conversation_id, asked.turn_id, asked.kind, turn.outcome, turn.first_words_ms,
-                (turn.now() - turn.began) * 1000,
-            )  # fmt: skip
-            self._observe(turn)
+            self._observer.turn_over(turn)
 
-    @asynccontextmanager
-    async def _alone(self, turn: Turn) -> AsyncIterator[None]:
-        """Be the conversation's only turn: interrupt the one before and wait for its end.
-
-        Two runs of one thread would lose one of them. An interrupted turn ends by itself; should it hang, it is
-        cancelled, and what it had done is recovered from the journal as after a crash. One that is over, and only
-        being entered in the journal, is not.
-        """
-        conversation, task = turn.asked.conversation_id, cast("asyncio.Task[None]", asyncio.current_task())
-        before = self._newest.get(conversation)
-        self._newest[conversation] = task
-        watchdog = self._hurry(before) if before else None
-        lock = self._locks.setdefault(conversation, asyncio.Lock())
+    async def _erase(self, asked: Asked) -> None:
+        """What a turn has written since its conversation was forgotten, should that be why its row is not its own."""
         try:
-            async with lock:
-                yield
-        finally:
-            if watchdog:
-                watchdog.cancel()
-            if self._newest.get(conversation) is task:
-                del self._newest[conversation]
-
-    def _hurry(self, task: asyncio.Task[None]) -> asyncio.TimerHandle:
-        turn = self._turns[task]
-        turn.interrupt()
-        return asyncio.get_running_loop().call_later(_PATIENCE, lambda: turn.ended or task.cancel())
+            await erase_turn(self._memory, asked)
+        except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left
+            log_failure(log, "a turn of a forgotten conversation could not be deleted", error)
 
     async def _converse(self, turn: Turn) -> None:
-        if self._habits.reload_tools:
-            for error in await asyncio.to_thread(self.folder.refresh):
-                log.error("a tool file is broken, its last good tools stay: %s", error)
+        await self.read_tools()
         at_work = self._actions.at_work(turn.asked.conversation_id)
-        opening = await self._journal.opening(turn.asked, self._running.keys(), at_work)
+        live = {key for key, other in self._running.items() if not other.elsewhere}
+        opening = await self._journal.opening(turn.asked, live, at_work)
+        turn.late = [call.call for call in opening.late]
+        turn.summary = await self._summaries.waiting(turn.asked)
         context = Context(
             turn=turn,
-            opening=opening,
+            opening=replace(opening, summary=turn.summary),
             tools=dict(self.folder.tools),
             models=self._models,
             actions=self._actions,
@@ -205,18 +255,30 @@ class Agent:
             max_tool_steps=self._habits.max_tool_steps,
         )
         config: RunnableConfig = {
-            "configurable": {"thread_id": turn.asked.conversation_id},
+            "configurable": {
+                "thread_id": turn.asked.conversation_id,
+                "__turn": (turn, self._workers.name),  # underscored, it is not stored
+            },
             "recursion_limit": 4 * self._habits.max_tool_steps + 10,
         }
         try:
-            await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
+            state = await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
             turn.end()
             await self._journal.settle(turn.asked, opening)
-            await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace)
-            await self._prune(turn.asked.conversation_id)
+            if turn.summary:
+                await self._summaries.taken(turn.asked, turn.summary)
+            if not await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace):
+                await self._erase(turn.asked)
+                return
         except BaseException:
-            await self._journal.leave(turn.asked, turn.sent)
+            await self._journal.leave(turn)
             raise
+        try:
+            await self._memory.prune(turn.asked.conversation_id, turn.number)
+        except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
+            log_failure(log, "old checkpoints could not be deleted", error)
+        if not self.stopping:
+            self._summaries.begin(turn.asked, state["messages"])
 
 
 @asynccontextmanager
@@ -227,20 +289,26 @@ async def open_agent(
     models: Models,
     habits: Habits | None = None,
     perform: Perform | None = None,
-    observe: Callable[[Turn], object] | None = None,
+    summaries: Mapping[str, Summary] | None = None,
+    observers: Sequence[Observer] = (),
 ) -> AsyncIterator[Agent]:
     """An agent, ready to begin turns. `folder` has been loaded.
 
-    perform: runs tool calls in place of the tools. observe: is given every turn once it is over and journalled.
+    perform: runs tool calls in place of the tools. summaries: by turn, in place of those that the model would make.
     """
-    async with httpx.AsyncClient(timeout=10, verify=tls_context()) as http:
-        journal = Journal(memory.database)
-        await journal.setup()
+    observer = Observers(observers)
+    async with (
+        httpx.AsyncClient(timeout=10, verify=tls_context()) as http,
+        open_workers(memory.database, shared=memory.shared) as workers,
+    ):
+        journal = Journal(memory, workers)
         await models.rehearse(list(folder.tools.values()))
-        actions = Actions(journal, memory.database, http, perform)
+        models.warm()
+        actions = Actions(journal, memory.database, http, perform, observer)
         agent = Agent(
-            build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory.prune, observe
-        )
+            build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory,
+            Summaries(memory.database, models, summaries), workers, observer,
+        )  # fmt: skip
         try:
             yield agent
         finally:

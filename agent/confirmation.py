@@ -79,12 +79,17 @@ def pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
 
 def heard(pending: Pending | None, messages: Sequence[AnyMessage]) -> Pending | None:
     """The pinned call as a new turn finds it: gone when its question was not heard, or is too old."""
-    if pending is None or pending["turns"] >= _TURNS:
+    if pending is None or not still_asks(pending):
         return None
     question = next((m for m in messages if m.id == pending["question_id"]), None)
     if question is None or was_interrupted(question):
         return None
     return {**pending, "turns": pending["turns"] + 1, "heard": True}
+
+
+def still_asks(pending: Pending) -> bool:
+    """Whether the next turn may still answer the question."""
+    return pending["turns"] < _TURNS
 
 
 def only_asks(messages: Sequence[AnyMessage], pending: Pending | None) -> bool:

@@ -10,33 +10,73 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 
 class ToolExit(Exception):
     """A tool called `sys.exit()` or the like. In a task that would end the event loop, and every call in it."""
 
 
-def contained(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
+class NotStarted(Exception):
+    """The call was given up while others had all the places."""
+
+
+Call = Callable[..., Awaitable[Any]]
+Leave = Callable[[], None]
+
+
+def contained(function: Callable[..., Any], at_once: int | None = None) -> Call:
     """The function as a coroutine function. A sync one gets a thread of its own: a shared pool fills up with slow
-    tools, and a thread that is no daemon keeps the process from ending."""
-    run = function if inspect.iscoroutinefunction(function) else _in_thread(function)
+    tools, and a thread that is no daemon keeps the process from ending.
+
+    at_once: how many calls may run; others wait, and raise NotStarted when they are cancelled meanwhile. A thread
+    that nobody waits for any more keeps its place until it is through.
+    """
+    run = _in_loop(function) if inspect.iscoroutinefunction(function) else _in_thread(function)
+    places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
+
+    async def enter() -> Leave:
+        if at_once is None:
+            return _nothing
+        place = places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(at_once))
+        try:
+            await place.acquire()
+        except asyncio.CancelledError as error:
+            raise NotStarted from error
+        return place.release
 
     @wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
+        leave = await enter()
         try:
-            return await run(*args, **kwargs)
+            return await run(leave, *args, **kwargs)
         except (SystemExit, KeyboardInterrupt, StopIteration) as error:
             raise ToolExit(type(error).__name__) from error
 
     return call
 
 
-def _in_thread(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
+def _nothing() -> None:
+    pass
+
+
+def _in_loop(function: Callable[..., Any]) -> Call:
+    async def call(leave: Leave, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await function(*args, **kwargs)
+        finally:
+            leave()
+
+    return call
+
+
+def _in_thread(function: Callable[..., Any]) -> Call:
+    async def call(leave: Leave, *args: Any, **kwargs: Any) -> Any:
         loop, context = asyncio.get_running_loop(), contextvars.copy_context()
         future: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
         def settle(result: Any, error: BaseException | None) -> None:
+            leave()
             if not future.done():
                 future.set_result((result, error))
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from agent import runs
 from agent.actions import was_stopped
-from agent.memory import Database, Row
+from agent.database import Database, Row
 
 _TURNS = (
     "SELECT turn, kind, asked, sent, trace, outcome, started, ended FROM turns WHERE conversation = ?"
-    " AND state = 'ended' ORDER BY started"
+    " AND state = 'ended' ORDER BY number"
 )
 _CALLS = (
     "SELECT turn, call, name, arguments, did, result, state, told, ms, ended, message FROM tool_calls"
@@ -33,6 +33,7 @@ async def export_run(database: Database, conversation: str) -> runs.RunFile | No
     notes = await database.fetch(_NOTES, conversation)
     began = min([turns[0][6], *(note[1] for note in notes)])
     made = [(row[6], _turn(conversation, row, began)) for row in turns]
+    _hold_back(calls, [(turn[0], (json.loads(turn[4] or "null") or {}).get("late", ())) for turn in turns])
     for number, (_, turn) in enumerate(made):
         turn.tools = [call for owner, call in calls if owner == turn.webhook["turn_id"]]
         if turns[number][5] == "interrupted" and not turn.hung_up:
@@ -48,10 +49,16 @@ def _turn(conversation: str, row: Row, began: float) -> runs.Turn:
     return runs.Turn(
         at=round((started - began) * 1000),
         webhook=_webhook(conversation, turn, kind, json.loads(asked)),
-        models=[runs.ModelCall(**{k: v for k, v in call.items() if k != "shown"}) for call in kept.get("models", [])],
+        summary=runs.Summary(**kept["summary"]) if kept.get("summary") else None,
+        models=[model_call(call) for call in kept.get("models", [])],
         hung_up=runs.HungUp(events=hung_up[0], ms=hung_up[1]) if hung_up else None,
         sent=[(event[0], event[1], event[2]) for event in json.loads(sent or "[]")],
     )
+
+
+def model_call(kept: dict[str, Any]) -> runs.ModelCall:
+    """From the journal's trace."""
+    return runs.ModelCall(**{name: value for name, value in kept.items() if name not in ("at", "shown")})
 
 
 def _say_how_it_ended(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
@@ -84,6 +91,14 @@ def _call(
         ended="stopped" if stopped else state if over else "unknown",
         late=over and not stopped and told != 1,
     )
+
+
+def _hold_back(calls: Sequence[tuple[str, runs.ToolCall]], told: Sequence[tuple[str, Sequence[str]]]) -> None:
+    """A call of which a turn was told late was not over yet when the turn before that one began. `told`: by turn."""
+    for (before, _), (_, keys) in pairwise(told):
+        for owner, call in calls:
+            if call.key in keys and owner != before:
+                call.after = before
 
 
 def _pace(calls: Sequence[tuple[runs.ToolCall, Sequence[Any], float | None, float | None, str]]) -> None:

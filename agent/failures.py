@@ -10,5 +10,6 @@ import traceback
 def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None:
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-    logger.error("%s: %s%s", what, type(error).__name__, place)
+    code = getattr(error, "sqlite_errorname", None) or getattr(error, "sqlstate", None)
+    logger.error("%s: %s%s%s", what, type(error).__name__, f" {code}" if code else "", place)
     logger.debug("%s", what, exc_info=error)

@@ -34,7 +34,7 @@ from agent import confirmation, history
 from agent.action import Action, fault_in, unknown_tool
 from agent.actions import Actions
 from agent.confirmation import CONFIRM, Pending, latest
-from agent.journal import Opening
+from agent.entries import Opening
 from agent.model import Models
 from agent.toolbox import manners_of
 from agent.turn import Turn
@@ -120,7 +120,9 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     if history.tool_steps(messages) < context.max_tool_steps:
         tools = [*context.tools.values(), *confirmation.tools(state.get("pending"))]
     id_ = history.reply_id(context.turn.asked, messages)
-    shown = [SystemMessage(context.prompt), *history.shown(messages)]
+    fit = history.repair(messages)
+    context.turn.repaired |= fit != messages
+    shown = [SystemMessage(context.prompt), *history.shown(fit)]
     answer = await context.models.answer(context.turn, shown, tools, id_)
     if answer and answer.tool_calls and not tools:
         answer = context.models.give_up(context.turn, id_)

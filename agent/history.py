@@ -10,6 +10,8 @@ AIMessage with the answer. Rules:
   that learns of something: an interruption, a late result, data from the page.
 - Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
   `welcome:T` is where a call begins: the caller says nothing there.
+- A summary of older turns is the first message, `summary:…`, in brackets like a remark. It is made of what callers
+  and tools have said, so it stands where they speak, and not with the authority of the prompt.
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
+from agent.entries import Call, Crashed, Opening, Spoken
 from agent.heard import heard_parts
-from agent.journal import NEWEST_NOTES, Call, Crashed, Opening, Spoken
+from agent.journal import NEWEST_NOTES
 from agent.speech import speakable
-from agent.turn import Asked, Say
+from agent.turn import Asked, Say, Summary
 
 KEPT_MESSAGES = 40
 
@@ -35,6 +38,7 @@ CALL_BEGINS = "[The call begins.]"
 _SILENCE = "[The caller says nothing.]"
 UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
 _DATA_SHOWN = 4_000  # characters of a note
+_SUMMARY = "summary:"
 
 
 def human_id(asked: Asked) -> str:
@@ -62,9 +66,10 @@ def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
 
 def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> list[AnyMessage]:
     """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
+    messages = fold(list(messages), opening.summary)
     again = any(m.id == human_id(asked) for m in messages)
     mine = [turn for turn in opening.crashed if turn.asked.key == asked.key and not again]
-    mended = recover(list(messages), [turn for turn in opening.crashed if turn not in mine])
+    mended = recover(messages, [turn for turn in opening.crashed if turn not in mine])
     known = mended
     for spoken in opening.spoken:
         known = cut(known, spoken)
@@ -82,11 +87,31 @@ def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> li
     return [*cap(known), *words, *done]
 
 
-def cap(messages: list[AnyMessage], limit: int = KEPT_MESSAGES) -> list[AnyMessage]:
-    """The newest messages, at most `limit`, from where the caller speaks; never less than the last turn."""
-    starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage)]
+def newest(messages: Sequence[AnyMessage], limit: int) -> int:
+    """Where the newest `limit` messages begin, at words of the caller; the last of these when all are older."""
+    starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage) and not is_summary(m)]
     within = [i for i in starts if i >= len(messages) - limit]
-    return messages[(within or starts[-1:] or [0])[0] :]
+    return (within or starts[-1:] or [0])[0]
+
+
+def cap(messages: list[AnyMessage], limit: int = KEPT_MESSAGES) -> list[AnyMessage]:
+    """The newest messages, at most `limit`, from where the caller speaks; never less than the last turn. A summary
+    of what was before stays, beyond that number."""
+    at = newest(messages, limit)
+    return [*filter(is_summary, messages[: min(at, 1)]), *messages[at:]]
+
+
+def fold(messages: list[AnyMessage], summary: Summary | None) -> list[AnyMessage]:
+    """The messages with a summary in place of those it covers. One of what is no longer there changes nothing."""
+    at = next((i for i, m in enumerate(messages) if summary and m.id == summary.until), None)
+    if summary is None or at is None:
+        return messages
+    text = f"[Summary of the conversation before this: {summary.text}]"
+    return [HumanMessage(text, id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
+
+
+def is_summary(message: AnyMessage) -> bool:
+    return (message.id or "").startswith(_SUMMARY)
 
 
 def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:

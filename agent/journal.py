@@ -3,16 +3,19 @@
 Three tables, beside the checkpoints in the same database. Times are Unix seconds, JSON is UTF-8 text.
 
 `turns`, a row per (conversation, turn, kind): written when a turn is admitted, completed when it ends.
+    number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
+    worker    who runs it, of several on one database (agent/workers.py); "" of one
     asked     JSON: {text, caller, metadata, heard: {text, turn_id} | null}
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data], …], ms since the turn began.
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
-    trace     JSON: {models: [what the model was asked and what came: agent/trace.py], hung_up: [events, ms] | null}
+    trace     JSON: {models: [what the model was asked and what came: agent/trace.py], hung_up: [events, ms] | null,
+              summary: {text, until}, if the turn took one in, late: [calls of earlier turns it was told of]}
 
 `tool_calls`, a row per (conversation, call): written *before* the tool starts, completed when it is over.
     call      the message that made it, "/", and the id the model's client gave it
-    turn, name, arguments (JSON)
+    turn, worker, name, arguments (JSON)
     message   JSON: the assistant's message that made the call, with its signatures: after a crash the
               checkpoint does not have it yet.
     answers   the id of the call in `message` that gets the result: its own, or that of the `confirm` call by
@@ -25,149 +28,96 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     ms        how long it ran
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
-`notes`, what else the model shall know next time: {kind: data, body: JSON}, of which it is told the newest 20; and
-what the platform says of a session, {kind: ended | updated, body: JSON}: its transcript, figures, recording.
+`notes`, what else the model shall know next time: {kind: data, body: JSON}, of which it is told the newest 20, and
+the newest 200 are kept; and what the platform says of a session, {kind: ended | updated, body: JSON}: its transcript,
+figures, recording.
+
+`summaries`, a row per conversation at most: one that was made since the last turn (agent/summaries.py).
 
 A turn costs two small writes, a tool call two more; nothing is written per token.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-from agent.memory import Database
-from agent.turn import Asked, Heard, Kind, Say, Sent, Show
+from agent.entries import Admitted, Call, Crashed, Note, Opening, Spoken, as_json, asked_of, call_of, row_of, sent_of
+from agent.memory import Memory
+from agent.turn import Asked, Say, Sent, Turn
+from agent.workers import LEAVE, MINE, Alone, TakenOver, leaving
 
-_SCHEMA = (
-    """CREATE TABLE IF NOT EXISTS turns (
-        conversation TEXT NOT NULL, turn TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
-        state TEXT NOT NULL, outcome TEXT, sent TEXT, trace TEXT,
-        started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
-        PRIMARY KEY (conversation, turn, kind))""",
-    """CREATE TABLE IF NOT EXISTS tool_calls (
-        conversation TEXT NOT NULL, call TEXT NOT NULL, answers TEXT NOT NULL, turn TEXT NOT NULL,
-        name TEXT NOT NULL, arguments TEXT NOT NULL, message TEXT NOT NULL,
-        state TEXT NOT NULL, result TEXT, did TEXT, ms DOUBLE PRECISION, said TEXT,
-        told INTEGER NOT NULL, started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION,
-        PRIMARY KEY (conversation, call))""",
-    """CREATE TABLE IF NOT EXISTS notes (
-        conversation TEXT NOT NULL, id TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
-        seen INTEGER NOT NULL, at DOUBLE PRECISION NOT NULL, PRIMARY KEY (conversation, id))""",
-    "CREATE INDEX IF NOT EXISTS turns_running ON turns (conversation) WHERE state = 'running'",
-    "CREATE INDEX IF NOT EXISTS tool_calls_untold ON tool_calls (conversation) WHERE told = 0",
-    "CREATE INDEX IF NOT EXISTS notes_unseen ON notes (conversation) WHERE seen = 0",
-)
 NEWEST_NOTES = 20
+_KEPT_NOTES = 200
+_FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <
+    (SELECT at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at DESC LIMIT 1 OFFSET ?)"""
+_KEY = "conversation = ? AND turn = ? AND kind = ?"
+_ADMIT = (
+    "INSERT INTO turns (conversation, turn, kind, asked, state, started, worker, number)"
+    " VALUES (?, ?, ?, ?, 'running', ?, ?,"
+    " (SELECT coalesce(max(number), 0) + 1 FROM turns WHERE conversation = ?)) ON CONFLICT DO NOTHING RETURNING number"
+)
+_ADMITTED = (
+    "SELECT state, worker, sent, number, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
+    f" AND number > this.number) FROM turns AS this WHERE {_KEY}"
+)
 _CALLS = "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls WHERE conversation = ?"
 _OF_TURN = f"{_CALLS} AND turn = ? ORDER BY started"
-_UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
+_UNTOLD = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls"
+_UNTOLD += " WHERE conversation = ? AND told = 0 ORDER BY started"
 _ONE = f"{_CALLS} AND call = ?"
 
 
-@dataclass(frozen=True)
-class Call:
-    """A row of `tool_calls`."""
-
-    call: str
-    answers: str
-    turn: str
-    name: str
-    message: dict[str, Any]
-    state: str
-    result: str | None
-    said: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Note:
-    body: str
-    at: float
-
-
-@dataclass(frozen=True)
-class Crashed:
-    """A turn that never ended, with the tool calls it had begun and, if it did not die with its process, what
-    it had sent."""
-
-    asked: Asked
-    calls: Sequence[Call]
-    sent: Sequence[Sent] = ()
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """What was sent in an earlier turn, and how much of it counts as heard.
-
-    heard: the platform's `text_heard`; None when it said nothing: then all that was sent.
-    """
-
-    turn: str
-    sent: Sequence[Sent]
-    heard: str | None
-
-
-@dataclass(frozen=True)
-class Opening:
-    """What a conversation's memory does not know yet when a turn begins.
-
-    late: calls that their turn did not wait for. One without a result ran in a process that has died.
-    """
-
-    crashed: Sequence[Crashed] = ()
-    late: Sequence[Call] = ()
-    notes: Sequence[Note] = ()
-    spoken: Sequence[Spoken] = ()
-
-
 class Journal:
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def setup(self) -> None:
-        for statement in _SCHEMA:
-            await self._database.execute(statement)
+    def __init__(self, memory: Memory, workers: Alone) -> None:
+        self._impatient = memory.database
+        self._database = memory.journal
+        self._workers = workers
 
     async def ping(self) -> None:
-        await self._database.fetch("SELECT 1 FROM turns LIMIT 1")
+        await self._impatient.fetch("SELECT 1 FROM turns LIMIT 1")
 
     # Turns.
 
-    async def admit(self, asked: Asked) -> Sequence[Sent] | None:
-        """Enter a turn. None when it is to be run, what was sent when it already has been. One that crashed is
-        run again, unless the conversation has gone on since."""
+    async def admit(self, asked: Asked) -> Admitted:
+        """Enter a turn, if it is new. One that crashed is run again, unless the conversation has gone on since."""
         entry = {"text": asked.text, "caller": asked.caller, "metadata": asked.metadata}
         entry["heard"] = asdict(asked.heard) if asked.heard else None
-        new = await self._database.execute(
-            "INSERT INTO turns (conversation, turn, kind, asked, state, started) VALUES (?, ?, ?, ?, 'running', ?)"
-            " ON CONFLICT DO NOTHING",
-            *asked.key, _json(entry), time.time(),
-        )  # fmt: skip
-        if new:
-            return None
-        rows = await self._database.fetch(
-            "SELECT sent FROM turns AS this WHERE conversation = ? AND turn = ? AND kind = ? AND (state = 'ended' OR"
-            " EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND started > this.started))",
-            *asked.key,
-        )
-        return _sent(rows[0][0]) if rows else None
+        row = *asked.key, as_json(entry), time.time(), self._workers.name, asked.conversation_id
+        while True:
+            if new := await self._impatient.fetch(_ADMIT, *row):
+                return Admitted(number=new[0][0])
+            if known := await self._impatient.fetch(_ADMITTED, *asked.key):
+                return await self._again(asked, *known[0])
+            # Another turn of the conversation was given that number at this moment.
 
-    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str, trace: dict[str, Any] | None = None) -> None:
-        await self._database.execute(
+    async def _again(
+        self, asked: Asked, state: str, worker: str, sent: str | None, number: int, gone_on: bool
+    ) -> Admitted:
+        """A turn that has been entered before: over, at work on another worker, or crashed."""
+        if state == "running" and worker in await self._living(worker):
+            return Admitted(elsewhere=True)
+        if state == "ended" or gone_on:
+            return Admitted(sent=sent_of(sent))
+        taken = await self._database.execute(
+            f"UPDATE turns SET worker = ? WHERE {_KEY} AND worker = ? AND state = 'running'",
+            self._workers.name, *asked.key, worker,
+        )  # fmt: skip
+        return Admitted(number=number) if taken else Admitted(elsewhere=True)
+
+    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str, trace: dict[str, Any] | None = None) -> int:
+        """Complete a turn. 0 when it is not in the journal any more: the conversation has been forgotten."""
+        return await self._database.execute(
             "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ?"
-            " WHERE conversation = ? AND turn = ? AND kind = ?",
-            outcome, _json([_row(s) for s in sent]), _json(trace), time.time(), *asked.key,
+            f" WHERE {_KEY} AND worker = ?",
+            outcome, as_json([row_of(s) for s in sent]), as_json(trace), time.time(), *asked.key, self._workers.name,
         )  # fmt: skip
 
-    async def leave(self, asked: Asked, sent: Sequence[Sent]) -> None:
+    async def leave(self, turn: Turn) -> None:
         """A turn was broken off: keep what was sent, for the turn that recovers it."""
-        await self._database.execute(
-            "UPDATE turns SET sent = ? WHERE conversation = ? AND turn = ? AND kind = ?",
-            _json([_row(s) for s in sent]), *asked.key,
-        )  # fmt: skip
+        await self._database.execute(LEAVE, *leaving(turn, self._workers.name))
 
     async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]) -> Opening:
         """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, and
@@ -175,18 +125,23 @@ class Journal:
         those of the conversation's calls."""
         conversation = asked.conversation_id
         running = await self._database.fetch(
-            "SELECT turn, kind, asked, sent FROM turns WHERE conversation = ? AND state = 'running' ORDER BY started",
-            conversation,
-        )
+            "SELECT turn, kind, asked, sent FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
+            " ORDER BY number",
+            conversation, self._workers.name,
+        )  # fmt: skip
         crashed = []
         for *row, sent in running:
-            before, calls = _asked(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])
+            before, calls = asked_of(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])
             if before.key not in live or (before.key == asked.key and calls):
-                crashed.append(Crashed(before, calls, _sent(sent)))
-        untold = await self._calls(_UNTOLD, conversation)
-        late = [call for call in untold if call.state != "started" or call.call not in at_work]
+                crashed.append(Crashed(before, calls, sent_of(sent) or _reported(asked, before, calls)))
+        late = []
+        for *row, worker in await self._database.fetch(_UNTOLD, conversation):
+            call = call_of(*row)
+            if call.state != "started" or not (call.call in at_work or worker in await self._living(worker)):
+                late.append(call)
         notes = await self._database.fetch(
-            "SELECT body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at DESC LIMIT ?",
+            "SELECT id, body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data'"
+            " ORDER BY at DESC LIMIT ?",
             conversation, NEWEST_NOTES,
         )  # fmt: skip
         reports = [*(turn.asked for turn in crashed), asked]
@@ -200,7 +155,7 @@ class Journal:
             if crashed.asked.key != asked.key:
                 await self._database.execute(
                     "UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ?"
-                    " WHERE conversation = ? AND turn = ? AND kind = ?",
+                    f" WHERE {_KEY}",
                     time.time(), *crashed.asked.key,
                 )  # fmt: skip
         for call in [*opening.late, *(call for crashed in opening.crashed for call in crashed.calls)]:
@@ -211,9 +166,11 @@ class Journal:
                 call.state, conversation, call.call,
             )  # fmt: skip
         if opening.notes:
+            ids = [note.id for note in opening.notes]
             await self._database.execute(
-                "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND at <= ?",
-                conversation, opening.notes[-1].at,
+                "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND (at < ? OR id IN"
+                f" ({', '.join('?' * len(ids))}))",
+                conversation, opening.notes[0].at, *ids,
             )  # fmt: skip
 
     async def _spoken(self, asked: Asked, reports: Sequence[Asked]) -> list[Spoken]:
@@ -231,18 +188,21 @@ class Journal:
             )  # fmt: skip
             for sent, outcome in rows:
                 if turn in heard or outcome != "answered":
-                    spoken.append(Spoken(str(turn), _sent(sent), heard.get(turn)))
+                    spoken.append(Spoken(str(turn), sent_of(sent), heard.get(turn)))
         return spoken
 
     async def _before(self, asked: Asked) -> str | None:
         """The turn before."""
         rows = await self._database.fetch(
-            "SELECT turn FROM turns WHERE conversation = ? AND started <"
-            " (SELECT started FROM turns WHERE conversation = ? AND turn = ? AND kind = ?)"
-            " ORDER BY started DESC LIMIT 1",
+            "SELECT turn FROM turns WHERE conversation = ? AND number <"
+            f" (SELECT number FROM turns WHERE {_KEY}) ORDER BY number DESC LIMIT 1",
             asked.conversation_id, *asked.key,
         )  # fmt: skip
         return str(rows[0][0]) if rows else None
+
+    async def _living(self, worker: str) -> set[str]:
+        """The other workers that live, if `worker` is another one."""
+        return set() if worker == self._workers.name else await self._workers.living()
 
     # Tool calls.
 
@@ -255,27 +215,36 @@ class Journal:
         arguments: dict[str, Any],
         message: dict[str, Any],
     ) -> Call | None:
-        """Enter a call before it is run. When it was entered before, that entry: it must not be run again."""
-        new = await self._database.execute(
-            "INSERT INTO tool_calls (conversation, call, answers, turn, name, arguments, message, state, told, started)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, 'started', 0, ?) ON CONFLICT DO NOTHING",
-            asked.conversation_id, call, answers, asked.turn_id, name, _json(arguments), _json(message), time.time(),
+        """Enter a call before it is run. When it was entered before, that entry: it must not be run again. TakenOver
+        when the turn is not this worker's any more."""
+        new = await self._database.fetch(
+            f"WITH mine AS ({MINE}{self._workers.held})"
+            " INSERT INTO tool_calls (conversation, call, answers, turn, name, arguments, message, state, told,"
+            " started, worker) SELECT ?, ?, ?, ?, ?, ?, ?, 'started', 0, ?, ? FROM mine WHERE true"
+            " ON CONFLICT DO NOTHING RETURNING 1",
+            *asked.key, self._workers.name, asked.conversation_id, call, answers, asked.turn_id, name,
+            as_json(arguments), as_json(message), time.time(), self._workers.name,
         )  # fmt: skip
-        return None if new else (await self._calls(_ONE, asked.conversation_id, call))[0]
+        if new:
+            return None
+        known = await self._calls(_ONE, asked.conversation_id, call)
+        if not known:
+            raise TakenOver
+        return known[0]
 
     async def end_call(
         self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: float,
         said: Sequence[str],
     ) -> None:  # fmt: skip
         await self._database.execute(
-            "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, told = ?, ended = ?"
-            " WHERE conversation = ? AND call = ?",
-            "failed" if failed else "finished", result, _json(did), ms, _json(said), int(told), time.time(),
-            asked.conversation_id, call,
+            "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, ended = ?,"
+            f" told = CASE WHEN ? = 1 AND EXISTS ({MINE}) THEN 1 ELSE 0 END WHERE conversation = ? AND call = ?",
+            "failed" if failed else "finished", result, as_json(did), ms, as_json(said), time.time(),
+            int(told), *asked.key, self._workers.name, asked.conversation_id, call,
         )  # fmt: skip
 
     async def _calls(self, query: str, *values: str) -> Sequence[Call]:
-        return [_call(*row) for row in await self._database.fetch(query, *values)]
+        return [call_of(*row) for row in await self._database.fetch(query, *values)]
 
     # Notes.
 
@@ -284,38 +253,15 @@ class Journal:
         await self._database.execute(
             "INSERT INTO notes (conversation, id, kind, body, seen, at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            conversation, id_, kind, _json(body), int(kind != "data"), time.time(),
+            conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
         )  # fmt: skip
+        if kind == "data":
+            await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 
-def _call(
-    call: str,
-    answers: str,
-    turn: str,
-    name: str,
-    message: str,
-    state: str,
-    result: str | None,
-    said: str | None,
-) -> Call:
-    return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
-
-
-def _row(sent: Sent) -> list[Any]:
-    if isinstance(sent.event, Say):
-        return [sent.ms, "say", sent.event.text, sent.event.of]
-    return [sent.ms, "show", sent.event.data]
-
-
-def _sent(rows: str | None) -> list[Sent]:
-    return [Sent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
-
-
-def _asked(conversation: str, turn: str, kind: Kind, entry: str) -> Asked:
-    fields = json.loads(entry)
-    heard = fields.pop("heard")
-    return Asked(conversation, turn, kind, heard=Heard(**heard) if heard else None, **fields)
+def _reported(asked: Asked, crashed: Asked, calls: Sequence[Call]) -> list[Sent]:
+    """What the platform says was heard of a turn that could not enter itself what it had sent."""
+    if asked.heard is None or asked.heard.turn_id != crashed.turn_id or not asked.heard.text:
+        return []
+    steps = len({call.message["data"]["id"] for call in calls})
+    return [Sent(0, Say(asked.heard.text, of=f"{crashed.turn_id}/{steps}"))]

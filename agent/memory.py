@@ -1,75 +1,76 @@
 """Where everything is kept: LangGraph's checkpointer, and a small database beside it for journal and tools.
 
 SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit
-survives a killed process; a power cut may cost the last moments, never the file.
+survives a killed process; a power cut may cost the last moments, never the file. What is deleted is overwritten.
 The two use connections of their own, so that a checkpoint's commit is not a journal entry's.
+
+Postgres (`postgresql://user@host/database`): any number of processes; see agent/postgres.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
-Row = tuple[Any, ...]
+from agent.database import Database, DatabaseError, Row
+from agent.schema import upgrade
+from agent.sqlite_saver import open_saver
 
-_PRUNE = """DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id <
-    (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '')"""
-
+_PRUNED_EVERY = 10  # turns; that is a dozen statements
 _THREAD_ENDS = 0.1  # seconds; the thread of a connection that failed tells the event loop so, once more
-
-
-class DatabaseError(Exception):
-    """The database cannot be opened. The text is one sentence for the operator."""
-
-
-class Database(Protocol):
-    """SQL with `?` for parameters. Each call is a transaction of its own."""
-
-    async def execute(self, sql: str, *parameters: Any) -> int:
-        """Run one statement; the number of rows it changed."""
-
-    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        """Run one statement (a query, or a change with RETURNING); its rows."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """saver: the conversations, for the graph. database: the journal's and the tools' tables."""
+    """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
+    database, for what may be asked again while it is away. shared: whether other processes use it too."""
 
     saver: BaseCheckpointSaver[str]
     database: Database
+    journal: Database
+    shared: bool = False
 
-    async def prune(self, conversation: str) -> None:
-        """Forget all checkpoints of a conversation but the newest: each holds the whole state."""
-        if isinstance(self.saver, AsyncSqliteSaver):
-            await self.database.execute(_PRUNE, conversation, conversation)
+    async def state(self, conversation: str) -> Mapping[str, Any]:
+        """What the newest checkpoint of a conversation holds; empty when there is none."""
+        kept = await self.saver.aget_tuple({"configurable": {"thread_id": conversation}})
+        return kept.checkpoint["channel_values"] if kept else {}
+
+    async def prune(self, conversation: str, turn: int) -> None:
+        """Forget the older checkpoints of a conversation, each of which holds the whole state, where the saver does
+        not do that itself. `turn`: its number."""
+        if self.shared and turn % _PRUNED_EVERY == 0:
+            await self.saver.aprune([conversation])
+
+    async def wipe(self) -> bool:
+        """Let go of the bytes of what was deleted, as far as the database can do that beside its other users.
+        Whether it could."""
+        if not isinstance(self.database, SQLite):
+            return True
+        busy, *_ = (await self.database.fetch("PRAGMA wal_checkpoint(TRUNCATE)"))[0]
+        return not busy
 
 
 class SQLite:
-    """A `Database` on one connection. The lock keeps each statement and its commit together."""
+    """A `Database` on one connection, in whose thread each statement is run to its end before the next."""
 
     def __init__(self, connection: aiosqlite.Connection) -> None:
         self._connection = connection
-        self._lock = asyncio.Lock()
 
     async def execute(self, sql: str, *parameters: Any) -> int:
-        async with self._lock:
-            cursor = await self._connection.execute(sql, parameters)
-            return cursor.rowcount
+        cursor = await self._connection.execute(sql, parameters)
+        return cursor.rowcount
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        async with self._lock:
-            return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
+        return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
 
 
 class InLoopSQLite:
@@ -93,28 +94,54 @@ async def open_passing_memory() -> AsyncIterator[Memory]:
     """Memory that is gone afterwards."""
     database = InLoopSQLite()
     try:
-        yield Memory(InMemorySaver(), database)
+        await upgrade(database)
+        yield Memory(InMemorySaver(), database, database)
     finally:
         database.close()
 
 
 @asynccontextmanager
 async def open_memory(url: str) -> AsyncIterator[Memory]:
-    """Open `url`, making its tables as needed. DatabaseError when that cannot be done."""
+    """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
+    if is_shared(url):
+        from agent.postgres import open_postgres
+
+        async with open_postgres(url) as (shared_saver, shared, journal):
+            yield Memory(shared_saver, shared, journal, shared=True)
+        return
     path = _sqlite_path(url)
     async with AsyncExitStack() as stack:
         try:
-            saver = AsyncSqliteSaver(await _connect(path, stack))
-            await saver.setup()
+            saver = await stack.enter_async_context(open_saver(path))
             database = SQLite(await _connect(path, stack))
+            await _upgrade(database)
         except aiosqlite.Error as error:
             raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
-        yield Memory(saver, database)
+        yield Memory(saver, database, database)
+
+
+def is_shared(url: str) -> bool:
+    """Whether a database serves more than one process."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+async def _upgrade(database: SQLite) -> None:
+    """A process that begins meanwhile waits, for as long as `busy_timeout` says."""
+    await database.execute("BEGIN IMMEDIATE")
+    try:
+        await upgrade(database)
+    except BaseException:
+        await database.execute("ROLLBACK")
+        raise
+    await database.execute("COMMIT")
 
 
 def _sqlite_path(url: str) -> Path:
     if not url.startswith("sqlite:///"):
-        raise DatabaseError(f"DATABASE_URL must look like sqlite:///voice.db, not {url.split(':')[0]}:….")
+        raise DatabaseError(
+            "DATABASE_URL must look like sqlite:///voice.db or postgresql://user@host/database,"
+            f" not {url.split(':')[0]}:…."
+        )
     return Path(url.removeprefix("sqlite:///"))
 
 
@@ -126,6 +153,6 @@ async def _connect(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
     except BaseException:
         await asyncio.sleep(_THREAD_ENDS)
         raise
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON"):
         await connection.execute(f"PRAGMA {pragma}")
     return connection

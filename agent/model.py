@@ -1,8 +1,8 @@
 """The language model: chosen by a string, and asked within time limits.
 
 `MODEL=google_genai:gemini-3.5-flash-lite` is Gemini; any other string is given to `init_chat_model`; `demo`
-needs no key. A stream may take so long to its first token; then, or when it fails, it is asked once more, and
-then the fallback. After the first spoken word nothing is retried: the caller has heard it.
+needs no key. What fails before the first spoken word is tried again, as `agent/attempts.py` says. After it nothing
+is: the caller has heard it.
 """
 
 from __future__ import annotations
@@ -10,23 +10,36 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
+from langchain_core.messages import (
+    AIMessage,
+    AIMessageChunk,
+    AnyMessage,
+    HumanMessage,
+    SystemMessage,
+    message_chunk_to_message,
+)
 from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import SecretStr
 
+from agent.attempts import Attempts, Candidate, status_of
+from agent.breaker import Breaker
 from agent.failures import log_failure
 from agent.history import interrupted_message
 from agent.speech import Speakable
 from agent.trace import ModelCall
 from agent.turn import Turn
+
+if TYPE_CHECKING:
+    from agent.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +51,9 @@ class ModelError(Exception):
     """The model cannot be used as configured. The text is one sentence for the operator."""
 
 
-def load_model(name: str, *, google_api_key: str | None = None, google_base_url: str | None = None) -> BaseChatModel:
+def load_model(
+    name: str, *, google_api_key: str | None = None, google_base_url: str | None = None, gemini_fast: bool = True
+) -> BaseChatModel:
     """The chat model that `name` stands for: `demo`, `gemini-…` with or without `google_genai:` before it, or
     anything `init_chat_model` takes. ModelError when it is unknown, not installed or lacks its key."""
     if name == "demo":
@@ -47,7 +62,7 @@ def load_model(name: str, *, google_api_key: str | None = None, google_base_url:
         return DemoModel()
     provider, _, model = name.rpartition(":")
     if model and (provider == "google_genai" or name.startswith("gemini-")):
-        return _gemini(model, google_api_key, google_base_url)
+        return _gemini(model, google_api_key, google_base_url, gemini_fast)
     from langchain.chat_models import init_chat_model
 
     try:
@@ -62,20 +77,21 @@ def load_model(name: str, *, google_api_key: str | None = None, google_base_url:
     return made
 
 
-def _gemini(model: str, api_key: str | None, base_url: str | None) -> BaseChatModel:
+def _gemini(model: str, api_key: str | None, base_url: str | None, fast: bool) -> BaseChatModel:
     """Retries are ours, not the client's: its own cost seconds of silence (1 means none, 0 the default 6)."""
     if not api_key:
         raise ModelError(f"The model has no key: set {_KEYS[0]}, or MODEL=demo to run without a language model.")
     from langchain_google_genai import ChatGoogleGenerativeAI
 
-    from agent.transport import Pools
+    from agent.gemini import Gemini
+    from agent.transport import Transport
 
-    return ChatGoogleGenerativeAI(
+    return (Gemini if fast else ChatGoogleGenerativeAI)(
         model=model,
         google_api_key=SecretStr(api_key),
         base_url=base_url,
         max_retries=1,
-        client_args={"transport": Pools()},
+        client_args={"transport": Transport()},
     )
 
 
@@ -83,15 +99,23 @@ def _gemini(model: str, api_key: str | None, base_url: str | None) -> BaseChatMo
 class Models:
     """The model and its fallback.
 
-    first_token: seconds until an answer must have begun.
+    first_token: seconds until an answer must have begun, over all attempts; later, how long it may pause.
     apology: said when no answer can be had.
+    summarises: whether the model can be asked to summarise a long conversation.
     """
 
     primary: BaseChatModel
     fallback: BaseChatModel | None = None
     first_token: float = 5.0
     apology: str = "Sorry, something went wrong on my side. Please say that again."
-    _bound: dict[tuple[int, ...], Runnable[Any, Any]] = field(default_factory=dict)
+    summarises: bool = False
+    candidates: list[Candidate] = field(init=False)
+    _bound: dict[tuple[int, ...], tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=dict)
+    _warming: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        models = [self.primary, self.fallback] if self.fallback else [self.primary]
+        self.candidates = [Candidate(model, _name(model), Breaker()) for model in models]
 
     async def answer(
         self, turn: Turn, messages: Sequence[AnyMessage], tools: Sequence[BaseTool], id_: str
@@ -101,21 +125,26 @@ class Models:
         None when the turn was interrupted before a word of it was sent. When no attempt brings an answer, or one
         breaks off, it ends in the apology.
         """
-        for attempt, model in enumerate(self._attempts()):
-            if attempt:
-                log.warning("the model gave no answer: trying again")
-                await turn.sleep(_RETRY_AFTER)
-            answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools]))
+        attempts = Attempts(self.candidates, self.first_token, turn.now)
+        for candidate, patience in attempts:
+            answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools], model=candidate.name))
+            status = None
             try:
-                await answer.read(self._with_tools(model, tools), self.first_token)
+                await answer.read(self._with_tools(candidate.model, tools), patience, self.first_token)
             except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
-                log_failure(log, "the model failed", error)
+                status = status_of(error)
+                log_failure(log, f"the model failed (HTTP status {status})", error)
             if turn.interrupted:
                 return answer.cut()
             if answer.complete:
+                candidate.breaker.succeeded()
                 return answer.message()
+            attempts.failed(candidate, silent=answer.silent, status=status)
             if answer.spoken or turn.now() >= turn.deadline:
                 break
+            log.warning("the model %s gave no answer", candidate.name)
+            if attempts.left and not answer.silent:
+                await turn.sleep(_RETRY_AFTER)
         return self.give_up(turn, id_)
 
     def give_up(self, turn: Turn, id_: str) -> AIMessage:
@@ -127,36 +156,43 @@ class Models:
     async def rehearse(self, tools: Sequence[BaseTool]) -> None:
         """Use Gemini's client once, without the network: its first use imports and compiles for a third of a
         second, which would be silence in somebody's call."""
-        from agent.transport import Pools
-
         for model in filter(None, (self.primary, self.fallback)):
-            transport = (getattr(model, "client_args", None) or {}).get("transport")
-            if isinstance(transport, Pools):
-                with transport.rehearsal():
-                    async for _ in self._with_tools(model, tools).astream("Hello?"):
+            if transport := _transport(model):
+                with transport.answering():
+                    async for _ in self._with_tools(model, tools).astream([SystemMessage("."), HumanMessage("Hello?")]):
                         pass
+
+    def warm(self) -> None:
+        """Begin to open a connection to the model, before the first words are needed."""
+        if (transport := _transport(self.primary)) and (self._warming is None or self._warming.done()):
+            self._warming = asyncio.create_task(transport.warm())
 
     async def close(self) -> None:
         """Close the clients' connections. Not every provider's client can."""
+        if self._warming:
+            self._warming.cancel()
+            await asyncio.wait([self._warming])
         for model in (self.primary, self.fallback):
             if close := getattr(model, "aclose", None):
                 await close()
 
-    def _attempts(self) -> Iterator[BaseChatModel]:
-        yield from (self.primary, self.primary)
-        if self.fallback:
-            yield self.fallback
-
     def _with_tools(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
-        """Binding converts every tool's schema: done once for each set of tools."""
+        """Binding converts every tool's schema: done once for each set of tools, which is kept, so that no other can
+        get its ids."""
         if not tools:
             return model
         key = (id(model), *map(id, tools))
         if key not in self._bound:
             if len(self._bound) > 8:
                 self._bound.clear()
-            self._bound[key] = model.bind_tools(tools)
-        return self._bound[key]
+            self._bound[key] = tools, model.bind_tools(tools)
+        return self._bound[key][1]
+
+
+def _transport(model: BaseChatModel) -> Transport | None:
+    """Of a Gemini model, its connections."""
+    transport: Transport | None = (getattr(model, "client_args", None) or {}).get("transport")
+    return transport
 
 
 class _Answer:
@@ -167,18 +203,20 @@ class _Answer:
         self._id = id_
         self._call = call
 
-    async def read(self, model: Runnable[Any, Any], first_token: float) -> None:
-        """Speak the stream. Returns early on an interruption and at a deadline."""
+    async def read(self, model: Runnable[Any, Any], patience: float, pause: float) -> None:
+        """Speak the stream. Returns early on an interruption, at the turn's deadline, when it has not begun within
+        `patience` seconds, and when it then stops for `pause` seconds."""
         turn, call, speech = self._turn, self._call, Speakable()
         turn.model_calls.append(call)
         began = turn.now()
+        call.began = began - turn.began
         try:
-            async with asyncio.timeout_at(min(began + first_token, turn.deadline)) as scope:
+            async with asyncio.timeout_at(min(began + patience, turn.deadline)) as scope:
                 with turn.stoppable(scope):
                     async with aclosing(model.astream(list(call.messages))) as stream:  # type: ignore[type-var]
                         async for chunk in stream:
-                            if not call.chunks and not turn.interrupted:
-                                scope.reschedule(turn.deadline)
+                            if (chunk.text or chunk.tool_call_chunks) and not turn.interrupted:
+                                scope.reschedule(min(turn.now() + pause, turn.deadline))
                             call.chunks.append((turn.now() - began, chunk))
                             turn.say(speech.feed(chunk.text), of=self._id)
         except TimeoutError as error:
@@ -195,6 +233,11 @@ class _Answer:
             call.seconds = turn.now() - began
 
     @property
+    def silent(self) -> bool:
+        """Whether it was left, out of time, before its end."""
+        return self._call.ended == "left"
+
+    @property
     def spoken(self) -> bool:
         return bool(self._turn.said(self._id))
 
@@ -204,7 +247,7 @@ class _Answer:
         reads broken JSON as far as it goes, and half a call must not be run."""
         if self._call.ended != "complete" or not self._call.chunks:
             return False
-        whole = self._whole()
+        whole = self._whole
         calls_are_whole = not whole.invalid_tool_calls and all(
             _is_object(chunk["args"]) for chunk in whole.tool_call_chunks
         )
@@ -213,7 +256,7 @@ class _Answer:
     def message(self) -> AIMessage:
         """The whole message, exactly as the provider's client put it together. Only a call whose id is missing, or
         was there before, gets a new one: what is run once, and answered, goes by its id."""
-        message = cast(AIMessage, message_chunk_to_message(self._whole()))
+        message = cast(AIMessage, message_chunk_to_message(self._whole))
         message.id = self._id
         asked = (m for m in self._call.messages if isinstance(m, AIMessage))
         known = {call["id"] for earlier in asked for call in earlier.tool_calls}
@@ -223,7 +266,9 @@ class _Answer:
             known.add(call["id"])
         return message
 
+    @cached_property
     def _whole(self) -> AIMessageChunk:
+        """Once the stream has ended."""
         first, *rest = (chunk for _, chunk in self._call.chunks)
         return add_ai_message_chunks(first, *rest)
 
@@ -231,6 +276,12 @@ class _Answer:
         """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
         text = self._turn.sent_text(self._id)
         return interrupted_message(text, self._id) if text else None
+
+
+def _name(model: BaseChatModel) -> str:
+    """As its provider calls it."""
+    name = getattr(model, "model", None) or getattr(model, "model_name", None) or model._llm_type
+    return str(name).removeprefix("models/")
 
 
 def _is_object(text: str | None) -> bool:

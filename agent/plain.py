@@ -42,3 +42,8 @@ def unbroken(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def storable(text: str) -> str:
+    """The text without NUL, which Postgres cannot store, in its place U+FFFD."""
+    return text.replace("\0", "\ufffd")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Any
 
@@ -22,7 +22,9 @@ from langchain_core.tools import BaseTool
 
 from agent import runs
 from agent.action import Outcome, Run
+from agent.observer import Observer
 from agent.trace import chunk_from
+from agent.turn import Turn
 
 
 class Unexpected(Exception):
@@ -76,15 +78,29 @@ class _Given(BaseChatModel):
             raise RecordedError(answer.ended)
 
 
+class Progress(Observer):
+    """How far the replay is. begun: by turn, set once it has asked the model, or is over. over: those turns."""
+
+    def __init__(self) -> None:
+        self.begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.over: dict[str, Turn] = {}
+
+    def turn_over(self, turn: Turn) -> None:
+        self.over[turn.asked.turn_id] = turn
+        self.begun[turn.asked.turn_id].set()
+
+
 class RecordedModel(_Given):
     """Gives the recorded answers of each turn, in order. `answers`: by turn. interrupted: the turns that were."""
 
     answers: dict[str, deque[runs.ModelCall]]
     interrupted: Collection[str] = ()
+    progress: Progress
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
         asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
         turn = asked.partition(":")[2]
+        self.progress.begun[turn].set()
         if self.answers.get(turn):
             return self.answers[turn].popleft()
         if turn in self.interrupted:
@@ -111,8 +127,10 @@ class RecordedTools:
     ran: the key of every call that was run.
     """
 
-    def __init__(self, calls: Sequence[runs.ToolCall]) -> None:
-        self._calls = {call.key: call for call in calls}
+    def __init__(self, turns: Sequence[runs.Turn], progress: Progress) -> None:
+        self._calls = {call.key: call for turn in turns for call in turn.tools}
+        self._turns = {turn.webhook["turn_id"] for turn in turns}
+        self._progress = progress
         self.ran: list[str] = []
 
     async def perform(self, run: Run) -> Outcome:
@@ -126,6 +144,8 @@ class RecordedTools:
             (run.say if kind == "say" else run.show)(value)
         if call.late:
             await run.turn.sleep(math.inf)
+        if call.after in self._turns:
+            await self._progress.begun[call.after].wait()
         if call.ended in ("stopped", "unknown"):
             await asyncio.Event().wait()
         await until.ms(call.ms)

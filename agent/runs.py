@@ -1,8 +1,8 @@
 """A run file: one recorded conversation, as JSON that reads well in a diff. These models are its schema.
 
-All times are whole milliseconds. A file is inputs (webhooks, the model's chunks, the tools' results, hang-ups) and
-expectations (what the model was shown, which tools were called, every event sent). The expectations are made by
-replaying the inputs once, so that a file is in agreement with itself from the start.
+All times are whole milliseconds. A file is inputs (webhooks, the model's chunks, the tools' results, summaries,
+hang-ups) and expectations (what the model was shown, which tools were called, every event sent). The expectations are
+made by replaying the inputs once, so that a file is in agreement with itself from the start.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ class ModelCall(_Model):
 
 class ToolCall(_Model):
     """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
-    interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn.
-    Times are since the first call of its step began."""
+    interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
+    after: and after this later one had begun, which did not know of its end. Times are since the first call of
+    its step began."""
 
     key: str
     name: str
@@ -83,6 +84,7 @@ class ToolCall(_Model):
     result: str = ""
     ended: Literal["finished", "failed", "stopped", "unknown"] = "finished"
     late: bool = False
+    after: str = ""
     ms: int = 0
 
 
@@ -93,12 +95,20 @@ class HungUp(_Model):
     ms: int
 
 
+class Summary(_Model):
+    """What took the place of the messages before `until`, a message of the caller's."""
+
+    text: str
+    until: str
+
+
 class Turn(_Model):
-    """One webhook and what came of it. at: since the conversation began. superseded: a newer one came before it was
-    over. sent: [ms, kind, content]."""
+    """One webhook and what came of it. at: since the conversation began. summary: of older turns, taken in by this
+    one. superseded: a newer one came before it was over. sent: [ms, kind, content]."""
 
     at: int
     webhook: Webhook
+    summary: Summary | None = None
     models: list[ModelCall] = []
     tools: list[ToolCall] = []
     hung_up: HungUp | None = None

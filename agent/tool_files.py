@@ -1,18 +1,31 @@
-"""The tools in a folder: every LangChain tool at the top level of a `*.py` file, but of `_*.py` and `.*.py`."""
+"""The tools in a folder: every LangChain tool at the top level of a `*.py` file, but of `_*.py` and `.*.py`.
+
+A file whose tools keep something about callers has a function beside them that `voice forget` calls:
+
+    async def forget(database: Database, conversations: Sequence[str], caller: str | None) -> int:
+
+It deletes what was kept of these conversations and, when a person is to be forgotten, of their phone number
+(`caller`), and returns how many things that were. It may be called again for the same.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
 from langchain_core.tools import BaseTool
+
+from agent.database import Database
+
+Forget = Callable[[Database, Sequence[str], str | None], Awaitable[int]]
 
 _STALE = (0, 0)
 
@@ -25,6 +38,7 @@ class ToolFileError(Exception):
 class _File:
     version: tuple[int, int]
     tools: Mapping[str, BaseTool]
+    forget: Forget | None = None
     error: ToolFileError | None = None
 
 
@@ -38,8 +52,10 @@ class ToolFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._files: dict[Path, _File] = {}
+        self._offered: Mapping[str, Mapping[str, BaseTool]] = {}
         self._tools: Mapping[str, BaseTool] = {}
         self._helpers: Mapping[Path, tuple[int, int]] = {}
+        self._clashes: list[ToolFileError] = []
         self._lock = threading.Lock()
 
     @property
@@ -47,8 +63,27 @@ class ToolFolder:
         """The tools by name, as last read. A new object whenever something changed."""
         return self._tools
 
-    def file_of(self, name: str) -> Path:
-        return next(path for path, file in self._files.items() if name in file.tools)
+    def owner_of(self, name: str) -> str:
+        """The file of a tool, or who else has offered it."""
+        return next(owner for owner, tools in self._owners() if name in tools)
+
+    def offer(self, owner: str, tools: Mapping[str, BaseTool]) -> list[ToolFileError]:
+        """Have tools that are in no file, in place of those that `owner` offered before. A name that a file, or an
+        owner before this one, has too stays theirs, and the error comes back."""
+        with self._lock:
+            self._offered = {**self._offered, owner: tools}
+            self._tools, clashes = _merged(self._owners())
+        return [clash for clash in clashes if f"{owner} " in str(clash)]
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong with the files, as last read."""
+        return [str(error) for error in [*(file.error for file in self._files.values()), *self._clashes] if error]
+
+    @property
+    def forgets(self) -> Mapping[Path, Forget]:
+        """The functions that `voice forget` calls, by file."""
+        return {path: file.forget for path, file in self._files.items() if file.forget}
 
     def load(self) -> None:
         """Read every file. ToolFileError names each that does not import, and two tools of one name."""
@@ -75,10 +110,12 @@ class ToolFolder:
         for path in changed:
             self._files[path] = self._read(path, found[path])
         errors = [file.error for path in changed if (file := self._files[path]).error]
-        tools: dict[str, BaseTool] = {}
-        errors += _merge(tools, self._files)
-        self._tools = tools
-        return errors
+        self._tools, self._clashes = _merged(self._owners())
+        return errors + self._clashes
+
+    def _owners(self) -> Iterator[tuple[str, Mapping[str, BaseTool]]]:
+        yield from ((str(path), file.tools) for path, file in sorted(self._files.items()))
+        yield from self._offered.items()
 
     def _forget(self, helpers: Iterable[Path]) -> None:
         """What tool files import from beside them has changed: read all of it anew."""
@@ -89,10 +126,11 @@ class ToolFolder:
 
     def _read(self, path: Path, version: tuple[int, int]) -> _File:
         try:
-            return _File(version, _tools_of(_import(path, self.path.name), path))
+            module = _import(path, self.path.name)
+            return _File(version, _tools_of(module, path), _forget_of(module, path))
         except ToolFileError as error:
             before = self._files.get(path)
-            return _File(version, before.tools if before else {}, error)
+            return replace(before or _File(version, {}), version=version, error=error)
 
 
 def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
@@ -105,15 +143,19 @@ def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
     return versions
 
 
-def _merge(tools: dict[str, BaseTool], files: Mapping[Path, _File]) -> list[ToolFileError]:
-    owners: dict[str, Path] = {}
+def _merged(
+    offers: Iterable[tuple[str, Mapping[str, BaseTool]]],
+) -> tuple[dict[str, BaseTool], list[ToolFileError]]:
+    """All of them, and an error for each name that comes twice: the first stays."""
+    tools: dict[str, BaseTool] = {}
+    owners: dict[str, str] = {}
     errors = []
-    for path, file in sorted(files.items()):
-        for name, tool in file.tools.items():
+    for owner, offered in offers:
+        for name, tool in offered.items():
             if tools.setdefault(name, tool) is not tool:
-                errors.append(ToolFileError(f"{owners[name]} and {path} both have a tool {name!r}: rename one."))
-            owners.setdefault(name, path)
-    return errors
+                errors.append(ToolFileError(f"{owners[name]} and {owner} both have a tool {name!r}: rename one."))
+            owners.setdefault(name, owner)
+    return tools, errors
 
 
 def _import(path: Path, package: str) -> ModuleType:
@@ -139,6 +181,13 @@ def _line(error: BaseException, path: Path) -> int:
         return error.lineno or 1
     frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
     return (frames or [1])[-1] or 1
+
+
+def _forget_of(module: ModuleType, path: Path) -> Forget | None:
+    forget = vars(module).get("forget")
+    if inspect.isfunction(forget) and not inspect.iscoroutinefunction(forget):
+        raise ToolFileError(f"{path}: forget must be `async def forget(database, conversations, caller)`.")
+    return forget if inspect.iscoroutinefunction(forget) else None
 
 
 def _tools_of(module: ModuleType, path: Path) -> dict[str, BaseTool]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 import string
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, overload
@@ -19,7 +19,7 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import Field
 
 from agent.contained import contained
-from agent.memory import Database
+from agent.database import Database
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
 
@@ -35,6 +35,7 @@ class Manners:
         `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
         said first in the next turn.
     confirm: a question that the caller must have heard before the call is run.
+    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any.
     """
 
     say: str | None = None
@@ -43,12 +44,15 @@ class Manners:
     timeout: float = 20.0
     on_barge_in: OnBargeIn = "finish"
     confirm: str | None = None
+    at_once: int | None = None
 
 
 class VoiceTool(StructuredTool):
-    """A LangChain tool that knows its manners."""
+    """A LangChain tool that knows its manners. faults: what is wrong with a call's arguments, for a tool that is
+    described by a JSON schema."""
 
     manners: Manners = Field(default_factory=Manners)
+    faults: Callable[[Mapping[str, Any]], list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class ToolContext:
 
     call_id: unique, and the same should one action ever be run again: the key that makes it happen once.
     caller: the phone number, on telephone calls, else None.
-    metadata: the `custom_metadata` of the webhook.
+    metadata: the `custom_metadata` of the webhook. A page may have set it: it is no proof of who calls.
     http: a shared client; its time limits are 10 s unless a request says otherwise.
     database: the agent's own database, for what the tool must keep.
     """
@@ -128,6 +132,7 @@ def voice_tool(
     timeout: float = 20.0,
     on_barge_in: OnBargeIn = "finish",
     confirm: str | None = None,
+    at_once: int | None = None,
 ) -> Callable[[Function], VoiceTool]: ...
 def voice_tool(
     function: Function | None = None, /, *, name: str | None = None, **manners: Any
@@ -140,10 +145,12 @@ def voice_tool(
     def make(function: Function) -> VoiceTool:
         made = Manners(**manners)
         label = name or function.__name__
-        _check(label, function, made)
+        if not inspect.getdoc(function):
+            raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
+        check(label, made, inspect.signature(function).parameters)
         return VoiceTool.from_function(  # type: ignore[return-value]
             func=None if inspect.iscoroutinefunction(function) else function,
-            coroutine=contained(function),
+            coroutine=contained(function, made.at_once),
             name=label,
             manners=made,
         )
@@ -168,20 +175,19 @@ class _Blank(dict[str, Any]):
         return ""
 
 
-def _check(tool: str, function: Function, manners: Manners) -> None:
-    """ValueError with what to mend, at import: better than in a call."""
+def check(tool: str, manners: Manners, arguments: Collection[str]) -> None:
+    """ValueError with what to mend, before any call."""
     if not _NAME.fullmatch(tool) or tool == "confirm":
         raise ValueError(f"tool {tool!r}: a name has letters, digits and _, at most 64, and is not `confirm`")
-    if not inspect.getdoc(function):
-        raise ValueError(f"tool {tool!r} needs a docstring: it tells the model when to use the tool")
     if manners.on_barge_in not in get_args(OnBargeIn):
         raise ValueError(f"tool {tool!r}: on_barge_in= is one of {', '.join(get_args(OnBargeIn))}")
-    known = inspect.signature(function).parameters
-    for taken in _RESERVED & known.keys():
+    if manners.at_once is not None and manners.at_once < 1:
+        raise ValueError(f"tool {tool!r}: at_once= is at least 1")
+    for taken in _RESERVED.intersection(arguments):
         raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
     for option in ("say", "slow", "confirm"):
         for _, field, spec, conversion in string.Formatter().parse(getattr(manners, option) or ""):
-            if field is not None and field not in known:
+            if field is not None and field not in arguments:
                 raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
             if spec or conversion:
                 raise ValueError(f"tool {tool!r}: {option}= takes plain {{{field}}}, without a format")

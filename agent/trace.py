@@ -1,6 +1,7 @@
 """What a turn asked its model, and what came, in JSON: kept by the journal, read by replay.
 
-A model call is {"shown", "tools", "common", "chunks", "ended", "ms"}:
+A model call is {"at", "shown", "tools", "common", "chunks", "ended", "ms"}:
+    at      ms from the turn's beginning to the call's. Not in run files
     shown   a digest of the messages it was given (`shown_digest`), the prompt aside
     tools   the names of the tools it was offered, in order
     common  what most of its chunks have beside their content, such as the provider's name. `block`: n says that
@@ -14,12 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.load import dumpd
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
 _DERIVED = ("type", "id", "tool_calls", "invalid_tool_calls")  # made from the rest, or given anew
@@ -27,18 +26,22 @@ _DERIVED = ("type", "id", "tool_calls", "invalid_tool_calls")  # made from the r
 
 @dataclass
 class ModelCall:
-    """One attempt at one answer. `chunks`: (seconds since the call began, chunk)."""
+    """One attempt at one answer. `began`: seconds since the turn did. `chunks`: (seconds since the call began,
+    chunk). `model`: its name."""
 
     messages: Sequence[AnyMessage]
     tools: Sequence[str]
     chunks: list[tuple[float, AIMessageChunk]] = field(default_factory=list)
     ended: str = "left"
     seconds: float = 0.0
+    began: float = 0.0
+    model: str = ""
 
     def to_json(self) -> dict[str, Any]:
         kept = [(round(at * 1000), _fields(chunk)) for at, chunk in self.chunks]
         common = _common([fields for _, fields in kept])
         return {
+            "at": round(self.began * 1000),
             "shown": shown_digest(self.messages),
             "tools": list(self.tools),
             "common": common,
@@ -79,10 +82,9 @@ def _compact(message: AnyMessage) -> dict[str, Any]:
 
 
 def _fields(chunk: AIMessageChunk) -> dict[str, Any]:
-    kwargs: dict[str, Any] = dumpd(chunk)["kwargs"]
-    kept = {name: value for name, value in kwargs.items() if name not in _DERIVED and value not in (None, [], {})}
-    fields = {**kept, "content": chunk.content}
+    fields = {n: value for n, value in vars(chunk).items() if n not in _DERIVED and value not in (None, [], {})}
     block: Any = chunk.content
+    fields["content"] = block
     if isinstance(block, list) and len(block) == 1 and block[0].keys() == {"type", "text", "index"}:
         fields |= {"content": block[0]["text"], "block": block[0]["index"]}
     return fields
@@ -90,17 +92,23 @@ def _fields(chunk: AIMessageChunk) -> dict[str, Any]:
 
 def _common(fields: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """For each field beside the content the value that most chunks have."""
-    counts: dict[str, Counter[str]] = {}
-    for one in fields:
-        for name, value in one.items():
-            if name != "content":
-                counts.setdefault(name, Counter())[json.dumps(value, sort_keys=True, default=str)] += 1
     common = {}
-    for name, counter in counts.items():
-        most, times = counter.most_common(1)[0]
-        if 2 * times > len(fields):
-            common[name] = json.loads(most)
+    for name in dict.fromkeys(name for one in fields for name in one if name != "content"):
+        values = [one[name] for one in fields if name in one]
+        most = _most_frequent(values)
+        if 2 * values.count(most) > len(fields):
+            common[name] = most
     return common
+
+
+def _most_frequent(values: Sequence[Any]) -> Any:
+    """The value that more than half of them are, if there is one (Boyer and Moore's vote)."""
+    most, lead = None, 0
+    for value in values:
+        if not lead:
+            most = value
+        lead += 1 if value == most else -1
+    return most
 
 
 def _short(ms: int, fields: dict[str, Any], common: dict[str, Any]) -> list[Any]:

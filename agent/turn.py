@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from agent.trace import ModelCall
@@ -28,6 +28,14 @@ class Heard:
 
     text: str
     turn_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Stands for the messages before `until`, which is the id of a message of the caller's."""
+
+    text: str
+    until: str
 
 
 @dataclass(frozen=True)
@@ -73,25 +81,52 @@ class Sent:
     event: Event
 
 
+@dataclass
+class ToolRun:
+    """A tool call that ran, or runs. `began` in the event loop's time. `late`: its turn did not wait for its end.
+
+    ended: running | finished | failed | timed out | stopped | not started
+    """
+
+    name: str
+    arguments: dict[str, Any]
+    began: float
+    seconds: float | None = None
+    ended: str = "running"
+    late: bool = False
+
+
 class Turn:
     """The running turn. The graph writes to it, HTTP responses read it.
 
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
+    number: its place in the conversation, once it is to be run here; 0 before. elsewhere: another worker runs it.
     deadline: when it must be over, in the event loop's time.
     hung_up_after: (events read, ms) when it was interrupted while nobody read it: the caller had hung up.
-    model_calls: what the model was asked in this turn, and what came. tool_calls: (name, arguments) of tools that
-    ran.
+    model_calls: what the model was asked in this turn, and what came. tools: those that ran.
+    summary: what this turn took into the memory in place of older messages.
+    joined: how many duplicates of the request read it too. repeated: it is itself one, of a turn that is over.
+    repaired: the memory was not fit for the model as it was. refused: it was never admitted, for lack of room.
     """
 
     def __init__(self, asked: Asked, *, timeout: float) -> None:
         self.asked = asked
+        self.number = 0
+        self.elsewhere = False
         self.events: list[Sent] = []
         self.interrupted = False
         self.hung_up_after: tuple[int, int] | None = None
         self.model_calls: list[ModelCall] = []
-        self.tool_calls: list[tuple[str, dict[str, Any]]] = []
+        self.tools: list[ToolRun] = []
+        self.summary: Summary | None = None
+        self.late: Sequence[str] = ()
         self.ended = False
+        self.ended_ms: int | None = None
         self.failed = False
+        self.joined = 0
+        self.repeated = False
+        self.repaired = False
+        self.refused = False
         self._loop = asyncio.get_running_loop()
         self.admitted = asyncio.Event()
         self.began = self._loop.time()
@@ -164,12 +199,14 @@ class Turn:
 
     def replay(self, sent: Sequence[Sent]) -> None:
         """Be the turn that has been before: the same events, all at once."""
+        self.repeated = True
         self.events = list(sent)
         self._wake()
 
     def end(self) -> None:
         """No more events. Readers finish."""
-        self.ended = True
+        if not self.ended:
+            self.ended, self.ended_ms = True, self._ms()
         self.admitted.set()
         self._wake()
 
@@ -190,14 +227,27 @@ class Turn:
         return next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
 
     @property
+    def first_token_ms(self) -> int | None:
+        """Of any attempt, also one that came to nothing."""
+        call = next((call for call in self.model_calls if call.chunks), None)
+        return round((call.began + call.chunks[0][0]) * 1000) if call else None
+
+    @property
     def outcome(self) -> str:
         return "interrupted" if self.interrupted else "failed" if self.failed else "answered"
 
     @property
+    def tool_calls(self) -> list[tuple[str, dict[str, Any]]]:
+        """(name, arguments) of the tools that ran."""
+        return [(tool.name, tool.arguments) for tool in self.tools]
+
+    @property
     def trace(self) -> dict[str, Any]:
         """What replay needs beside what was asked and sent, in JSON: {models: [ModelCall], hung_up: [events, ms] |
-        null}."""
-        return {"models": [call.to_json() for call in self.model_calls], "hung_up": self.hung_up_after}
+        null}, and if there are any, summary: {text, until}, late: [keys of earlier turns' calls it was told of]."""
+        more = {"summary": asdict(self.summary) if self.summary else None, "late": list(self.late)}
+        kept = {name: value for name, value in more.items() if value}
+        return {"models": [call.to_json() for call in self.model_calls], "hung_up": self.hung_up_after, **kept}
 
     def now(self) -> float:
         return self._loop.time()

@@ -8,6 +8,7 @@ agent and its database are closed, the HTTP client last.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -17,14 +18,18 @@ import httpx
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
+from agent.retention import retention
 from api.authorize import authorize_router
 from api.health import health_router
-from api.settings import Settings
+from api.logs import TurnLines
+from api.metrics import Metrics, metrics_router
+from api.settings import NotConfigured, Settings
 from api.webhook import webhook_router
 from api.wiring import Parts, load_parts, open_configured
 
 if TYPE_CHECKING:
     from api.recorder import Recorder
+    from api.spans import Spans
 
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
 
@@ -34,31 +39,37 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
     settings = settings or Settings.load()
     parts = parts or load_parts(settings)
 
+    metrics, tracing = Metrics(parts.models.candidates), _tracing()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        recorder = _recorder(settings)
-        observe = recorder.observe if recorder else None
+        recorder, spans = _recorder(settings), tracing() if tracing else None
+        observers = [observer for observer in (TurnLines(), metrics, recorder, spans) if observer]
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT) as http,
-            open_configured(settings, parts, observe) as (agent, _),
+            open_configured(settings, parts, observers) as (agent, memory),
+            retention(memory, settings.retention_days),
         ):
-            app.state.http, app.state.agent = http, agent
+            app.state.http, app.state.agent, app.state.memory = http, agent, memory
             _freeze()
             yield
+        metrics.close()
         if recorder:
             await recorder.close()
+        if spans:
+            await spans.close()
 
     app = FastAPI(title="Voice agent backend", version=version("voice-agent-backend"), lifespan=lifespan)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["*"]
         )
-    api_key = settings.layercode_api_key
+    api_key, token = settings.layercode_api_key, settings.metrics_token
     app.include_router(
         webhook_router(
             secret=settings.webhook_secret,
             agent=lambda: app.state.agent,
-            drain_seconds=settings.drain_seconds,
+            refused=metrics.refused,
         )
     )
     app.include_router(
@@ -67,9 +78,11 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
             api_key=api_key.get_secret_value() if api_key else None,
             agent_id=settings.layercode_agent_id,
             http=lambda: app.state.http,
+            per_minute=settings.authorize_per_minute,
         )
     )
     app.include_router(health_router(lambda: app.state.agent))
+    app.include_router(metrics_router(metrics, token.get_secret_value() if token else None))
     return app
 
 
@@ -79,6 +92,21 @@ def _recorder(settings: Settings) -> Recorder | None:
     from api.recorder import Recorder
 
     return Recorder(settings.record_runs)
+
+
+def _tracing() -> type[Spans] | None:
+    """Only when the environment asks for them: OpenTelemetry is an extra, and large."""
+    asked = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER")
+    disabled = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true"
+    if disabled or os.environ.get("OTEL_TRACES_EXPORTER") == "none" or not any(map(os.environ.get, asked)):
+        return None
+    try:
+        from api.spans import Spans
+    except ImportError:
+        raise NotConfigured(
+            "An OTEL_ variable asks for traces, and OpenTelemetry is not installed: uv sync --extra otel"
+        ) from None
+    return Spans
 
 
 def _freeze() -> None:

@@ -1,8 +1,10 @@
-"""Reading a request's body no further than a limit, and no longer."""
+"""Reading a request's body no further than a limit, and no longer; and as JSON."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+from typing import Any
 
 from starlette.requests import Request
 
@@ -23,3 +25,16 @@ async def read_body(request: Request, limit: int) -> bytes:
             if len(body) > limit:
                 raise TooLarge
     return bytes(body)
+
+
+def json_object(body: bytes) -> dict[str, Any] | None:
+    """The object that the body is in JSON; None when it is anything else."""
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

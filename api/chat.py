@@ -70,7 +70,7 @@ class Conversation:
         asked = Asked(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
         self._count += 1
         self._heard = None
-        self._turn = self._agent.begin(asked)
+        self._turn = await self._agent.begin(asked)
         printer = _Printer()
         async for event in self._turn.stream():
             if self._turn.interrupted:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from api.settings import NotConfigured, Settings, new_secret
-
-if TYPE_CHECKING:
-    from api.wiring import Parts
+from api.settings import NotConfigured, Settings
 
 app = typer.Typer(
     help="A voice agent that does things.",
@@ -34,12 +31,12 @@ def chat(
 ) -> None:
     """Talk to the agent here in the terminal. Ctrl-C interrupts it, Ctrl-D leaves."""
     from api.chat import chat as run_chat
-    from api.server import configure_logging
+    from api.logs import configure_logging
     from api.wiring import load_parts
 
     with _explained():
         settings = _or_demo(Settings.load(), demo=demo)
-        configure_logging("warning" if settings.log_level == "info" else settings.log_level)
+        configure_logging("warning" if settings.log_level == "info" else settings.log_level, settings.log_format)
         asyncio.run(run_chat(settings, load_parts(settings, reload_tools=True), record))
 
 
@@ -78,26 +75,34 @@ def replay(
 
 
 @app.command()
-def dev(host: Host = "127.0.0.1", port: Port = 8000) -> None:
-    """Serve for development: tools reload when saved, and you are told what to do next."""
-    from api.wiring import check_database, load_parts
+def dev(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    webhook: Annotated[str | None, typer.Option(help="Talk to another backend: its webhook's URL.")] = None,
+    tunnel: Annotated[bool, typer.Option("--tunnel", help="A public URL, and your agent's calls sent here.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Say what is missing for real calls, and end.")] = False,
+) -> None:
+    """Talk to the agent in the browser: a local stand-in for Layercode, and tools that reload when saved."""
+    from api.dev import Options
+    from api.dev import dev as serve_for_development
 
     with _explained():
-        settings = _or_demo(Settings.load())
-        missing, shown = _missing_for_calls(settings), ""
-        if not settings.layercode_webhook_secret:
-            settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
-            shown = f"LAYERCODE_WEBHOOK_SECRET={settings.webhook_secret} "
-            typer.echo(f"No LAYERCODE_WEBHOOK_SECRET is set. For this run it is {settings.webhook_secret}")
-        parts = load_parts(settings, reload_tools=True)
-        asyncio.run(check_database(settings))
-        _serve(settings, parts, host, port, lambda url: _say_what_next(settings, url, missing, shown))
+        if check:
+            from api.check import check as run_check
+
+            raise typer.Exit(run_check(Settings.load()))
+        serve_for_development(_or_demo(Settings.load()), Options(host, port, webhook, tunnel))
 
 
 @app.command()
-def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
+def serve(
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="How many processes; more than one needs Postgres.")] = 1,
+) -> None:
     """Serve in production. Refuses to start when something is missing."""
-    from api.wiring import check_database, load_parts
+    from api.server import listen
+    from api.wiring import check_database, check_servers, check_workers, load_parts
 
     with _explained():
         settings = Settings.load()
@@ -106,11 +111,22 @@ def serve(host: Host = "127.0.0.1", port: Port = 8000) -> None:
             _ = settings.webhook_secret
         with _collected(problems):
             parts = load_parts(settings)
+            asyncio.run(check_servers(parts.servers, parts.folder))
         with _collected(problems):
+            check_workers(settings, workers)
             asyncio.run(check_database(settings))
         if problems:
             raise NotConfigured(*problems)
-        _serve(settings, parts, host, port)
+        with listen(host, port) as listener:
+            if workers == 1:
+                from api.app import create_app
+                from api.server import run
+
+                run(create_app(settings, parts), listener, settings)
+            else:
+                from api.workers import serve as serve_with
+
+                serve_with(settings, listener, workers)
 
 
 @app.command()
@@ -133,23 +149,38 @@ def say(
 
 
 @app.command()
+def forget(
+    target: Annotated[str, typer.Argument(help="A conversation, or a phone number such as +4930123456.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Delete a conversation, or all of a phone number: in the database, the recorded runs, and what tools keep."""
+    from api.forget_command import forget as run
+
+    with _explained():
+        raise typer.Exit(asyncio.run(run(target, Settings.load(), yes=yes)))
+
+
+@app.command()
 def tools() -> None:
     """List the tools found, and what each says and how long it may take."""
     from agent.tool_files import ToolFileError, ToolFolder
     from agent.toolbox import manners_of
+    from api.wiring import check_servers, load_servers
 
     with _explained():
-        folder = ToolFolder(Settings.load().tools_dir)
+        settings = Settings.load()
+        folder = ToolFolder(settings.tools_dir)
         try:
             folder.load()
         except ToolFileError as error:
             raise NotConfigured(*str(error).splitlines()) from error
+        asyncio.run(check_servers(load_servers(settings), folder))
         if not folder.tools:
             typer.echo(f"There are no tools in {folder.path}/.")
         for name, tool in folder.tools.items():
             manners = manners_of(tool)
             typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
-            typer.echo(f"  {folder.file_of(name)}")
+            typer.echo(f"  {folder.owner_of(name)}")
             for label, line in (
                 ("does", tool.description.strip().partition("\n")[0]),
                 ("says", manners.say),
@@ -158,43 +189,8 @@ def tools() -> None:
             ):
                 if line:
                     typer.echo(f"    {label}: {line}")
-            typer.echo(f"    time limit: {manners.timeout:g} s; on barge-in: {manners.on_barge_in}")
-
-
-def _serve(
-    settings: Settings, parts: Parts, host: str, port: int, listening: Callable[[str], None] = lambda url: None
-) -> None:
-    """`listening` is told the webhook's URL when it can be called."""
-    from api.app import create_app
-    from api.server import listen, run
-
-    application = create_app(settings, parts)
-    with listen(host, port) as listener:
-        shown = f"[{host}]" if ":" in host else host
-        listening(f"http://{shown}:{listener.getsockname()[1]}/api/agent")
-        run(application, listener, log_level=settings.log_level, drain_seconds=settings.drain_seconds)
-
-
-def _missing_for_calls(settings: Settings) -> list[str]:
-    missing = {
-        "LAYERCODE_WEBHOOK_SECRET": not settings.layercode_webhook_secret,
-        "LAYERCODE_API_KEY": not settings.layercode_api_key,
-        "GOOGLE_GENERATIVE_AI_API_KEY": settings.model == "demo",
-    }
-    return [name for name, is_missing in missing.items() if is_missing]
-
-
-def _say_what_next(settings: Settings, url: str, missing: list[str], secret: str) -> None:
-    """`secret`: what must stand before a command in another terminal, when the secret is this run's only."""
-    typer.echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
-    typer.echo(f"Webhook: {url}. Try, in another terminal:")
-    typer.echo(f"  {secret}uv run voice say 'What time is it in Tokyo?' --url {url}")
-    typer.echo(
-        "For real calls: a tunnel to this port, and its URL with /api/agent as your agent's webhook in the Layercode"
-        " dashboard."
-    )
-    if missing:
-        typer.secho(f"Missing in .env for that: {', '.join(missing)}.", fg="yellow")
+            at_once = f"; at once: {manners.at_once}" if manners.at_once else ""
+            typer.echo(f"    time limit: {manners.timeout:g} s; on barge-in: {manners.on_barge_in}{at_once}")
 
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:

@@ -6,6 +6,7 @@
 Lenient where a live call would suffer: unknown keys and types, absent or null extras, numbers as int, float
 or text, and the bodies of generation 1. Strict about what nothing works without: the type, a conversation,
 the turn and the text of a message.
+Too long a text is cut, too much metadata is left out; an id of more than 200 characters is none.
 
 Fields that are private (words, phone numbers, metadata) are left out of a model's repr, and so out of logs.
 """
@@ -13,6 +14,7 @@ Fields that are private (words, phone numbers, metadata) are left out of a model
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import Annotated, Any, Literal
 
@@ -30,7 +32,11 @@ from pydantic import (
 
 from agent.plain import MAX_DEPTH, plain, unbroken
 
+log = logging.getLogger(__name__)
+
 MAX_ID = 200  # characters
+MAX_TEXT = 20_000  # characters: twenty minutes of speech. What is longer is cut, as the caller shall have an answer
+MAX_METADATA = 16_000  # characters of JSON. What is larger is left out
 _SHOWN_ERRORS = 5
 
 
@@ -62,8 +68,19 @@ def _objects(value: object) -> object:
 
 Id = Annotated[str, BeforeValidator(_id), Field(min_length=1, max_length=MAX_ID)]
 OptionalId = Annotated[Id | None, BeforeValidator(_absent_if_empty)]
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(value, ensure_ascii=False)) <= MAX_METADATA:
+        return value
+    log.warning("metadata of a webhook was left out: it is larger than %d characters", MAX_METADATA)
+    return {}
+
+
 Text = Annotated[str, BeforeValidator(_empty_if_null)]
-Metadata = Annotated[dict[str, Any], BeforeValidator(_object_if_null)]
+Metadata = Annotated[dict[str, Any], BeforeValidator(_object_if_null), AfterValidator(_small)]
+Words = Annotated[str, AfterValidator(lambda words: words[:MAX_TEXT])]
+Number = Annotated[str, Field(max_length=MAX_ID)]
 
 
 class _Model(BaseModel):
@@ -91,7 +108,7 @@ class Interruption(_Model):
 
     previous_turn_interrupted: bool | None = None
     assistant_turn_id: OptionalId = None
-    text_heard: str | None = Field(default=None, repr=False)
+    text_heard: Words | None = Field(default=None, repr=False)
 
 
 def _only_if_interrupted(value: Interruption | None) -> Interruption | None:
@@ -112,8 +129,8 @@ class _Session(_Model):
     conversation_id: Id
     session_id: OptionalId = None
     turn_id: OptionalId = None
-    from_phone_number: str | None = Field(default=None, repr=False)
-    to_phone_number: str | None = Field(default=None, repr=False)
+    from_phone_number: Number | None = Field(default=None, repr=False)
+    to_phone_number: Number | None = Field(default=None, repr=False)
     custom_metadata: Metadata = Field(default_factory=dict, repr=False)
     metadata: Metadata = Field(default_factory=dict, repr=False)
 
@@ -123,7 +140,7 @@ class Message(_Session):
 
     type: Literal["message"]
     turn_id: Id
-    text: str = Field(repr=False)
+    text: Words = Field(repr=False)
     interruption_context: Annotated[Interruption | None, AfterValidator(_only_if_interrupted)] = None
 
 

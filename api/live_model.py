@@ -16,7 +16,7 @@ from agent.agent import open_agent
 from agent.memory import open_passing_memory
 from agent.model import Models
 from agent.turn import Asked, Heard, Say
-from api.replay import Project
+from api.replay import Project, folder_for
 
 Calls = Sequence[tuple[str, dict[str, Any]]]
 
@@ -46,7 +46,9 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
     compared = []
     async with (
         open_passing_memory() as memory,
-        open_agent(memory=memory, folder=project.folder, models=models, habits=habits, perform=tools.perform) as agent,
+        open_agent(
+            memory=memory, folder=folder_for(run, project.folder), models=models, habits=habits, perform=tools.perform
+        ) as agent,
     ):
         for number, turn in enumerate(run.turns, 1):
             webhook = turn.webhook
@@ -54,7 +56,7 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
                 await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook.get("data"))
                 continue
             tools.called = []
-            running = agent.begin(_asked(webhook))
+            running = await agent.begin(_asked(webhook))
             said = "".join([event.text async for event in running.stream() if isinstance(event, Say)])
             then = "".join(content for _, event, content in turn.sent if event == "say")
             recorded = [(call.name, call.arguments) for call in turn.tools]

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+from agent.observer import Observer
 from agent.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -16,7 +17,12 @@ log = logging.getLogger(__name__)
 _IDLE = 3.0  # seconds after a conversation's last turn until its file is written
 
 
-class Recorder:
+def run_file(folder: Path, conversation: str) -> Path:
+    """The file of a conversation."""
+    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', conversation)[:100]}.json"
+
+
+class Recorder(Observer):
     """Writes a file into a folder for every conversation, `RECORD_RUNS=DIR`.
 
     Each is made by `voice record` in a process of its own, one at a time, once the conversation has been idle for a
@@ -29,7 +35,7 @@ class Recorder:
         self._writing: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Semaphore(1)
 
-    def observe(self, turn: Turn) -> None:
+    def turn_over(self, turn: Turn) -> None:
         conversation = turn.asked.conversation_id
         if conversation in self._due:
             self._due[conversation].cancel()
@@ -49,7 +55,7 @@ class Recorder:
         task.add_done_callback(self._writing.discard)
 
     async def _write(self, conversation: str) -> None:
-        path = self._folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', conversation)[:100]}.json"
+        path = run_file(self._folder, conversation)
         async with self._one_at_a_time:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "api.cli", "record", "--conversation", conversation, "--out", str(path),

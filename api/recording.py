@@ -7,8 +7,8 @@ import asyncio
 from agent import runs
 from agent.agent import Habits
 from agent.compare import timeless
+from agent.database import Database
 from agent.export import export_run
-from agent.memory import Database
 from agent.tool_files import ToolFolder
 from api.replay import Project, replay
 from api.settings import Settings

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,20 @@ from agent.export import export_run
 from agent.invariants import broken, interrupted_everywhere
 from agent.memory import Memory, open_passing_memory
 from agent.model import Models
-from agent.replay import RecordedModel, RecordedTools
+from agent.replay import Progress, RecordedModel, RecordedTools
 from agent.tool_files import ToolFolder
 from agent.trace import compact
-from agent.turn import Turn
+from agent.turn import Summary, Turn
 from agent.virtual_time import run_in_virtual_time
 from api.app import create_app
 from api.line import SECRET, Heard, Line
 from api.settings import Settings
-from api.wiring import Parts
+from api.wiring import Parts, open_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from agent.mcp_config import ServerConfig
 
 _LONGEST = 24 * 3600.0  # seconds of virtual time: a replay that has not ended by then hangs
 
@@ -54,14 +57,33 @@ class Replayed:
 
 
 def replay(run: runs.RunFile, project: Project) -> Replayed:
-    """Replay it, on its own settings and today's code, prompt and tools."""
-    return run_in_virtual_time(_replay(run, project, RecordedTools(_tool_calls(run))))
+    """Replay it, on its own settings and today's code, prompt and tools. Those of MCP servers are the recording's."""
+    progress = Progress()
+    tools = RecordedTools(run.turns, progress)
+    project = replace(project, folder=folder_for(run, project.folder))
+    return run_in_virtual_time(_replay(run, project, progress, tools))
 
 
-def replay_with_tools(run: runs.RunFile, project: Project) -> Replayed:
+def replay_with_tools(run: runs.RunFile, project: Project, servers: Mapping[str, ServerConfig]) -> Replayed:
     """As `replay`, but the tools really run, in real time but for the caller's pauses, on memory that is gone
     afterwards."""
-    return asyncio.run(_replay(run, project, None))
+
+    async def replayed() -> Replayed:
+        async with open_servers(servers, project.folder):
+            return await _replay(run, project, Progress(), None)
+
+    return asyncio.run(replayed())
+
+
+def folder_for(run: runs.RunFile, folder: ToolFolder) -> ToolFolder:
+    """The folder, with the MCP servers' tools that the run was offered."""
+    if not any("mcp" in tool for tool in run.offered.values()):
+        return folder
+    from agent.mcp import recorded_tools
+
+    folder = copy(folder)
+    folder.offer("the recording", recorded_tools(run.offered))
+    return folder
 
 
 def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[str, list[str]]]:
@@ -78,28 +100,23 @@ def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[s
         yield label, faults
 
 
-def _tool_calls(run: runs.RunFile) -> list[runs.ToolCall]:
-    return [call for turn in run.turns for call in turn.tools]
-
-
-async def _replay(run: runs.RunFile, project: Project, tools: RecordedTools | None) -> Replayed:
+async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None) -> Replayed:
     async with asyncio.timeout(_LONGEST):
-        seen: dict[str, Turn] = {}
-        async with _application(run, project, tools, seen) as (app, agent, memory):
+        async with _application(run, project, progress, tools) as (app, agent, memory):
             streams = await _drive(run, app, agent, pauses=tools is not None)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(memory.database, conversation) or runs.RunFile()
-        complete = _complete(run, came, seen, streams, project, recorded_tools=tools is not None)
-        return Replayed(complete, streams, seen, tools.ran if tools else [])
+        complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
+        return Replayed(complete, streams, progress.over, tools.ran if tools else [])
 
 
 @asynccontextmanager
 async def _application(
-    run: runs.RunFile, project: Project, tools: RecordedTools | None, seen: dict[str, Turn]
+    run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None
 ) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
     interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
-    model = RecordedModel(answers=answers, interrupted=interrupted)
+    model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
     fallback = model if run.settings.fallback else None
     models = Models(model, fallback, first_token=run.settings.first_token, apology=run.settings.apology)
     habits = replace(
@@ -112,11 +129,13 @@ async def _application(
     )
     settings = Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET))  # not from the environment
     app = create_app(settings, Parts(project.folder, models, habits))
+    taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
+    summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
     async with (
         open_passing_memory() as memory,
         open_agent(
             memory=memory, folder=project.folder, models=models, habits=habits,
-            perform=tools.perform if tools else None, observe=lambda turn: seen.__setitem__(turn.asked.turn_id, turn),
+            perform=tools.perform if tools else None, summaries=summaries, observers=[progress],
         ) as agent,
     ):  # fmt: skip
         app.state.agent = agent
@@ -187,4 +206,9 @@ def _alike(before: Sequence[Any], now: Sequence[Any]) -> int:
 
 def offered(folder: ToolFolder) -> dict[str, Any]:
     """The tools as the model sees them, in the order they are offered."""
-    return {name: {"description": tool.description, "arguments": tool.args} for name, tool in folder.tools.items()}
+    return {name: _as_offered(tool) for name, tool in folder.tools.items()}
+
+
+def _as_offered(tool: Any) -> dict[str, Any]:
+    mcp = (tool.metadata or {}).get("mcp")
+    return {"description": tool.description, "arguments": tool.args, **({"mcp": mcp} if mcp else {})}

@@ -18,7 +18,7 @@ from api.live_model import Comparison, ask_again
 from api.recording import record
 from api.replay import Project, barge_in_everywhere, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
-from api.wiring import load_models, open_database
+from api.wiring import load_models, load_servers, open_database, open_servers
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Options:
 
 
 def project_of(settings: Settings) -> Project:
-    """Today's tools and prompt. NotConfigured when they cannot be read."""
+    """Today's tools and prompt. NotConfigured when they cannot be read. MCP servers are not asked."""
     folder = ToolFolder(settings.tools_dir)
     try:
         folder.load()
@@ -69,7 +69,8 @@ def _replay_file(path: Path, run: runs.RunFile, options: Options, project: Proje
     if options.barge_in:
         return _barge_in(path, run, project)
     if options.live_tools:
-        return _report(path, _of_results(run, replay_with_tools(run, project).run))
+        came = replay_with_tools(run, project, load_servers(settings)).run
+        return _report(path, _of_results(run, came))
     came = replay(run, project).run
     found = differences(run, came, from_turn=options.from_turn)
     return _update(path, came, found) if options.update else _report(path, found)
@@ -135,7 +136,7 @@ def _side_by_side(turn: Comparison) -> None:
 async def record_conversation(conversation: str, out: Path, settings: Settings) -> int:
     """Write the run file of a conversation in the database."""
     project = project_of(settings)
-    async with open_database(settings) as memory:
+    async with open_database(settings) as memory, open_servers(load_servers(settings), project.folder):
         exported = await record(memory.database, conversation, settings, project.habits, project.folder)
     if exported is None:
         typer.secho(f"The database has no finished turn of a conversation {conversation!r}.", fg="red", err=True)

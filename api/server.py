@@ -9,25 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
+from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from api.settings import NotConfigured
+from api.connections import Connection
+from api.logs import configure_logging
+from api.settings import NotConfigured, Settings
 
 log = logging.getLogger(__name__)
 
-# At `info` these would log every URL, with what the caller asked for in it.
-_TALKATIVE = ("httpx", "httpx2", "google_genai", "aiosqlite", "sse_starlette")
+_LAST_REQUESTS = 0.25  # seconds for what has connected to a worker that accepts no more
 
 
 class Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, app: FastAPI, drain_seconds: float) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, drain_seconds: float, ready: Callable[[], object] | None = None
+    ) -> None:
         super().__init__(config)
         self._app = app
         self._drain_seconds = drain_seconds
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._ready:
+            self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Not uvicorn's own: that raises the signal again at the end, and the exit status would not be 0."""
@@ -35,6 +47,8 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._ready:
+            await self._leave_to_others()
         agent = getattr(self._app.state, "agent", None)
         if agent:
             log.info("shutting down: %d turns are running", agent.open_turns)
@@ -46,6 +60,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
         if self.force_exit:
             await self.lifespan.shutdown()  # uvicorn leaves it out then; the database shall be closed all the same
+
+    async def _leave_to_others(self) -> None:
+        """Accept no more: other workers do. Who has connected already may still send a request."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST_REQUESTS)
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -61,18 +83,32 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def run(app: FastAPI, listener: socket.socket, *, log_level: str, drain_seconds: float) -> None:
-    """Serve until a signal. SystemExit 3 when the start fails, as with uvicorn."""
-    configure_logging(log_level)
+def run(app: FastAPI, listener: socket.socket, settings: Settings, ready: Callable[[], object] | None = None) -> None:
+    """Serve until a signal. SystemExit 3 when the start fails, as with uvicorn.
+
+    ready: for one of several workers on the socket; called when it serves."""
+    configure_logging(settings.log_level, settings.log_format)
+    _allow_many_files()
     log.info("listening on %s, port %d", *listener.getsockname()[:2])
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5)
-    server = Server(config, app, drain_seconds)
+    server = Server(server_config(app, settings), app, settings.drain_seconds, ready)
     server.run([listener])
     if not server.started:
         raise SystemExit(3)
 
 
-def configure_logging(level: str) -> None:
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in _TALKATIVE:
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+    )
+
+
+def _allow_many_files() -> None:
+    """Each caller costs a connection or more, and the usual limit is 1,024."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    with suppress(ValueError, OSError):  # not every system lets it be as high as it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

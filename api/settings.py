@@ -59,10 +59,13 @@ class Settings(BaseSettings):
     google_gemini_base_url: str | None = None
     model: str = "google_genai:gemini-3.5-flash-lite"
     model_fallback: str | None = None
+    gemini_fast: bool = True
     first_token_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
 
     database_url: str = Field(default="sqlite:///voice.db", repr=False)  # may hold a password
+    retention_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     tools_dir: Path = Path("tools")
+    mcp_servers: Path | None = None
     record_runs: Path | None = None
 
     welcome_message: str = ""
@@ -70,10 +73,15 @@ class Settings(BaseSettings):
     system_prompt_file: Path | None = None
     turn_timeout_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
     max_tool_steps: int = Field(default=8, ge=1, le=50)
+    max_turns: int = Field(default=500, ge=1)
     drain_seconds: float = Field(default=20.0, ge=0, allow_inf_nan=False)
+    authorize_per_minute: int = Field(default=30, ge=1)
+    forwarded_allow_ips: str = "127.0.0.1,::1"
+    metrics_token: SecretStr | None = None
 
     cors_origins: Annotated[list[str], NoDecode] = []
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["plain", "json"] = "plain"
 
     @field_validator("*", mode="before")
     @classmethod
@@ -85,7 +93,7 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
-    @field_validator("log_level", mode="before")
+    @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

@@ -17,15 +17,19 @@ import re
 HEADER = "layercode-signature"
 
 _PATTERN = re.compile(r"t=([0-9]+),v1=([a-fA-F0-9]+)")
+_SKEW = "signed {} s before this machine's time, where {} s either way are allowed: is its clock right?"
+_OTHER_SECRET = "is LAYERCODE_WEBHOOK_SECRET that of this agent, and does no proxy rewrite the body?"  # noqa: S105
 _LONGEST_TIME = 15  # digits; more is no date, and int() refuses some thousands of them
 
 
 class BadSignature(Exception):
-    """`reason` is for the operator's log, never for the caller: missing, malformed, stale or mismatch."""
+    """For the operator's log, never for the caller. reason: missing, malformed, stale or mismatch. detail: what to
+    look at."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.detail = detail
 
 
 def verify(secret: str, header: str | None, body: bytes, now: float, tolerance: int = 300) -> None:
@@ -41,9 +45,9 @@ def verify(secret: str, header: str | None, body: bytes, now: float, tolerance: 
         raise BadSignature("malformed")
     digits = match[1].lstrip("0") or "0"
     if len(digits) > _LONGEST_TIME or abs(math.floor(now) - int(digits)) > tolerance:
-        raise BadSignature("stale")
+        raise BadSignature("stale", _SKEW.format(math.floor(now) - int(digits[:_LONGEST_TIME]), tolerance))
     if not hmac.compare_digest(_digest(secret, digits, body).encode(), match[2].encode()):
-        raise BadSignature("mismatch")
+        raise BadSignature("mismatch", _OTHER_SECRET)
 
 
 def sign(secret: str, body: bytes, now: int) -> str:

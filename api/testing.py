@@ -30,6 +30,7 @@ from agent import runs
 from agent.agent import Habits, open_agent
 from agent.memory import open_passing_memory
 from agent.model import Models
+from agent.observer import Observer
 from agent.replay import ScriptedModel
 from agent.tool_files import ToolFolder
 from agent.turn import Turn
@@ -91,7 +92,7 @@ async def conversation(
     talk = Talk(app, caller)
     async with (
         open_passing_memory() as memory,
-        open_agent(memory=memory, folder=folder, models=models, habits=habits, observe=talk.observe) as agent,
+        open_agent(memory=memory, folder=folder, models=models, habits=habits, observers=[talk]) as agent,
     ):
         app.state.agent = agent
         yield talk
@@ -102,7 +103,7 @@ async def conversation(
         raise UnusedAnswers(f"{len(model.script)} answers of the script were never asked for")
 
 
-class Talk:
+class Talk(Observer):
     """The caller's side."""
 
     def __init__(self, app: Any, caller: str | None) -> None:
@@ -113,7 +114,7 @@ class Talk:
         self._turns: dict[str, Turn] = {}
         self._over = asyncio.Event()
 
-    def observe(self, turn: Turn) -> None:
+    def turn_over(self, turn: Turn) -> None:
         self._turns[turn.asked.turn_id] = turn
         self._over.set()
 

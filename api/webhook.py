@@ -12,60 +12,80 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
-from sse_starlette import EventSourceResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
+from agent.gate import Busy
+from agent.plain import storable
 from agent.turn import Asked, Heard, Say, Turn
 from api import events, signature
 from api.body import TooLarge, read_body
+from api.openapi import WEBHOOK
+from api.rate import Rate
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
+MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
 _RETRY_AFTER = "5"  # seconds
+_REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
 # As the Node SDK has them (§4.2), without its unregistered `Content-Encoding: none`.
-_HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-transform"}
+_HEADERS = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-cache, no-transform",
+    "X-Accel-Buffering": "no",  # nginx would collect the words first
+}
 
 
-def webhook_router(*, secret: str, agent: Callable[[], Agent], drain_seconds: float) -> APIRouter:
-    """The route. `agent` gives the running agent; `drain_seconds` is how long a stream may outlive SIGTERM."""
+def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable[[str], None]) -> APIRouter:
+    """The route. `agent` gives the running agent. `refused` is told why a webhook was not taken, in a word or two."""
     router = APIRouter()
+    lines = Rate(_REFUSALS_LOGGED)
 
-    @router.post("/api/agent")
+    def no(status: int, text: str, reason: str, more: object = "") -> Response:
+        refused(reason)
+        if not lines.wait(reason):
+            log.warning("a webhook was refused: %s%s", reason, f" ({more})" if more else "")
+        return JSONResponse({"error": text}, status, headers={"Retry-After": _RETRY_AFTER} if status == 503 else None)
+
+    @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
         try:
             body = await read_body(request, MAX_BODY)
             signature.verify(secret, request.headers.get(signature.HEADER), body, time.time())
-            return await _answer(events.parse(body), body, agent(), drain_seconds)
+            return await _answer(events.parse(body), body, agent())
         except TooLarge:
-            return _error(413, "The body is larger than 1 MiB.")
+            return no(413, "The body is larger than 1 MiB, or that of a `data` webhook than 64 KiB.", "too large")
         except ClientDisconnect:
-            return _error(400, "The body is incomplete.")
+            return no(400, "The body is incomplete.", "incomplete")
         except TimeoutError:
-            return _error(408, "The body took too long.")
+            return no(408, "The body took too long.", "too slow")
         except signature.BadSignature as bad:
-            log.warning("a webhook was refused: its signature is %s", bad.reason)
-            return _error(401, "The signature is missing or wrong.")
+            return no(401, "The signature is missing or wrong.", f"signature {bad.reason}", bad.detail)
         except events.BadWebhook as bad:
-            log.warning("a webhook was refused: %s", bad)
-            return _error(400, str(bad))
+            return no(400, str(bad), "not understood", bad)
+        except Busy:
+            return no(503, "Too many turns are running.", "busy", "MAX_TURNS says how many may run")
         except Stopping:
-            return JSONResponse({"error": "Shutting down."}, 503, headers={"Retry-After": _RETRY_AFTER})
+            return no(503, "Shutting down.", "stopping")
 
     return router
 
 
-async def _answer(event: events.Webhook, body: bytes, agent: Agent, drain_seconds: float) -> Response:
+async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     match event:
         case events.Message() | events.SessionStart():
-            turn = agent.begin(asked_of(event))
+            turn = await agent.begin(asked_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
-            return TurnResponse(turn, event.turn_id, drain_seconds)
+            if turn.refused:
+                raise Busy
+            return TurnResponse(turn, event.turn_id)
         case events.Data():
+            if len(body) > MAX_DATA:
+                raise TooLarge
             id_ = f"{event.turn_id}:{hashlib.sha256(body).hexdigest()[:16]}"
             await agent.note(event.conversation_id, id_, "data", event.data)
             return JSONResponse({})
@@ -85,10 +105,10 @@ def asked_of(event: events.Message | events.SessionStart) -> Asked:
     if isinstance(event, events.Message):
         text, context = event.text.strip(), event.interruption_context
         if context and context.text_heard is not None:
-            heard = Heard(context.text_heard, context.assistant_turn_id)
+            heard = Heard(context.text_heard, context.assistant_turn_id and storable(context.assistant_turn_id))
     return Asked(
-        conversation_id=event.conversation_id,
-        turn_id=event.turn_id or uuid.uuid4().hex,
+        conversation_id=storable(event.conversation_id),
+        turn_id=storable(event.turn_id or uuid.uuid4().hex),
         kind="message" if isinstance(event, events.Message) else "welcome",
         text=text,
         heard=heard,
@@ -97,20 +117,15 @@ def asked_of(event: events.Message | events.SessionStart) -> Asked:
     )
 
 
-class TurnResponse(EventSourceResponse):
+class TurnResponse(StreamingResponse):
     """A turn as SSE. No pings: whether Layercode accepts comment lines is unknown (§4.2).
 
-    However it is left, the turn learns that this reader is gone.
+    However it is left, the turn learns that this reader is gone. At a shutdown the agent ends the turn, and with it
+    this response.
     """
 
-    def __init__(self, turn: Turn, turn_id: str | None, drain_seconds: float) -> None:
-        super().__init__(
-            _stream(turn, turn_id),
-            headers=_HEADERS,
-            ping=0,
-            sep="\n",
-            shutdown_grace_period=drain_seconds + 5,
-        )
+    def __init__(self, turn: Turn, turn_id: str | None) -> None:
+        super().__init__(_stream(turn, turn_id), headers=_HEADERS)
         self._turn = turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,7 +140,3 @@ async def _stream(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
         else:
             yield events.data(event.data, turn_id)
     yield events.end(turn_id)
-
-
-def _error(status: int, text: str) -> Response:
-    return JSONResponse({"error": text}, status)

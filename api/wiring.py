@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from api.settings import NotConfigured, Settings
 
 if TYPE_CHECKING:
     from agent.agent import Agent, Habits
+    from agent.mcp_config import ServerConfig
     from agent.memory import Memory
     from agent.model import Models
+    from agent.observer import Observer
     from agent.tool_files import ToolFolder
-    from agent.turn import Turn
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an agent is made of, checked."""
+    """What an agent is made of, checked. servers: the MCP servers by name, not yet asked."""
 
     folder: ToolFolder
     models: Models
     habits: Habits
+    servers: Mapping[str, ServerConfig] = field(default_factory=dict)
 
 
 def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
@@ -40,11 +47,51 @@ def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
             print(error, file=sys.stderr)  # noqa: T201 - it does not stop the start: mend it, and it is read again
         else:
             problems += str(error).splitlines()
+    servers: Mapping[str, ServerConfig] = {}
+    try:
+        servers = load_servers(settings)
+    except NotConfigured as error:
+        problems += error.problems
     models = _models(settings, problems)
     habits = _habits(settings, problems, reload_tools=reload_tools)
     if problems or models is None or habits is None:
         raise NotConfigured(*problems)
-    return Parts(folder, models, habits)
+    return Parts(folder, models, habits, servers)
+
+
+def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
+    """What MCP_SERVERS says. NotConfigured when the file is wrong, or nothing is installed to use it."""
+    if settings.mcp_servers is None:
+        return {}
+    from agent.mcp_config import McpFileError
+    from agent.mcp_config import load_servers as load
+
+    if find_spec("langchain_mcp_adapters") is None:
+        raise NotConfigured("MCP_SERVERS needs packages that are not installed: uv sync --extra mcp.")
+    try:
+        return load(settings.mcp_servers)
+    except McpFileError as error:
+        raise NotConfigured(*str(error).splitlines()) from error
+
+
+@asynccontextmanager
+async def open_servers(servers: Mapping[str, ServerConfig], folder: ToolFolder) -> AsyncIterator[list[str]]:
+    """The MCP servers' tools in the folder. Yields what of their configuration does not fit them."""
+    if not servers:
+        yield []
+        return
+    from agent.mcp import open_servers as open_
+
+    async with open_(servers, folder) as faults:
+        yield faults
+
+
+async def check_servers(servers: Mapping[str, ServerConfig], folder: ToolFolder) -> None:
+    """NotConfigured when the MCP servers do not fit their configuration. Afterwards the folder has their tools, to be
+    listed."""
+    async with open_servers(servers, folder) as faults:
+        if faults:
+            raise NotConfigured(*faults)
 
 
 def load_models(settings: Settings) -> Models:
@@ -61,7 +108,12 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
 
     def load(variable: str, name: str) -> Any:
         try:
-            return load_model(name, google_api_key=settings.google_key, google_base_url=settings.google_gemini_base_url)
+            return load_model(
+                name,
+                google_api_key=settings.google_key,
+                google_base_url=settings.google_gemini_base_url,
+                gemini_fast=settings.gemini_fast,
+            )
         except ModelError as error:
             problems.append(str(error).replace("MODEL=", f"{variable}=", 1))
             return None
@@ -70,7 +122,13 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
     fallback = load("MODEL_FALLBACK", settings.model_fallback) if settings.model_fallback else None
     if primary is None:
         return None
-    return Models(primary, fallback, first_token=settings.first_token_seconds, apology=settings.apology_message)
+    return Models(
+        primary,
+        fallback,
+        first_token=settings.first_token_seconds,
+        apology=settings.apology_message,
+        summarises=settings.model != "demo",
+    )
 
 
 def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
@@ -87,13 +145,14 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> H
         welcome=settings.welcome_message,
         turn_timeout=settings.turn_timeout_seconds,
         max_tool_steps=settings.max_tool_steps,
+        max_turns=settings.max_turns,
         reload_tools=reload_tools,
     )
 
 
 @asynccontextmanager
 async def open_configured(
-    settings: Settings, parts: Parts, observe: Callable[[Turn], object] | None = None
+    settings: Settings, parts: Parts, observers: Sequence[Observer] = ()
 ) -> AsyncIterator[tuple[Agent, Memory]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
@@ -102,16 +161,19 @@ async def open_configured(
     async with (
         _explained_database(),
         open_memory(settings.database_url) as memory,
+        open_servers(parts.servers, parts.folder) as faults,
         open_agent(
-            memory=memory, folder=parts.folder, models=parts.models, habits=parts.habits, observe=observe
+            memory=memory, folder=parts.folder, models=parts.models, habits=parts.habits, observers=observers
         ) as agent,
     ):
+        for fault in faults:
+            log.error("%s", fault)
         yield agent, memory
 
 
 @asynccontextmanager
 async def _explained_database() -> AsyncIterator[None]:
-    from agent.memory import DatabaseError
+    from agent.database import DatabaseError
 
     try:
         yield
@@ -121,13 +183,21 @@ async def _explained_database() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Memory]:
-    """The memory, with the journal's tables in it. NotConfigured when the database cannot be opened."""
-    from agent.journal import Journal
+    """The memory. NotConfigured when the database cannot be opened."""
     from agent.memory import open_memory
 
     async with _explained_database(), open_memory(settings.database_url) as memory:
-        await Journal(memory.database).setup()
         yield memory
+
+
+def check_workers(settings: Settings, count: int) -> None:
+    """NotConfigured when the database serves one process only."""
+    from agent.memory import is_shared
+
+    if count > 1 and not is_shared(settings.database_url):
+        raise NotConfigured(
+            f"SQLite serves one process: --workers {count} needs DATABASE_URL=postgresql://user@host/database."
+        )
 
 
 async def check_database(settings: Settings) -> None:

@@ -19,11 +19,13 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 from pydantic import SecretStr
 
 from agent.agent import Agent
 from api import signature
 from api.app import create_app
+from api.server import server_config
 from api.settings import Settings
 
 SECRET = "whsec_0123456789abcdef"
@@ -132,9 +134,16 @@ class Backend:
 async def backend(**settings: Any) -> AsyncIterator[Backend]:
     """The application in this event loop, behind a real socket."""
     defaults = {"_env_file": None, "layercode_webhook_secret": SecretStr(SECRET)}
-    app = create_app(Settings(**{**defaults, **settings}))
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=3)
+    made = Settings(**{**defaults, **settings})
+    app = create_app(made)
+    async with running(app, socket.create_server(("127.0.0.1", 0), backlog=1024), made) as backend:
+        yield backend
+
+
+@asynccontextmanager
+async def running(app: FastAPI, listener: socket.socket, settings: Settings) -> AsyncIterator[Backend]:
+    config = server_config(app, settings)
+    config.timeout_graceful_shutdown = 3
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     with _no_signals(server):

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 _BLOCKING = {"open", "os.listdir", "os.scandir", "sqlite3.connect", "subprocess.Popen", "socket.connect"}
 _state: dict[str, Any] = {"hooked": False, "watching": False}
@@ -23,18 +22,18 @@ def no_blocking_calls() -> Iterator[None]:
     """Within, opening a file, sleeping, starting a process and the like raise in a thread that runs a loop."""
     if not _state["hooked"]:  # an audit hook cannot be taken away again
         sys.addaudithook(_audit)
+        time.sleep = _sleep  # type: ignore[assignment]
         _state["hooked"] = True
     _state["watching"] = True
     try:
-        with patch.object(time, "sleep", _sleep):
-            yield
+        yield
     finally:
         _state["watching"] = False
 
 
 def _sleep(seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
     """Only newer Pythons have an audit event for it."""
-    if asyncio._get_running_loop() is not None:
+    if _state["watching"] and asyncio._get_running_loop() is not None:
         raise BlockingCallError("time.sleep in the event loop")
     sleep(seconds)
 

@@ -13,6 +13,7 @@ import pytest
 from tests.backend import Backend, backend
 from tests.conversation import Tools
 from tests.gemini import Gemini
+from tests.postgres import Server, postgres
 
 TOOLS = Path(__file__).parent.parent / "tools"
 
@@ -56,6 +57,17 @@ def gemini() -> Iterator[Gemini]:
     with Gemini() as gemini:
         yield gemini
         gemini.verify()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> str:
+    return postgres_server.new()
 
 
 Start = Callable[..., AbstractAsyncContextManager[Backend]]

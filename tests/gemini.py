@@ -51,7 +51,7 @@ _STATUS = {
     504: ("DEADLINE_EXCEEDED", "The request timed out."),
 }
 _SSE = [(b"content-type", b"text/event-stream")]
-_ROUTE = re.compile(r"/v1beta/models/([^/:]+):(streamGenerateContent|generateContent)")
+_ROUTE = re.compile(r"/v1(?:beta)?/models/([^/:]+):(streamGenerateContent|generateContent)")
 _DATA = ("text", "functionCall", "functionResponse", "inlineData", "fileData")
 
 
@@ -286,6 +286,7 @@ class Gemini:
         self.unused: deque[Step] = deque()
         self.issued: dict[str, str | None] = {}
         self.url = ""
+        self.warmed = 0  # how often a connection was opened before it was needed
         self._answering: set[asyncio.Future[None]] = set()
         config = uvicorn.Config(
             self,
@@ -339,6 +340,10 @@ class Gemini:
                 await asyncio.sleep(0.002)
 
     async def __call__(self, scope: Json, receive: Receive, send: Send) -> None:
+        if scope["method"] == "HEAD":  # somebody opens a connection in good time
+            self.warmed += 1
+            await _reply(send, 404, b"")
+            return
         request = await _read(scope, receive)
         if request is None:
             return

@@ -60,10 +60,12 @@ async def browser(
     api_key: str | None = KEY,
     agent_id: str | None = "ag-1",
     timeout: float = 5,
+    per_minute: int = 1000,
 ) -> AsyncIterator[httpx.AsyncClient]:
     app = FastAPI()
     async with httpx.AsyncClient(transport=upstream, timeout=timeout) as http:
-        app.include_router(authorize_router(api_url=api_url, api_key=api_key, agent_id=agent_id, http=lambda: http))
+        options: Any = {"api_url": api_url, "api_key": api_key, "agent_id": agent_id, "per_minute": per_minute}
+        app.include_router(authorize_router(http=lambda: http, **options))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
             yield client
 
@@ -77,13 +79,42 @@ async def ask(layercode: Layercode, body: Any, **options: Any) -> httpx.Response
 # --- the way there and back
 
 
-async def test_the_body_goes_on_and_the_answer_comes_back_unchanged() -> None:
+async def test_what_the_sdk_sends_goes_on_and_the_answer_comes_back_unchanged() -> None:
     layercode = Layercode(Response(b'{"config": {"a":1.0},\n "client_session_key":"k"}'))
-    body = {"agent_id": "ag-1", "metadata": {"é": [1, 2.5, None]}, "sdk_version": "2.7.0", "x": {"y": "☕"}}
-    answer = await ask(layercode, body)
+    body = {"agent_id": "ag-1", "metadata": {"é": [1, 2.5, None]}, "sdk_version": "2.7.0", "conversation_id": "☕"}
+    answer = await ask(layercode, {**body, "custom_metadata": {"y": 1}})
     assert (answer.status_code, answer.content) == (200, b'{"config": {"a":1.0},\n "client_session_key":"k"}')
     assert answer.headers["content-type"] == "application/json"
-    assert layercode.body == body
+    assert layercode.body == {**body, "custom_metadata": {"y": 1}}
+
+
+async def test_a_page_cannot_send_a_sessions_webhooks_elsewhere() -> None:
+    """`config` could name another webhook URL, and `custom_headers` could sign in its name."""
+    layercode = Layercode()
+    theirs = {"session_webhook": {"url": "https://evil.example"}, "plugins": []}
+    answer = await ask(layercode, {"metadata": {}, "config": theirs, "custom_headers": {"a": "b"}, "x": 1})
+    assert answer.status_code == 200
+    assert layercode.body == {"agent_id": "ag-1", "metadata": {}}
+
+
+@pytest.mark.parametrize("name", ["metadata", "custom_metadata"])
+async def test_metadata_is_limited(name: str) -> None:
+    layercode = Layercode()
+    assert (await ask(layercode, {name: {"a": "x" * 15_000}})).status_code == 200
+    answer = await ask(layercode, {name: {"a": "x" * 16_000}})
+    assert (answer.status_code, answer.json()) == (413, {"error": "The metadata is larger than 16000 characters."})
+    assert len(layercode.asked) == 1
+
+
+async def test_one_address_gets_so_many_sessions_a_minute_and_is_told_when_to_come_again() -> None:
+    layercode = Layercode()
+    async with browser(layercode.transport, per_minute=3) as client:
+        statuses = [(await client.post("/api/authorize", json={})).status_code for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+        answer = await client.post("/api/authorize", json={})
+    assert answer.json() == {"error": "Too many sessions were asked for. Try again in a moment."}
+    assert 1 <= int(answer.headers["retry-after"]) <= 20
+    assert len(layercode.asked) == 3
 
 
 async def test_the_key_goes_to_layercode_as_a_bearer_token_and_nothing_of_the_browsers_headers_does() -> None:
@@ -164,7 +195,7 @@ async def test_an_agent_is_named_by_text(agent: Any, configured: str | None) -> 
         b'"x"',
         b'{"a":NaN}',
         b'{"a":"\xff"}',
-        b'{"a":1e999}',
+        b'{"metadata":{"a":1e999}}',
         b'{"a":' + b"1" * 5000 + b"}",
         b'{"a":' * 9000,
         b'{"a":' + b"[" * 9000 + b"]" * 9000 + b"}",

@@ -10,6 +10,7 @@ import asyncio
 import json
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,14 +99,16 @@ class Cell:
     def name(self) -> str:
         return f"{self.script}_{self.after}_{self.context}"
 
-    async def play(self, backend: Backend, gemini: Gemini, deeds: Tools) -> None:
+    async def play(
+        self, backend: Backend, gemini: Gemini, deeds: Tools, quiet: Callable[[Backend, str], Awaitable[None]]
+    ) -> None:
         caller, script = backend.caller(self.name), SCRIPTS[self.script]
         if script.before:
             assert (await caller.say(f"go {script.before} {self.name}", turn="before")).ended_once
         cut = await caller.say(f"go {self.script} {self.name}", turn="cut", hang_up_after=self.after)
         heard = self._heard(cut)
         next_ = await caller.say(f"and now {self.name}", turn="next", heard=None if heard is None else ("cut", heard))
-        await quiet_for(backend, self.name)
+        await quiet(backend, self.name)
         last = await caller.say(f"at last {self.name}", turn="last")
 
         assert cut.hung_up
@@ -169,15 +172,26 @@ async def test_whatever_was_heard_is_remembered_and_whatever_was_done_was_done_o
 ) -> None:
     """The matrix: cut at every event boundary; without a report, with what came, with half of it in other letters."""
     gemini.answer = model
-    backend: Backend = await start(tools_dir=deeds.folder)
+    await play_all(script, await start(tools_dir=deeds.folder), gemini, deeds, quiet_for)
+
+
+async def play_all(
+    script: str,
+    backend: Backend,
+    gemini: Gemini,
+    deeds: Tools,
+    quiet: Callable[[Backend, str], Awaitable[None]],
+    at_once: int = _AT_ONCE,
+) -> None:
+    """Every cell of one script. `quiet` waits until nothing of a conversation is at work."""
     events = await count_events(backend, script)
     contexts: tuple[Context, ...] = ("none", "all", "less")
     cells = [Cell(script, after, context) for after in range(events) for context in contexts[: 2 + (after > 1)]]
-    free = asyncio.Semaphore(_AT_ONCE)
+    free = asyncio.Semaphore(at_once)
 
     async def play(cell: Cell) -> None:
         async with free:
-            await cell.play(backend, gemini, deeds)
+            await cell.play(backend, gemini, deeds, quiet)
 
     failed = await asyncio.gather(*map(play, cells), return_exceptions=True)
 

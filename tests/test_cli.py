@@ -51,8 +51,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """`serve` and `dev` come as far as listening; here is what they would have served with."""
     runs: list[dict[str, Any]] = []
 
-    def run(app: Any, listener: socket.socket, **options: Any) -> None:
-        runs.append({"app": app, "port": listener.getsockname()[1], **options})
+    def run(app: Any, listener: socket.socket, settings: Settings) -> None:
+        runs.append({"app": app, "port": listener.getsockname()[1], "settings": settings})
 
     monkeypatch.setattr("api.server.run", run)
     return runs
@@ -112,6 +112,7 @@ def test_serve_refuses_a_placeholder(
         ("MODEL", "openai:gpt-5", ["MODEL=openai:gpt-5", "langchain-openai"]),
         ("MODEL_FALLBACK", "openai:gpt-5", ["MODEL_FALLBACK=openai:gpt-5", "langchain-openai"]),
         ("TOOLS_DIR", "nowhere", ["There is no folder nowhere"]),
+        ("MCP_SERVERS", "nowhere.json", ["MCP_SERVERS=nowhere.json cannot be read"]),
         ("SYSTEM_PROMPT_FILE", "nowhere.md", ["SYSTEM_PROMPT_FILE=nowhere.md cannot be read"]),
         ("DATABASE_URL", "sqlite:///tools", ["sqlite:///tools cannot be opened"]),
         ("DATABASE_URL", "sqlite:///no/such/folder/voice.db", ["cannot be opened"]),

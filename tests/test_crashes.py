@@ -183,6 +183,13 @@ async def test_a_confirmed_action_that_was_killed_cannot_be_confirmed_again(
     assert ("confirm", UNKNOWN) in results_in(body)
 
 
+async def test_what_was_heard_of_the_turn_that_crashed_is_remembered(restarted: Backend, left: Left) -> None:
+    """The journal does not have what it sent, but the platform knows what came."""
+    await restarted.caller("talking").say("you were saying", turn="t2", heard=("t1", "word word"))
+    body = requests_for(left.gemini, "you were saying")[0].body
+    assert answers_in(body) == ["word word"]
+
+
 @pytest.mark.parametrize(("conversation", "words"), [("talking", "talk"), ("waiting", "think")])
 async def test_words_that_were_never_answered_are_remembered(
     restarted: Backend, left: Left, conversation: str, words: str

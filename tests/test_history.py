@@ -13,8 +13,8 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_google_genai.chat_models import _parse_chat_history
 
 from agent import confirmation, history
+from agent.entries import Call, Crashed, Note, Opening, Spoken
 from agent.history import CALL_BEGINS, NOT_STARTED, STILL_RUNNING, UNKNOWN
-from agent.journal import Call, Crashed, Note, Opening, Spoken
 from agent.speech import speakable
 from agent.turn import Asked, Kind, Say, Sent, Show
 
@@ -561,7 +561,7 @@ def test_the_same_webhook_after_a_crash_goes_on_where_the_first_stopped() -> Non
     calling = ai("", "t2/0", ["x"])
     opening = Opening(
         crashed=[Crashed(asked("Book it"), [entry("x", calling)])],
-        notes=[Note('{"page":2}', 1.0)],
+        notes=[Note("n", '{"page":2}', 1.0)],
         spoken=[spoken("hello", ("t1/0", "Hello there."))],
     )
     after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), opening)
@@ -591,14 +591,14 @@ def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:
 
 
 def test_data_of_the_page_stands_before_the_callers_words() -> None:
-    after = heard_by([], notes=[Note('{"page":1}', 1.0), Note('"x"', 1.0)])
+    after = heard_by([], notes=[Note("n", '{"page":1}', 1.0), Note("n", '"x"', 1.0)])
     assert after[-1].text == (
         '[The caller\'s page sent this data: {"page":1}]\n[The caller\'s page sent this data: "x"]\nAnd then?'
     )
 
 
 def test_a_page_that_sends_without_end_is_cut_short() -> None:
-    after = heard_by([], notes=[Note(f"{n:05}" + "x" * 50_000, 1.0) for n in range(1_000)])
+    after = heard_by([], notes=[Note("n", f"{n:05}" + "x" * 50_000, 1.0) for n in range(1_000)])
     assert len(after[-1].text) < 100_000
     assert "00999" in after[-1].text
 
@@ -616,7 +616,7 @@ def test_a_welcome_into_a_running_conversation_adds_nothing() -> None:
 @pytest.mark.parametrize("before", [[], TOOL_TURN], ids=["new", "resumed"])
 def test_what_is_told_at_a_welcome_is_kept_for_the_model(before: Messages) -> None:
     """The journal counts it as told then: the page often sends its data as soon as it is connected."""
-    after = history.listen(before, asked("", "w", "welcome"), Opening(notes=[Note('{"page":1}', 1.0)]))
+    after = history.listen(before, asked("", "w", "welcome"), Opening(notes=[Note("n", '{"page":1}', 1.0)]))
     assert '{"page":1}' in after[-1].text
     later = heard_by(after)
     assert later[-1].text == "And then?"
@@ -658,7 +658,7 @@ def openings(draw: st.DrawFn, messages: Messages) -> Opening:
     return Opening(
         crashed=draw(st.sampled_from([[], [Crashed(asked("Crash", "crash"), done)], [Crashed(asked(), done)]])),
         late=[entry(m.tool_call_id, calling, "Late.") for m in results if draw(st.booleans())],
-        notes=draw(st.sampled_from([[], [Note("{}", 1.0)]])),
+        notes=draw(st.sampled_from([[], [Note("n", "{}", 1.0)]])),
         spoken=draw(st.sampled_from([[], [spoken(heard, *said, turn=turn)]])),
     )
 

@@ -20,7 +20,7 @@ from agent.runs import RunFile, dump_run, load_run, save_run
 from api.cli import app
 from api.replay import Project, replay
 from tests.backend import ROOT, SECRET, Backend, Caller, served, stopped
-from tests.gemini import Gemini, Json, Step, calls, cut, error, stall, text, thought
+from tests.gemini import Answer, Gemini, Json, Step, calls, cut, error, stall, text, thought
 from tests.recordings import TOOLS, project, pytest_on, record_once, recorded, replayed, write_tools
 from tests.run_files import _project
 
@@ -59,10 +59,10 @@ def hangs_up(at: float | None = None, after: int | None = None, **then: Any) -> 
 async def superseded(caller: Caller) -> None:
     """A newer message comes while the older one's stream is open."""
     first = asyncio.create_task(caller.say("Do it", turn="a"))
-    await asyncio.sleep(0.11)
+    await asyncio.sleep(0.2)
     await caller.say("So?", turn="b", heard=("a", "One two"))
     await first
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.2)
     await caller.say("And?", turn="c")
 
 
@@ -94,22 +94,29 @@ async def heard_elsewhere(caller: Caller) -> None:
 async def confirmed_late(caller: Caller) -> None:
     """The caller hangs up while what they have agreed to is being done."""
     await caller.say("Book", turn="a")
-    await caller.say("Yes", turn="b", hang_up_at=0.08)
+    await caller.say("Yes", turn="b", hang_up_after=2)
+    await asyncio.sleep(0.2)
     await caller.say("And?", turn="c")
+
+
+def falters(words: str) -> Answer:
+    """Says three words, and the others much later: what is cut in between is cut after the third."""
+    answer = text(words, delay=0.02)
+    return replace(answer, chunks=(*answer.chunks[:3], *(replace(chunk, delay=9) for chunk in answer.chunks[3:])))
 
 
 HELLO, YES = text("Hello there."), text("Yes?")
 SCENES = {
     "words": Scene(says("Hi", "And?"), HELLO, thought("Hm.", text("I think so.", signature=True), delay=0.02)),
     "hung up after some words": Scene(hangs_up(after=3, heard=("a", "one, TWO")), COUNTING, YES, YES),
-    "hung up at some time": Scene(hangs_up(at=0.11), COUNTING, YES, YES),
+    "hung up at some time": Scene(hangs_up(at=0.2), falters("One two three four."), YES, YES),
     "a blank message": Scene(says("  ", "Hi"), HELLO),
     "an interruption of an unknown turn": Scene(heard_elsewhere, HELLO, YES),
     "a webhook sent twice": Scene(sent_twice, HELLO, YES),
-    "a newer message": Scene(superseded, COUNTING, YES, YES),
+    "a newer message": Scene(superseded, falters("One two three four."), YES, YES),
     "data": Scene(data_comes_too, COUNTING, HELLO),
     "a welcome": Scene(starts, HELLO, welcome_message="Good evening."),
-    "a slow first token": Scene(says("Hi"), stall(30, text("Late.")), HELLO, first_token_seconds=0.15),
+    "a slow first token": Scene(says("Hi"), stall(30, text("Late.")), HELLO, first_token_seconds=1.5),
     "an error": Scene(says("Hi"), error(503), HELLO),
     "two errors": Scene(says("Hi", "And?"), error(503), error(503), HELLO),
     "an error and a fallback": Scene(
@@ -143,16 +150,16 @@ SCENES = {
         says("Go"), calls(("weather", {"city": "Rome"})), calls(("weather", {"city": "Oslo"})), HELLO, max_tool_steps=2
     ),
     "hung up during a tool that is cancelled": Scene(
-        hangs_up(at=0.12), calls(("weather", {"city": "Paris", "seconds": 5})), YES, YES
+        hangs_up(after=2), calls(("weather", {"city": "Paris", "seconds": 5})), YES, YES
     ),
     "hung up during a tool that finishes": Scene(
-        hangs_up(at=0.1), calls(("order", {"thing": "tea", "seconds": 0.2})), YES, YES
+        hangs_up(after=1), calls(("order", {"thing": "tea", "seconds": 0.1})), YES, YES
     ),
     "hung up just before a tool finishes": Scene(
-        hangs_up(at=0.1), calls(("order", {"thing": "tea", "seconds": 0.11})), YES, YES
+        hangs_up(after=1), calls(("order", {"thing": "tea", "seconds": 0.005})), YES, YES
     ),
-    "hung up during a tool that is protected": Scene(hangs_up(at=0.1), calls(("pay", {"seconds": 0.2})), YES, YES),
-    "a newer message during a tool": Scene(superseded, calls(("order", {"thing": "tea", "seconds": 0.11})), YES, YES),
+    "hung up during a tool that is protected": Scene(hangs_up(after=3), calls(("pay", {"seconds": 0.1})), YES, YES),
+    "a newer message during a tool": Scene(superseded, calls(("order", {"thing": "tea", "seconds": 0.3})), YES, YES),
     "a question and a yes": Scene(
         says("Book", "Yes"), calls(("book", {"people": 4})), calls(("confirm", {"yes": True})), HELLO
     ),
@@ -160,7 +167,7 @@ SCENES = {
         says("Book", "No"), calls(("book", {"people": 4})), calls(("confirm", {"yes": False})), HELLO
     ),
     "hung up during what was agreed": Scene(
-        confirmed_late, calls(("book", {"people": 4, "seconds": 0.15})), calls(("confirm", {"yes": True})), HELLO
+        confirmed_late, calls(("book", {"people": 4, "seconds": 0.05})), calls(("confirm", {"yes": True})), HELLO
     ),
 }  # fmt: skip
 
@@ -243,6 +250,21 @@ async def test_a_hang_up_before_the_model_was_asked_replays_as_a_hang_up(
     run = await recorded(backend, "c1", **settings)
     await asyncio.to_thread(replayed, run, project(tmp_path / "made"))
     assert run.turns[-1].models[-1].then[-1]["caller"].endswith("So?")
+
+
+async def test_a_tool_that_ended_while_a_later_turn_ran_does_so_again_however_short_it_was(
+    gemini: Gemini, start: Any, tmp_path: Path
+) -> None:
+    tools = write_tools(tmp_path / "made")
+    backend: Backend = await start(tools_dir=tools)
+    gemini.script(calls(("order", {"thing": "tea", "seconds": 0.1})), YES, YES)
+    await hangs_up(after=1)(backend.caller("c1"))
+    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
+    (call,) = run.turns[0].tools
+    assert (call.late, call.after) == (True, "b")
+    call.ms = 1  # as if it had ended just before the second turn, and had been entered just after it began
+    await asyncio.to_thread(replayed, run, project(tools))
+    assert "Still running" in str(run.turns[1].models[0].then)
 
 
 # The same again

@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage, ToolMessage, message_chunk_to_message
 from langchain_core.messages.ai import add_ai_message_chunks
-from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_google_genai.chat_models import _parse_chat_history
 from typer.testing import CliRunner
 
 from agent import runs
+from agent.export import model_call
+from agent.model import load_model
 from agent.runs import RunFile, RunFileError, dump_run, load_run, save_run, scrubbed
 from agent.trace import ModelCall, chunk_from
 from api.cli import app
@@ -57,8 +58,7 @@ ANSWERS: dict[str, Step] = {
 def there_and_back(chunks: Sequence[AIMessageChunk]) -> list[AIMessageChunk]:
     """Through the journal's JSON, and through a run file's."""
     kept = json.loads(json.dumps(ModelCall([], [], [(n / 10, c) for n, c in enumerate(chunks)]).to_json()))
-    call = runs.ModelCall(**{name: value for name, value in kept.items() if name != "shown"})
-    call = runs.ModelCall.model_validate_json(call.model_dump_json(exclude_defaults=True))
+    call = runs.ModelCall.model_validate_json(model_call(kept).model_dump_json(exclude_defaults=True))
     assert [chunk[0] for chunk in call.chunks] == [100 * n for n in range(len(chunks))]
     return [chunk_from(chunk, call.common) for chunk in call.chunks]
 
@@ -81,7 +81,7 @@ def sent_to_gemini(message: AIMessage) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("kind", ANSWERS)
 async def test_every_kind_of_chunk_comes_back_as_it_was_and_so_does_the_next_request(gemini: Gemini, kind: str) -> None:
     gemini.script(ANSWERS[kind])
-    model = ChatGoogleGenerativeAI(model=MODEL, google_api_key="x", base_url=gemini.url, max_retries=1)
+    model = load_model(MODEL, google_api_key="x", google_base_url=gemini.url)
     chunks = [c async for c in model.bind_tools([TOOL]).astream("Hello?") if isinstance(c, AIMessageChunk)]
     back = there_and_back(chunks)
     assert [chunk.text for chunk in back] == [chunk.text for chunk in chunks]

@@ -61,7 +61,7 @@ def test_every_tool_of_every_file_is_found_with_its_file(folder: ToolFolder) -> 
     put(folder, "moon.py", tool("moon"))
     folder.load()
     assert sorted(folder.tools) == ["currents", "moon", "tides"]
-    assert folder.file_of("currents") == folder.path / "tides.py"
+    assert folder.owner_of("currents") == str(folder.path / "tides.py")
 
 
 def test_a_plain_langchain_tool_is_a_tool_too(folder: ToolFolder) -> None:

@@ -186,9 +186,9 @@ async def test_then_an_apology_which_is_remembered(gemini: Gemini, start: Any) -
 
 async def test_silence_is_bounded_by_the_first_token_deadline(gemini: Gemini, start: Any) -> None:
     gemini.script(stall(30, text("Too late.")), text("Quick."))
-    reply = await (await start(first_token_seconds=0.3)).caller().say("Hello?")
+    reply = await (await start(first_token_seconds=2)).caller().say("Hello?")
     assert reply.text == "Quick."
-    assert reply.events[0][0] < 3
+    assert reply.events[0][0] < 2
     assert gemini.requests[0].closed_early
 
 

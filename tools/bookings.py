@@ -2,6 +2,7 @@
 
 A booking's key is the call that made it: running that call again finds the booking, and makes no other.
 Bookings belong to the caller's phone number or, without one, to the conversation.
+A booking is the restaurant's record: when its guest is forgotten it stays, and nobody can tell whose it was.
 Times are the restaurant's, which are taken to be the server's: set `TZ` where they differ.
 """
 
@@ -10,10 +11,12 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from agent import tool_context, voice_tool
+from agent.database import Database
 
 MOST_PEOPLE = 20
 DAYS_AHEAD = 365
@@ -100,6 +103,25 @@ async def cancel_booking(number: int | str) -> str:
         booking.number,
     )
     return f"{'Cancelled' if changed else 'It is already cancelled'}: {booking}."
+
+
+async def forget(database: Database, conversations: Sequence[str], caller: str | None) -> int:
+    """`voice forget`: bookings lose their owner and name, and the conversation that made them. Those of a phone
+    number stay its own while only a conversation is forgotten."""
+    await database.execute(TABLE)
+    owners, changed = [*(f"conversation:{id_}" for id_ in conversations), *([f"phone:{caller}"] if caller else [])], 0
+    for owner in owners:
+        for row in await database.fetch("SELECT call_id FROM bookings WHERE owner = ?", owner):
+            nobody = f"forgotten:{uuid.uuid4().hex}"
+            changed += await database.execute(
+                "UPDATE bookings SET call_id = ?, owner = ?, name = '' WHERE call_id = ?", nobody, nobody, row[0]
+            )
+    for prefix in (f"{id_}:" for id_ in conversations):
+        made = "SELECT call_id FROM bookings WHERE substr(call_id, 1, ?) = ?"
+        for row in await database.fetch(made, len(prefix), prefix):
+            unknown = f"forgotten:{uuid.uuid4().hex}"
+            changed += await database.execute("UPDATE bookings SET call_id = ? WHERE call_id = ?", unknown, row[0])
+    return changed
 
 
 def now() -> dt.datetime:

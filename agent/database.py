@@ -1,0 +1,22 @@
+"""What journal and tools know of a database, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+Row = tuple[Any, ...]
+
+
+class DatabaseError(Exception):
+    """The database cannot be opened. The text is one sentence for the operator."""
+
+
+class Database(Protocol):
+    """SQL with `?` for parameters. Each call is a transaction of its own."""
+
+    async def execute(self, sql: str, *parameters: Any) -> int:
+        """Run one statement; the number of rows it changed."""
+
+    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
+        """Run one statement (a query, or a change with RETURNING); its rows."""

@@ -1,0 +1,52 @@
+"""What may be seen of the agent from outside: turns and tool calls, as they begin and once they are over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from agent.failures import log_failure
+from agent.turn import ToolRun, Turn
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """Sees everything and does nothing: override what is of interest. Called in the event loop, so be quick."""
+
+    def turn_began(self, turn: Turn) -> None: ...
+
+    def turn_over(self, turn: Turn) -> None:
+        """It is journalled. Tools that outlive it may still run."""
+
+    def tool_began(self, turn: Turn, tool: ToolRun) -> None: ...
+
+    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+        """Before its turn is over, unless `tool.late`."""
+
+
+class Observers(Observer):
+    """Several as one. What one of them raises is logged, and harms neither the turn nor the others."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        self._observers = observers
+
+    def turn_began(self, turn: Turn) -> None:
+        self._each(lambda one: one.turn_began(turn))
+
+    def turn_over(self, turn: Turn) -> None:
+        self._each(lambda one: one.turn_over(turn))
+
+    def tool_began(self, turn: Turn, tool: ToolRun) -> None:
+        self._each(lambda one: one.tool_began(turn, tool))
+
+    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+        self._each(lambda one: one.tool_over(turn, tool))
+
+    def _each(self, tell: Callable[[Observer], Any]) -> None:
+        for observer in self._observers:
+            try:
+                tell(observer)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the call goes on
+                log_failure(log, f"{type(observer).__name__} failed", error)

@@ -1,0 +1,276 @@
+"""`voice forget` and `RETENTION_DAYS`: what is gone afterwards, what stays, and what a call at that moment gets."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agent.memory import open_memory
+from agent.retention import expire
+from agent.tool_files import ToolFileError, ToolFolder
+from api.cli import app
+from tests.backend import Backend, backend
+from tests.conversation import Tools, caller_said, question, quiet, request_for, steps_taken
+from tests.gemini import Answer, Gemini, calls, text
+
+ADA, BOB = "+49301234567", "+12025550123"
+TABLES = ("turns", "tool_calls", "notes", "summaries", "checkpoints", "writes")
+KEEPS = '''
+from agent import tool_context, voice_tool
+
+@voice_tool
+async def wish(what: str) -> str:
+    """Keeps a wish."""
+    context = tool_context()
+    await context.database.execute("CREATE TABLE IF NOT EXISTS wishes (conversation TEXT, caller TEXT)")
+    await context.database.execute("INSERT INTO wishes VALUES (?, ?)", context.conversation_id, context.caller)
+    return f"Noted: {what}."
+'''
+FORGETS = """
+async def forget(database, conversations, caller):
+    print("asked to forget", conversations, caller)
+    return await database.execute("DELETE FROM wishes WHERE caller = ?", caller)
+"""
+
+Forget = Callable[..., Any]
+
+
+def model(body: dict[str, Any]) -> Answer:
+    if steps_taken(body) or not question(body).startswith("wish"):
+        return text(f"About {question(body)}: one two three four five six.", delay=0.03)
+    return calls(("wish", {"what": question(body)}))
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "wishes.py").write_text(KEEPS + FORGETS)
+    return tmp_path / "made"
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tools: Path) -> Forget:
+    """`await forget("c1", "--yes")`: the command, on the database of `start`."""
+    for name, value in {
+        "DATABASE_URL": f"sqlite:///{tmp_path}/voice.db",
+        "TOOLS_DIR": str(tools),
+        "RECORD_RUNS": str(tmp_path / "recorded"),
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    async def run(*arguments: str, answer: str = "") -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, ["forget", *arguments], input=answer)
+
+    return run
+
+
+@pytest.fixture
+async def server(gemini: Gemini, start: Any, tools: Path) -> Backend:
+    gemini.answer = model
+    server: Backend = await start(tools_dir=tools)
+    return server
+
+
+def rows(folder: Path) -> dict[str, set[str]]:
+    """The conversations that each table has, without tables that have none."""
+    with sqlite3.connect(folder / "voice.db") as database:
+        columns = {"checkpoints": "thread_id", "writes": "thread_id"}
+        found = {
+            table: {row[0] for row in database.execute(f"SELECT {columns.get(table, 'conversation')} FROM {table}")}
+            for table in TABLES
+        }
+    database.close()
+    return {table: conversations for table, conversations in found.items() if conversations}
+
+
+def stored(folder: Path, words: str) -> list[str]:
+    """The files of the database that have these bytes in them."""
+    return [path.name for path in folder.glob("voice.db*") if words.encode() in path.read_bytes()]
+
+
+async def two_people_talk(server: Backend) -> None:
+    for conversation, number in (("ada1", ADA), ("ada2", ADA), ("bob1", BOB)):
+        caller = server.caller(conversation)
+        await caller.say(f"wish for the {conversation}-unicorn", from_phone_number=number)
+        await caller.say(None, type="data", turn="d", data={"cart": f"{conversation}-page"})
+        await caller.say(f"and the {conversation}-castle", from_phone_number=number)
+    await quiet(server)
+
+
+async def test_a_person_is_forgotten_everywhere(server: Backend, forget: Forget, tmp_path: Path) -> None:
+    await two_people_talk(server)
+    (tmp_path / "recorded").mkdir()
+    for name in ("ada1", "ada2", "bob1"):
+        (tmp_path / "recorded" / f"{name}.json").write_text("{}")
+    assert stored(tmp_path, "ada1-unicorn"), "or the test could not fail"
+
+    refused = await forget("+49 (30) 123-4567", answer="n\n")
+    assert refused.exit_code == 1
+    assert "Delete 2 conversations" in refused.output
+    assert rows(tmp_path)["turns"] == {"ada1", "ada2", "bob1"}
+
+    done = await forget("+49 (30) 123-4567", answer="y\n")
+    assert done.exit_code == 0, done.output
+    assert f"asked to forget ['ada1', 'ada2'] {ADA}" in done.output
+    counted = "2 checkpoints, 2 conversations, 2 in wishes.py, 2 notes, 2 run files, 2 tool_calls, 4 turns"
+    assert f"Forgotten: {counted}." in done.output
+    assert set.union(*rows(tmp_path).values()) == {"bob1"}
+    assert [path.name for path in (tmp_path / "recorded").iterdir()] == ["bob1.json"]
+    for word in ("ada1-unicorn", "ada2-castle", "ada1-page", ADA):
+        assert stored(tmp_path, word) == []
+    assert stored(tmp_path, "bob1-unicorn")
+    assert (await forget(ADA, "--yes")).exit_code == 1
+
+
+async def test_one_conversation_is_forgotten_and_can_begin_again(
+    server: Backend, forget: Forget, gemini: Gemini, tmp_path: Path
+) -> None:
+    await two_people_talk(server)
+    done = await forget("ada1", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "asked to forget ['ada1'] None" in done.output
+    assert set.union(*rows(tmp_path).values()) == {"ada2", "bob1"}
+    assert (await server.caller("ada1").say("Do you know me?")).ended_once
+    assert caller_said(request_for(gemini, "Do you know me?").body) == "Do you know me?"
+
+
+@pytest.mark.parametrize("unknown", ["c99", "+4915112345678"])
+async def test_who_is_unknown_is_said_to_be(server: Backend, forget: Forget, tmp_path: Path, unknown: str) -> None:
+    await server.caller("c1").say("wish for it")
+    done = await forget(unknown, "--yes")
+    assert done.exit_code == 1
+    assert f"The database knows no conversation and no phone number '{unknown}'." in done.output
+    assert rows(tmp_path)["turns"] == {"c1"}
+
+
+async def test_a_turn_that_runs_meanwhile_ends_and_is_forgotten_too(
+    server: Backend, forget: Forget, gemini: Gemini, tmp_path: Path
+) -> None:
+    caller = server.caller("c1")
+    await caller.say("wish for a first")
+    talking = asyncio.create_task(caller.say("count " + "and count " * 40))
+    await asyncio.sleep(0.2)
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert not talking.done(), "or the test could not fail"
+    newer = await caller.say("Are you still there?")
+    assert newer.text.startswith("About Are you still there?")
+    assert (await talking).ended_once
+    await quiet(server)
+    assert rows(tmp_path) == {"turns": {"c1"}, "checkpoints": {"c1"}}, "the newer turn's"
+    assert caller_said(request_for(gemini, "Are you still there?").body) == "Are you still there?"
+    await caller.say("And now?")
+    assert caller_said(request_for(gemini, "And now?").body) == "Are you still there?\nAnd now?"
+
+
+async def test_a_turn_and_its_call_that_end_after_the_forgetting_leave_nothing(
+    gemini: Gemini, start: Any, deeds: Tools, forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOLS_DIR", str(deeds.folder))
+    gemini.script(calls(("order", {"thing": "soup", "seconds": 2})), text("Here it is."))
+    server = await start(tools_dir=deeds.folder, record_runs=None)
+    talking = asyncio.create_task(server.caller("c1").say("Soup, please"))
+    await deeds.until("c1", "order began")
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert (await talking).text == "Here it is."
+    await quiet(server)
+    assert rows(tmp_path) == {}
+
+
+async def test_a_tool_that_cannot_forget_stops_it_before_anything_is_deleted(
+    server: Backend, forget: Forget, tools: Path, tmp_path: Path
+) -> None:
+    await two_people_talk(server)
+    (tools / "worse.py").write_text("async def forget(database, conversations, caller):\n    raise OSError('no disk')")
+    done = await forget(ADA, "--yes")
+    assert done.exit_code == 2
+    assert "worse.py: forget failed with OSError: no disk. No conversation was deleted" in done.output
+    assert rows(tmp_path)["turns"] == {"ada1", "ada2", "bob1"}
+    (tools / "worse.py").write_text("def forget(database, conversations, caller): ...")
+    with pytest.raises(ToolFileError, match="forget must be `async def forget"):
+        ToolFolder(tools).load()
+
+
+async def test_bookings_stay_and_nobody_can_tell_whose_they_were(
+    gemini: Gemini, start: Any, forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOLS_DIR", str(Path(__file__).parent.parent / "tools"))
+    book = calls(("book_table", {"people": 4, "time": "19:00", "date": "tomorrow", "name": "Ada"}))
+    server = await start(record_runs=None)
+    for conversation, number in (("c1", ADA), ("c2", None)):
+        gemini.script(book, calls(("confirm", {"yes": True})), text("Booked."))
+        for words in ("A table for four", "Yes"):
+            await server.caller(conversation).say(words, turn=words[0], from_phone_number=number)
+
+    def bookings() -> list[tuple[str, str, str, int]]:
+        with sqlite3.connect(tmp_path / "voice.db") as database:
+            found = database.execute("SELECT owner, call_id, name, people FROM bookings ORDER BY owner DESC").fetchall()
+        database.close()
+        return found
+
+    assert [owner for owner, *_ in bookings()] == [f"phone:{ADA}", "conversation:c2"]
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert bookings()[0][0] == f"phone:{ADA}", "its caller can still cancel it"
+    assert (await forget("c2", "--yes")).exit_code == 0
+    assert (await forget(ADA, "--yes")).exit_code == 0, "no conversation is left, but a booking"
+    assert [(name, people) for *_, name, people in bookings()] == [("", 4), ("", 4)]
+    for word in ("c1:", "c2", ADA):
+        assert stored(tmp_path, f":{word}") == []
+    assert all(re.fullmatch(r"forgotten:\w{32}", owner) for owner, *_ in bookings())
+
+
+def make_old(folder: Path, conversation: str) -> None:
+    with sqlite3.connect(folder / "voice.db") as database:
+        for table, column in (("turns", "started"), ("tool_calls", "started"), ("notes", "at")):
+            database.execute(
+                f"UPDATE {table} SET {column} = {column} - 100 * 86400 WHERE conversation = ?", (conversation,)
+            )
+    database.close()
+
+
+async def test_old_conversations_are_deleted_at_the_start(
+    gemini: Gemini, start: Any, tools: Path, tmp_path: Path, server: Backend
+) -> None:
+    """One that went on since, and one of which only a note is old, are not."""
+    await two_people_talk(server)
+    make_old(tmp_path, "ada1")
+    make_old(tmp_path, "bob1")
+    await server.caller("bob1").say("I am back", turn="new")
+    await server.caller("only-a-note").say(None, type="data", data={})
+    await quiet(server)
+    settings: dict[str, Any] = {"google_api_key": "k", "google_gemini_base_url": gemini.url, "tools_dir": tools}
+    async with backend(database_url=f"sqlite:///{tmp_path}/voice.db", retention_days=99.0, **settings):
+        async with asyncio.timeout(5):
+            while "ada1" in rows(tmp_path)["turns"]:
+                await asyncio.sleep(0.02)
+    left = rows(tmp_path)
+    assert set.union(*left.values()) == {"ada2", "bob1", "only-a-note"}
+    assert left["checkpoints"] == {"ada2", "bob1"}
+
+
+async def test_two_workers_delete_many_old_conversations_while_turns_go_on(server: Backend, tmp_path: Path) -> None:
+    await server.caller("c0").say("Hello")
+    await quiet(server)
+    url = f"sqlite:///{tmp_path}/voice.db"
+    async with open_memory(url) as one, open_memory(url) as other:
+        for n in range(12):
+            await one.database.execute(
+                "INSERT INTO turns (conversation, turn, kind, asked, state, started)"
+                " VALUES (?, 't', 'message', '{}', 'ended', 5)", f"old{n}",
+            )  # fmt: skip
+            await one.database.execute("INSERT INTO notes VALUES (?, 'n', 'ended', '{}', 1, 5)", f"noted{n}")
+        before = time.time() - 3600
+        expiring = asyncio.gather(expire(one, before), expire(other, before))
+        while not expiring.done():
+            assert (await server.caller("c0").say("And?", turn=f"{time.time()}")).ended_once
+        deleted = sum(await expiring, start=type((await expiring)[0])())
+    assert deleted["turns"] == deleted["notes"] == 12
+    await quiet(server)
+    assert set.union(*rows(tmp_path).values()) == {"c0"}
