@@ -1,0 +1,111 @@
+"""`voice dev`: the server, with the playground in front of it, and what to do next."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import httpx
+import typer
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from api import server
+from api.app import create_app
+from api.playground import add_playground
+from api.settings import NotConfigured, Settings, new_secret
+from api.tunnel import give_back_after_crash, tunnel
+from api.wiring import Parts, check_database, load_parts
+
+WEBHOOK = "/api/agent"
+
+
+@dataclass(frozen=True)
+class Options:
+    """webhook: another backend's URL, in whatever language; none for this one's. tunnel: calls come in by a
+    public URL, and `/api/authorize` asks Layercode itself."""
+
+    host: str
+    port: int
+    webhook: str | None = None
+    tunnel: bool = False
+
+
+def dev(settings: Settings, options: Options) -> None:
+    """Serve until a signal. NotConfigured when something prevents it."""
+    _check_url(options.webhook)
+    if options.tunnel and options.webhook:
+        raise NotConfigured("--tunnel leads to this backend, --webhook to another: leave one of them out.")
+    secret_is_new = not settings.layercode_webhook_secret
+    if secret_is_new:
+        settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
+    parts = load_parts(settings, reload_tools=True)
+    asyncio.run(check_database(settings))
+    with server.listen(options.host, options.port) as listener, ExitStack() as stack:
+        base = _base_url(options.host, listener)
+        webhook = options.webhook or f"{base}{WEBHOOK}"
+        application = development_app(settings, parts, base, options.webhook, tunnel=options.tunnel)
+        _say_what_next(settings, base, webhook, secret_is_new=secret_is_new)
+        if options.tunnel:
+            stack.enter_context(tunnel(settings, base, passing_secret=secret_is_new))
+        else:
+            give_back_after_crash(settings)
+        server.run(application, listener, settings)
+
+
+def development_app(
+    settings: Settings, parts: Parts, base: str, webhook: str | None = None, *, tunnel: bool = False
+) -> FastAPI:
+    """The application and the playground. base: the server's own URL. webhook: another backend's."""
+    application = create_app(settings if tunnel else _authorizing_here(settings, base), parts)
+    add_playground(application, settings, parts, webhook=webhook or f"{base}{WEBHOOK}", own=webhook is None)
+    return application
+
+
+def _check_url(url: str | None) -> None:
+    if url is None:
+        return
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL("")
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise NotConfigured("--webhook takes the URL of a backend's webhook, as in http://localhost:3000/api/agent.")
+
+
+def _base_url(host: str, listener: socket.socket) -> str:
+    """How this machine reaches the server."""
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only to be recognised
+    return f"http://{f'[{near}]' if ':' in near else near}:{listener.getsockname()[1]}"
+
+
+def _authorizing_here(settings: Settings, base: str) -> Settings:
+    """`/api/authorize` asks the stand-in, by the same code and over the same wire as it would ask Layercode."""
+    key = settings.layercode_api_key or SecretStr(secrets.token_hex(16))
+    return settings.model_copy(update={"layercode_api_url": f"{base}/layercode/v1", "layercode_api_key": key})
+
+
+def _say_what_next(settings: Settings, base: str, webhook: str, *, secret_is_new: bool) -> None:
+    secret = settings.webhook_secret
+    typer.secho(f"\n*** Talk to your agent: {base} ***\n", fg="green", bold=True)
+    if secret_is_new:
+        typer.echo(f"No LAYERCODE_WEBHOOK_SECRET is set. For this run it is {secret}")
+    typer.echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
+    typer.echo(f"Webhook: {webhook}. Try, in another terminal:")
+    before = f"LAYERCODE_WEBHOOK_SECRET={secret} " if secret_is_new else ""
+    typer.echo(f"  {before}uv run voice say 'What time is it in Tokyo?' --url {webhook}")
+    typer.echo(
+        "For real calls: `voice dev --tunnel` opens a public URL, and sends your agent's webhooks to it;"
+        " `voice dev --check` says what they need."
+    )
+    missing = {
+        "LAYERCODE_WEBHOOK_SECRET": secret_is_new,
+        "LAYERCODE_API_KEY": not settings.layercode_api_key,
+        "GOOGLE_GENERATIVE_AI_API_KEY": settings.model == "demo",
+    }
+    if any(missing.values()):
+        names = ", ".join(name for name, is_missing in missing.items() if is_missing)
+        typer.secho(f"Missing in .env for that: {names}.", fg="yellow")

@@ -1,0 +1,71 @@
+"""A local stand-in for Layercode's pipeline, for `voice dev` alone, and a page to talk to the agent.
+
+What Layercode's clients find at its two paths they find here; the backend gets the same signed webhooks (protocol
+sheet §2, §6, §7). The order to read it in: routes, session, answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from api.playground.ears import Ears, can_hear
+from api.playground.guard import LOCAL_ORIGIN, Guard
+from api.playground.routes import PAGE, playground_router
+from api.playground.session import Studio
+from api.playground.sessions import Sessions
+from api.playground.state import Own
+from api.playground.voice import Voice, can_speak
+from api.playground.webhooks import Backend, http_client
+from api.settings import Settings
+from api.wiring import Parts
+
+
+def add_playground(app: FastAPI, settings: Settings, parts: Parts, *, webhook: str, own: bool) -> None:
+    """Answer whatever the application itself does not. webhook: the backend's URL; own: whether it is this server's."""
+    studio = Studio(
+        backend=Backend(webhook, settings.webhook_secret, http_client()),
+        voice=Voice() if can_speak() else None,
+        ears=Ears() if can_hear() else None,
+    )
+    mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.memory)
+    key = settings.layercode_api_key
+    inner = FastAPI(openapi_url=None)
+    inner.include_router(
+        playground_router(
+            sessions=Sessions(),
+            studio=studio,
+            api_key=key.get_secret_value() if key else None,
+            own=mine if own else None,
+        )
+    )
+    inner.mount("/", StaticFiles(directory=PAGE, html=True))
+    app.mount("/", Guard(inner))
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.cors_origins,
+        allow_origin_regex=LOCAL_ORIGIN,
+        allow_methods=["POST"],
+        allow_headers=["*"],
+    )
+    logging.getLogger("uvicorn.error").addFilter(_without_session_key)
+    within = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with within(app), studio.backend.http:
+            yield
+        if studio.ears:
+            studio.ears.close()
+
+    app.router.lifespan_context = lifespan
+
+
+def _without_session_key(record: logging.LogRecord) -> bool:
+    """uvicorn would log each socket's address, and the key is in it."""
+    return "client_session_key" not in record.getMessage()

@@ -1,0 +1,50 @@
+"""The client at the other end of a socket: JSON in text frames, in both directions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from api.body import json_object
+
+
+class Client:
+    """playground: whether it is our page, or a test, that understands `playground.…` messages; others get none.
+
+    Once it is gone, what is sent goes nowhere.
+    """
+
+    def __init__(self, socket: WebSocket, *, playground: bool) -> None:
+        self._socket = socket
+        self._playground = playground
+
+    @property
+    def address(self) -> str | None:
+        return self._socket.client.host if self._socket.client else None
+
+    async def messages(self) -> AsyncIterator[dict[str, Any]]:
+        """What it sends, until it is gone."""
+        with suppress(WebSocketDisconnect):
+            while (message := await self._socket.receive())["type"] != "websocket.disconnect":
+                fields = json_object((message.get("text") or "").encode(errors="replace"))
+                if fields is None:
+                    await self.error("A message was no JSON object, so it was ignored.")
+                else:
+                    yield fields
+
+    async def send(self, message: dict[str, Any]) -> None:
+        if self._playground or not message["type"].startswith("playground."):
+            with suppress(RuntimeError, WebSocketDisconnect):
+                await self._socket.send_text(json.dumps(message))
+
+    async def error(self, sentence: str) -> None:
+        """Tell the developer what happened, and what to do."""
+        await self.send({"type": "playground.error", "error": sentence})
+
+    async def close(self, code: int, reason: str) -> None:
+        with suppress(RuntimeError, WebSocketDisconnect):
+            await self._socket.close(code, reason)

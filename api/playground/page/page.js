@@ -1,0 +1,217 @@
+/** The playground: what the server says goes to the conversation and the voice, what you do goes to the server. */
+
+import { $, el } from "./dom.js";
+import { listen, pressToTalk } from "./hearing.js";
+import { Line } from "./line.js";
+import { show } from "./panels.js";
+import { openSaving } from "./saving.js";
+import { Talk } from "./talk.js";
+import { Voice } from "./voice.js";
+
+const TRIES = [
+  ["clock", "What time is it in Tokyo?"],
+  ["weather", "What’s the weather in Paris?"],
+  ["book_table", "A table for four at 19:00, please"],
+  ["lookup", "Tell me about Ada Lovelace"],
+];
+const POLL = 1000; // ms between looks at what goes on inside
+const SOON = 300; // ms after an event
+const NO_LINE = "There is no connection to the server.";
+
+const talk = new Talk($("#log"), $("#scroll"));
+const voice = new Voice({ muted: localStorage.getItem("muted") === "true" });
+const line = new Line({ status: showLine, message: receive, authorized: arrive });
+let connected = false;
+let state = {};
+let listening = null;
+let poll = 0;
+let due = Infinity; // when the next look is
+
+// What the server says.
+
+const RECEIVE = {
+  "turn.start": ({ role }) => role === "user" && voice.stop(),
+  "user.transcript.interim_delta": ({ turn_id, content }) => talk.caller(turn_id, content, false),
+  "user.transcript.delta": ({ turn_id, content }) => talk.caller(turn_id, content, false),
+  "user.transcript": ({ turn_id, content }) => talk.caller(turn_id, content, true),
+  "response.text": ({ turn_id, content }) => {
+    talk.words(turn_id, content);
+    if (!state.speech?.speaks) voice.words(content);
+  },
+  "response.audio": ({ content }) => voice.audio(content),
+  "response.data": ({ turn_id, content }) =>
+    content?.call_id && content.status ? talk.tool(turn_id, content) : talk.shown(turn_id, content),
+  "response.end": ({ turn_id }) => talk.ended(turn_id),
+  "playground.heard": ({ turn_id, words, of }) => {
+    voice.stop();
+    talk.heard(turn_id, words, of);
+  },
+  "playground.error": ({ error }) => talk.note(error, "error"),
+  "playground.duplicated": ({ status, same }) => {
+    const answer = same ? "the same answer came, and nothing ran twice" : `another answer came, with status ${status}`;
+    talk.note(`The last webhook was sent once more: ${answer}.`, same ? "note" : "error");
+  },
+};
+
+function receive(message) {
+  RECEIVE[message.type]?.(message);
+  showWelcome();
+  look(SOON);
+}
+
+// The line, and what goes on inside.
+
+function showLine(is, sentence = "") {
+  connected = is === "connected";
+  const tried = is === "connecting" && $("#line").dataset.is === "gone";
+  if (!tried) {
+    $("#line").dataset.is = is;
+    $("#line").textContent = { connecting: "Connecting …", connected: "Connected", gone: "Not connected" }[is];
+    if ($("#gone").textContent !== sentence) $("#gone").textContent = sentence;
+  }
+  if (is === "gone") {
+    stopAll();
+    talk.endAll();
+  }
+  if (connected) look(0);
+}
+
+async function arrive() {
+  await refresh();
+  if (talk.empty && state.memory) talk.restore(state.memory);
+  showWelcome();
+}
+
+async function refresh() {
+  const answer = await fetch(`/playground/state?conversation_id=${encodeURIComponent(line.conversation)}`);
+  if (!answer.ok) throw new Error(`state: ${answer.status}`);
+  state = await answer.json();
+  show(state);
+  talk.learn(state.turns ?? []);
+  showWelcome();
+}
+
+/** Look again in `ms` at the latest, and then once a second, while the page is seen and the server is there. */
+function look(ms) {
+  if (Date.now() + ms >= due) return;
+  clearTimeout(poll);
+  due = Date.now() + ms;
+  poll = setTimeout(async () => {
+    due = Infinity;
+    if (!connected) return;
+    if (!document.hidden) await refresh().catch(() => {});
+    look(POLL);
+  }, ms);
+}
+
+function showWelcome() {
+  $("#welcome").hidden = !talk.empty;
+  const names = state.tools?.map(({ name }) => name) ?? [];
+  const tries = TRIES.filter(([name]) => names.includes(name)).map(([, text]) => text);
+  if ($("#tries").textContent === tries.join("")) return;
+  $("#tries").replaceChildren(...tries.map((text) => el("button", { type: "button" }, text)));
+}
+
+// What you do.
+
+function say(text) {
+  voice.stop();
+  if (line.send({ type: "client.response.text", content: text })) return true;
+  hint(`That was not sent. ${NO_LINE}`);
+  return false;
+}
+
+function interrupt() {
+  stopAll();
+  bargeIn();
+}
+
+/** A barge-in without words. */
+function bargeIn() {
+  line.send({ type: "trigger.turn.start", role: "user" });
+  line.send({ type: "trigger.turn.end", role: "user" });
+}
+
+function stopAll() {
+  voice.stop();
+  listening?.stop();
+}
+
+/** To talk is to interrupt: at once, before a word is understood. */
+async function beginListening() {
+  if (!connected) return hint(NO_LINE);
+  const server = Boolean(state.speech?.hears);
+  let understood = "";
+  let stopped = false;
+  listening = { stop: () => (stopped = true) };
+  showListening(true);
+  voice.stop();
+  if (server) line.send({ type: "trigger.turn.start", role: "user" });
+  else bargeIn();
+  try {
+    listening = await listen({
+      server,
+      chunk: (content) => line.send({ type: "client.audio", content }),
+      words: (text) => hint((understood = text)),
+      ended: (failed) => endListening(server, understood, failed),
+    });
+    if (stopped) listening.stop();
+  } catch (error) {
+    endListening(server, "", error.message);
+  }
+}
+
+function endListening(server, understood, failed) {
+  listening = null;
+  showListening(false);
+  hint(failed);
+  if (server) line.send({ type: "trigger.turn.end", role: "user" });
+  else if (understood.trim() && !say(understood.trim())) $("#text").value = understood.trim();
+}
+
+function showListening(on) {
+  $("#talk").setAttribute("aria-pressed", on);
+  if (on) hint("Listening …");
+}
+
+function hint(text) {
+  $("#hint").textContent = text || "Hold the button or the space bar and talk, or click to begin and end. Esc interrupts.";
+}
+
+function showSound() {
+  $("#sound").textContent = voice.muted ? "Sound off" : "Sound on";
+}
+
+function startNew() {
+  stopAll();
+  history.replaceState(null, "", location.pathname);
+  talk.clear();
+  line.connect();
+  $("#text").focus();
+}
+
+pressToTalk($("#talk"), { begin: beginListening, end: () => listening?.stop(), active: () => listening !== null });
+$("#composer").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const text = $("#text").value.trim();
+  if (text && say(text)) $("#text").value = "";
+});
+$("#tries").addEventListener("click", ({ target }) => {
+  if (target.matches("button") && say(target.textContent)) $("#text").focus();
+});
+$("#interrupt").addEventListener("click", interrupt);
+$("#reconnect").addEventListener("click", () => line.connect());
+$("#new").addEventListener("click", startNew);
+$("#duplicate").addEventListener("click", () => line.send({ type: "playground.duplicate" }) || hint(NO_LINE));
+$("#save").addEventListener("click", () => openSaving(line.conversation));
+$("#sound").addEventListener("click", () => {
+  voice.mute(!voice.muted);
+  localStorage.setItem("muted", voice.muted);
+  showSound();
+});
+addEventListener("keydown", (event) => event.key === "Escape" && !$("#saving").open && interrupt());
+document.addEventListener("visibilitychange", () => !document.hidden && look(0));
+
+showSound();
+hint();
+line.connect();

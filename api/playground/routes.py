@@ -1,0 +1,116 @@
+"""The playground's paths: Layercode's two (protocol sheet §6, §7), the page, and what the page asks for."""
+
+from __future__ import annotations
+
+import hmac
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocket
+
+from api.body import TooLarge, json_object, read_body
+from api.playground.client import Client
+from api.playground.guard import LAYERCODE
+from api.playground.session import Session, Studio
+from api.playground.sessions import BadTerms, Sessions
+from api.playground.state import FOREIGN, NotSaved, Own, save, state_of
+
+PAGE = Path(__file__).parent / "page"
+_MAX_BODY = 64 * 1024  # bytes
+_AUTHORIZE = f"{LAYERCODE}agents/web/authorize_session"
+_WEBSOCKET = f"{LAYERCODE}agents/web/websocket"
+
+
+class Refused(Exception):
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None, own: Own | None) -> APIRouter:
+    """api_key: the one that is accepted; without, any is. own: none when the webhook is another backend's."""
+    router = APIRouter()
+
+    @router.post(_AUTHORIZE)
+    async def authorize_session(request: Request) -> Response:
+        try:
+            _check_bearer(request.headers.get("authorization", ""), api_key)
+            fields = await _fields(request)
+            if not fields.get("agent_id"):
+                raise Refused(400, "agent_id: field required")
+            return JSONResponse(_authorized(sessions, fields))
+        except Refused as refused:
+            return _error(refused)
+
+    @router.websocket(_WEBSOCKET)
+    async def websocket(socket: WebSocket) -> None:
+        conversation = sessions.find(socket.query_params.get("client_session_key", ""))
+        if conversation is None:
+            refused = Refused(
+                401, "The session key is unknown, has been replaced by a newer one, or is over an hour old."
+            )
+            await socket.send_denial_response(_error(refused))
+            return
+        await socket.accept()
+        client = Client(socket, playground=socket.query_params.get("events") == "playground")
+        await Session(client, conversation, studio).run()
+
+    @router.post("/playground/authorize")
+    async def authorize(request: Request) -> Response:
+        try:
+            return JSONResponse(_authorized(sessions, await _fields(request)))
+        except Refused as refused:
+            return _error(refused)
+
+    @router.get("/playground/state")
+    async def state(conversation_id: str = "") -> Response:
+        shown = await state_of(own, conversation_id) if own else FOREIGN
+        speech = {"speaks": studio.voice is not None, "hears": studio.ears is not None}
+        return JSONResponse({**shown, "webhook": studio.backend.url, "own": own is not None, "speech": speech})
+
+    @router.post("/playground/save")
+    async def save_run(request: Request) -> Response:
+        try:
+            fields = await _fields(request)
+            return JSONResponse(await save(own, str(fields.get("conversation_id")), str(fields.get("name"))))
+        except NotSaved as error:
+            return _error(Refused(error.status, str(error)))
+        except Refused as refused:
+            return _error(refused)
+
+    return router
+
+
+def _check_bearer(header: str, api_key: str | None) -> None:
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Refused(400, "The Authorization header with a bearer token is missing.")
+    if api_key and not hmac.compare_digest(token.strip().encode(), api_key.encode()):
+        raise Refused(400, "The API key is not the LAYERCODE_API_KEY of this server.")
+
+
+async def _fields(request: Request) -> dict[str, Any]:
+    try:
+        fields = json_object(await read_body(request, _MAX_BODY))
+    except TooLarge:
+        raise Refused(413, "The body is larger than 64 KiB.") from None
+    except (ClientDisconnect, TimeoutError):
+        raise Refused(400, "The body is incomplete.") from None
+    if fields is None:
+        raise Refused(400, "The body is not a JSON object.")
+    return fields
+
+
+def _authorized(sessions: Sessions, fields: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return sessions.authorize(fields)
+    except BadTerms as bad:
+        raise Refused(400, str(bad)) from None
+
+
+def _error(refused: Refused) -> Response:
+    return JSONResponse({"error": refused.sentence}, refused.status)
