@@ -21,7 +21,7 @@ Kind = tuple[str, str]  # model version, reason of its end
 Likes = dict[Kind, AIMessageChunk]
 
 _KINDS = 50
-_MANY = 10  # events that wait: the server is behind, and makes one message of their text
+_MANY = 8  # events that wait: the server is behind, and makes one message of their text
 _FIELDS = {"candidates", "usageMetadata", "modelVersion", "responseId"}
 _CANDIDATE = {"content", "index", "finishReason"}
 _CONTENT = {"parts", "role"}

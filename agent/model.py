@@ -215,10 +215,11 @@ class _Answer:
                 with turn.stoppable(scope):
                     async with aclosing(model.astream(list(call.messages))) as stream:  # type: ignore[type-var]
                         async for chunk in stream:
-                            if (chunk.text or chunk.tool_call_chunks) and not turn.interrupted:
-                                scope.reschedule(min(turn.now() + pause, turn.deadline))
-                            call.chunks.append((turn.now() - began, chunk))
-                            turn.say(speech.feed(chunk.text), of=self._id)
+                            now, text = turn.now(), chunk.text
+                            if (text or chunk.tool_call_chunks) and not turn.interrupted:
+                                self._put_off(scope, now, pause)
+                            call.chunks.append((now - began, chunk))
+                            turn.say(speech.feed(text), of=self._id)
         except TimeoutError as error:
             if not scope.expired():
                 call.ended = type(error).__name__
@@ -231,6 +232,12 @@ class _Answer:
             call.ended = "complete"
         finally:
             call.seconds = turn.now() - began
+
+    def _put_off(self, scope: asyncio.Timeout, now: float, pause: float) -> None:
+        """Let the stream stop for `pause` seconds from now on, or a quarter more: to set a timer for each token
+        costs as much as reading it."""
+        if (scope.when() or 0.0) < min(now + pause, self._turn.deadline):
+            scope.reschedule(min(now + 1.25 * pause, self._turn.deadline))
 
     @property
     def silent(self) -> bool:

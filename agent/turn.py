@@ -159,6 +159,7 @@ class Turn:
                 self._read = max(self._read, position)
             if self.ended:
                 return
+            self._news.clear()
             await self._news.wait()
 
     # What the agent uses.
@@ -293,8 +294,7 @@ class Turn:
         return round((self._loop.time() - self.began) * 1000)
 
     def _wake(self) -> None:
-        news, self._news = self._news, asyncio.Event()
-        news.set()
+        self._news.set()
 
 
 def _text(events: Sequence[Sent], of: str) -> str:
