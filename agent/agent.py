@@ -243,7 +243,7 @@ class Agent:
         live = {key for key, other in self._running.items() if not other.elsewhere}
         opening = await self._journal.opening(turn.asked, live, at_work)
         turn.late = [call.call for call in opening.late]
-        turn.summary = await self._summaries.waiting(turn.asked)
+        turn.summary = self._summaries.taken_in(turn.asked, opening.summary)
         context = Context(
             turn=turn,
             opening=replace(opening, summary=turn.summary),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 Row = tuple[Any, ...]
+Query = tuple[Any, ...]  # SQL, and its parameters
 
 
 class DatabaseError(Exception):
@@ -20,3 +21,6 @@ class Database(Protocol):
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         """Run one statement (a query, or a change with RETURNING); its rows."""
+
+    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
+        """Run several queries in one visit to the database; the rows of each."""

@@ -87,6 +87,7 @@ def call_of(
     state: str,
     result: str | None,
     said: str | None,
+    _worker: str = "",
 ) -> Call:
     return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
 

@@ -40,13 +40,14 @@ A turn costs two small writes, a tool call two more; nothing is written per toke
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from agent.database import Row
 from agent.entries import Admitted, Call, Crashed, Note, Opening, Spoken, as_json, asked_of, call_of, row_of, sent_of
 from agent.memory import Memory
-from agent.turn import Asked, Say, Sent, Turn
+from agent.turn import Asked, Say, Sent, Summary, Turn
 from agent.workers import LEAVE, MINE, Alone, TakenOver, leaving
 
 NEWEST_NOTES = 20
@@ -63,11 +64,25 @@ _ADMITTED = (
     "SELECT state, worker, sent, number, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
     f" AND number > this.number) FROM turns AS this WHERE {_KEY}"
 )
-_CALLS = "SELECT call, answers, turn, name, message, state, result, said FROM tool_calls WHERE conversation = ?"
-_OF_TURN = f"{_CALLS} AND turn = ? ORDER BY started"
-_UNTOLD = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls"
-_UNTOLD += " WHERE conversation = ? AND told = 0 ORDER BY started"
+_CALLS = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls WHERE conversation = ?"
 _ONE = f"{_CALLS} AND call = ?"
+# What a turn must know when it begins.
+_MINE_RUNNING = "FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
+_RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
+_OF_RUNNING = f"{_CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
+_UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
+_UNSEEN = (
+    "SELECT id, body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at DESC LIMIT ?"
+)
+_BEFORE = (
+    "SELECT turn FROM turns WHERE conversation = ? AND number <"
+    f" (SELECT number FROM turns WHERE {_KEY}) ORDER BY number DESC LIMIT 1"
+)
+_CUT_BEFORE = (
+    f"SELECT turn, sent FROM turns WHERE conversation = ? AND turn = ({_BEFORE})"
+    " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
+)
+_SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
 
 
 class Journal:
@@ -120,32 +135,35 @@ class Journal:
         await self._database.execute(LEAVE, *leaving(turn, self._workers.name))
 
     async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]) -> Opening:
-        """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, and
-        what was sent in turns that were interrupted. `live`: the keys of turns that are running now, `at_work`:
-        those of the conversation's calls."""
+        """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
+        sent in turns that were interrupted, and a summary. `live`: the keys of turns that are running now,
+        `at_work`: those of the conversation's calls."""
         conversation = asked.conversation_id
-        running = await self._database.fetch(
-            "SELECT turn, kind, asked, sent FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
-            " ORDER BY number",
-            conversation, self._workers.name,
-        )  # fmt: skip
-        crashed = []
-        for *row, sent in running:
-            before, calls = asked_of(conversation, *row), await self._calls(_OF_TURN, conversation, row[0])
-            if before.key not in live or (before.key == asked.key and calls):
-                crashed.append(Crashed(before, calls, sent_of(sent) or _reported(asked, before, calls)))
-        late = []
-        for *row, worker in await self._database.fetch(_UNTOLD, conversation):
-            call = call_of(*row)
-            if call.state != "started" or not (call.call in at_work or worker in await self._living(worker)):
-                late.append(call)
-        notes = await self._database.fetch(
-            "SELECT id, body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data'"
-            " ORDER BY at DESC LIMIT ?",
-            conversation, NEWEST_NOTES,
-        )  # fmt: skip
-        reports = [*(turn.asked for turn in crashed), asked]
-        return Opening(crashed, late, [Note(*row) for row in reversed(notes)], await self._spoken(asked, reports))
+        mine = conversation, self._workers.name
+        running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
+            (_RUNNING, *mine),
+            (_OF_RUNNING, conversation, *mine),
+            (_UNTOLD, conversation),
+            (_UNSEEN, conversation, NEWEST_NOTES),
+            (_CUT_BEFORE, conversation, conversation, *asked.key),
+            (_SUMMARY, conversation),
+        )
+        crashed = list(_crashed(asked, running, [call_of(*row) for row in of_running], live))
+        late = [call_of(*row) for row in untold if await self._is_over(row, at_work)]
+        reports = [report for report in [*(turn.asked for turn in crashed), asked] if report.heard]
+        spoken = [Spoken(turn, sent_of(sent), None) for turn, sent in cut_before]
+        return Opening(
+            crashed,
+            late,
+            [Note(*row) for row in reversed(unseen)],
+            await self._spoken(asked, reports) if reports else spoken,
+            Summary(*summary[0]) if summary else None,
+        )
+
+    async def _is_over(self, row: Row, at_work: Collection[str]) -> bool:
+        """Whether a call has ended, or has nobody any more who works at it."""
+        call, *_, state, _, _, worker = row
+        return state != "started" or not (call in at_work or worker in await self._living(worker))
 
     async def settle(self, asked: Asked, opening: Opening) -> None:
         """The memory now holds what `opening` told: say so, in as few writes as there is to say. A call that has
@@ -193,11 +211,7 @@ class Journal:
 
     async def _before(self, asked: Asked) -> str | None:
         """The turn before."""
-        rows = await self._database.fetch(
-            "SELECT turn FROM turns WHERE conversation = ? AND number <"
-            f" (SELECT number FROM turns WHERE {_KEY}) ORDER BY number DESC LIMIT 1",
-            asked.conversation_id, *asked.key,
-        )  # fmt: skip
+        rows = await self._database.fetch(_BEFORE, asked.conversation_id, *asked.key)
         return str(rows[0][0]) if rows else None
 
     async def _living(self, worker: str) -> set[str]:
@@ -227,10 +241,10 @@ class Journal:
         )  # fmt: skip
         if new:
             return None
-        known = await self._calls(_ONE, asked.conversation_id, call)
+        known = await self._database.fetch(_ONE, asked.conversation_id, call)
         if not known:
             raise TakenOver
-        return known[0]
+        return call_of(*known[0])
 
     async def end_call(
         self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: float,
@@ -243,9 +257,6 @@ class Journal:
             int(told), *asked.key, self._workers.name, asked.conversation_id, call,
         )  # fmt: skip
 
-    async def _calls(self, query: str, *values: str) -> Sequence[Call]:
-        return [call_of(*row) for row in await self._database.fetch(query, *values)]
-
     # Notes.
 
     async def note(self, conversation: str, id_: str, kind: str, body: Any) -> None:
@@ -257,6 +268,16 @@ class Journal:
         )  # fmt: skip
         if kind == "data":
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
+
+
+def _crashed(
+    asked: Asked, running: Sequence[Row], calls: Sequence[Call], live: Collection[tuple[str, str, str]]
+) -> Iterator[Crashed]:
+    for *row, sent in running:
+        before = asked_of(asked.conversation_id, *row)
+        made = [call for call in calls if call.turn == before.turn_id]
+        if before.key not in live or (before.key == asked.key and made):
+            yield Crashed(before, made, sent_of(sent) or _reported(asked, before, made))
 
 
 def _reported(asked: Asked, crashed: Asked, calls: Sequence[Call]) -> list[Sent]:

@@ -2,31 +2,28 @@
 
 SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit
 survives a killed process; a power cut may cost the last moments, never the file. What is deleted is overwritten.
-The two use connections of their own, so that a checkpoint's commit is not a journal entry's.
 
 Postgres (`postgresql://user@host/database`): any number of processes; see agent/postgres.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
-from agent.database import Database, DatabaseError, Row
+from agent.database import Database, DatabaseError
 from agent.schema import upgrade
-from agent.sqlite_saver import open_saver
+from agent.sqlite import InLoopSQLite, SQLite, open_sqlite
+from agent.sqlite_saver import ThreadedSaver
 
 _PRUNED_EVERY = 10  # turns; that is a dozen statements
-_THREAD_ENDS = 0.1  # seconds; the thread of a connection that failed tells the event loop so, once more
 
 
 @dataclass(frozen=True)
@@ -59,36 +56,6 @@ class Memory:
         return not busy
 
 
-class SQLite:
-    """A `Database` on one connection, in whose thread each statement is run to its end before the next."""
-
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._connection = connection
-
-    async def execute(self, sql: str, *parameters: Any) -> int:
-        cursor = await self._connection.execute(sql, parameters)
-        return cursor.rowcount
-
-    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        return [tuple(row) for row in await self._connection.execute_fetchall(sql, parameters)]
-
-
-class InLoopSQLite:
-    """A `Database` that lives in this process and uses no thread: for replay, where time is virtual."""
-
-    def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
-
-    async def execute(self, sql: str, *parameters: Any) -> int:
-        return self._connection.execute(sql, parameters).rowcount
-
-    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        return self._connection.execute(sql, parameters).fetchall()
-
-    def close(self) -> None:
-        self._connection.close()
-
-
 @asynccontextmanager
 async def open_passing_memory() -> AsyncIterator[Memory]:
     """Memory that is gone afterwards."""
@@ -109,13 +76,13 @@ async def open_memory(url: str) -> AsyncIterator[Memory]:
         async with open_postgres(url) as (shared_saver, shared, journal):
             yield Memory(shared_saver, shared, journal, shared=True)
         return
-    path = _sqlite_path(url)
     async with AsyncExitStack() as stack:
         try:
-            saver = await stack.enter_async_context(open_saver(path))
-            database = SQLite(await _connect(path, stack))
+            database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
+            saver = ThreadedSaver(database)
+            await saver.setup()
             await _upgrade(database)
-        except aiosqlite.Error as error:
+        except sqlite3.Error as error:
             raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
         yield Memory(saver, database, database)
 
@@ -143,16 +110,3 @@ def _sqlite_path(url: str) -> Path:
             f" not {url.split(':')[0]}:…."
         )
     return Path(url.removeprefix("sqlite:///"))
-
-
-async def _connect(path: Path, stack: AsyncExitStack) -> aiosqlite.Connection:
-    """A connection that `stack` closes. Autocommit: no transaction is ever left open by a cancelled task."""
-    connecting = aiosqlite.connect(path, isolation_level=None)
-    try:
-        connection = await stack.enter_async_context(connecting)
-    except BaseException:
-        await asyncio.sleep(_THREAD_ENDS)
-        raise
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON"):
-        await connection.execute(f"PRAGMA {pragma}")
-    return connection

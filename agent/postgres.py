@@ -25,7 +25,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from agent.database import Database, DatabaseError, Row
+from agent.database import Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
 from agent.workers import LEAVE, TakenOver, leaving
@@ -73,9 +73,15 @@ class Postgres:
             return await run()  # IF NOT EXISTS, and another worker has made it at this moment
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        async def run() -> Sequence[Row]:
+        return (await self.fetch_each((sql, *parameters)))[0]
+
+    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
+        async def run() -> Sequence[Sequence[Row]]:
             async with self._pool.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-                return await (await cursor.execute(_translated(sql), _storable(parameters))).fetchall()
+                return [
+                    await (await cursor.execute(_translated(sql), _storable(parameters))).fetchall()
+                    for sql, *parameters in queries
+                ]
 
         return await _patiently(run, self._patience)
 
@@ -91,6 +97,9 @@ class _OneConnection:
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         return await (await self._connection.execute(_translated(sql), parameters)).fetchall()
+
+    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
+        return [await self.fetch(*query) for query in queries]
 
 
 class FencedSaver(AsyncPostgresSaver):

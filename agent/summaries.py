@@ -54,14 +54,9 @@ class Summaries:
         self._making: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    async def waiting(self, asked: Asked) -> Summary | None:
+    def taken_in(self, asked: Asked, waiting: Summary | None) -> Summary | None:
         """The summary that `asked`'s turn is to take in."""
-        if self._given is not None:
-            return self._given.get(asked.turn_id)
-        rows = await self._database.fetch(
-            "SELECT text, until FROM summaries WHERE conversation = ?", asked.conversation_id
-        )
-        return Summary(*rows[0]) if rows else None
+        return waiting if self._given is None else self._given.get(asked.turn_id)
 
     async def taken(self, asked: Asked, summary: Summary) -> None:
         """The memory holds it now."""

@@ -22,7 +22,7 @@ from langchain_core.messages import BaseMessage, ToolMessage
 
 from agent import runs
 from agent.agent import Agent, open_agent
-from agent.database import Database, Row
+from agent.database import Database, Query, Row
 from agent.history import KEPT_MESSAGES
 from agent.memory import Memory, open_memory
 from agent.model import Models
@@ -74,6 +74,10 @@ class Watched:
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         self.statements.append(sql)
         return await self._database.fetch(sql, *parameters)
+
+    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
+        self.statements += [sql for sql, *_ in queries]
+        return await self._database.fetch_each(*queries)
 
 
 class Over(Observer):

@@ -61,10 +61,10 @@ async def talk(caller: Caller, first: int, last: int) -> None:
 
 
 async def summarised(server: Backend) -> None:
-    """Until no summary is being made."""
+    """Until every turn is over, which is when it has a summary made, and none is being made."""
     assert server.agent
     async with asyncio.timeout(10):
-        while server.agent._summaries._making:
+        while server.agent.open_turns or server.agent._summaries._making:
             await asyncio.sleep(0.005)
 
 
