@@ -167,10 +167,10 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return fit
 
 
-def shown(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """What the model is shown: the repaired memory, with neighbours of one speaker made one where they may be."""
+def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be."""
     merged: list[AnyMessage] = []
-    for message in repair(messages):
+    for message in fit:
         last = merged[-1] if merged else None
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
             merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)

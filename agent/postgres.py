@@ -77,11 +77,11 @@ class Postgres:
 
     async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
         async def run() -> Sequence[Sequence[Row]]:
-            async with self._pool.connection() as connection, connection.cursor(row_factory=tuple_row) as cursor:
-                return [
-                    await (await cursor.execute(_translated(sql), _storable(parameters))).fetchall()
-                    for sql, *parameters in queries
-                ]
+            async with self._pool.connection() as connection, connection.pipeline():
+                cursors = [connection.cursor(row_factory=tuple_row) for _ in queries]
+                for cursor, (sql, *parameters) in zip(cursors, queries, strict=True):
+                    await cursor.execute(_translated(sql), _storable(parameters))
+                return [await cursor.fetchall() for cursor in cursors]
 
         return await _patiently(run, self._patience)
 

@@ -293,10 +293,11 @@ def _lower(sentence: str) -> str:
 
 # --- writing
 
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 def _event(fields: dict[str, Any], turn_id: str | None) -> bytes:
     """Framed as the Node SDK does it (§4.2): it leaves out a `turn_id` that the request did not have."""
     if turn_id:
         fields["turn_id"] = turn_id
-    text = json.dumps(fields, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return b"data: " + unbroken(text).encode() + b"\n\n"
+    return b"data: " + unbroken(_encode(fields)).encode() + b"\n\n"

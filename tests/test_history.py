@@ -178,14 +178,14 @@ def test_repair_of_what_was_repaired_changes_nothing(messages: Messages) -> None
 def test_messages_that_call_tools_are_never_rebuilt(messages: Messages) -> None:
     """Gemini signs them: the object that went in comes out, from repair and from what is shown."""
     calling = [m for m in messages if isinstance(m, AIMessage) and m.tool_calls]
-    for outcome in (history.repair(messages), history.shown(messages)):
+    for outcome in (history.repair(messages), history.shown(history.repair(messages))):
         assert same([m for m in outcome if isinstance(m, AIMessage) and m.tool_calls], calling)
 
 
 @given(anything())
 @FEW
 def test_what_is_shown_is_what_gemini_takes(messages: Messages) -> None:
-    check_shown(history.shown(messages))
+    check_shown(history.shown(history.repair(messages)))
 
 
 @given(anything())
@@ -195,8 +195,8 @@ def test_no_word_of_the_caller_or_the_assistant_is_lost(messages: Messages) -> N
     capped = history.cap(messages, limit=len(messages))
     for outcome, source in (
         (history.repair(messages), messages),
-        (history.shown(messages), messages),
-        (history.shown(capped), capped),
+        (history.shown(history.repair(messages)), messages),
+        (history.shown(history.repair(capped)), capped),
     ):
         for kind in (HumanMessage, AIMessage):
             shown = "\n".join(m.text for m in outcome if isinstance(m, kind))
@@ -670,7 +670,7 @@ def test_whatever_has_happened_the_model_is_shown_what_gemini_takes(messages: Me
     begun = prefix(messages, data)
     opening = data.draw(openings(begun))
     after = history.listen(begun, asked("Now", "t2x"), opening)
-    shown = history.shown(after)
+    shown = history.shown(history.repair(after))
     check_shown(shown)
     assert not isinstance(shown[-1], AIMessage)
     assert sum("Now" in m.text for m in shown) == 1

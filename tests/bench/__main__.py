@@ -24,6 +24,7 @@ import uvloop
 
 from tests.backend import ROOT, SECRET, free_port
 from tests.bench.callers import Plan, Reply, closed, crowd, hang_up, percentile, talk
+from tests.postgres import postgres
 
 _CORES = sorted(os.sched_getaffinity(0))
 _MS = 1000
@@ -189,8 +190,8 @@ def running(command: list[str], cores: Sequence[int], folder: Path, **env: str) 
         log.close()
 
 
-def start(name: str, source: Path, stack: ExitStack, model: int) -> Server:
-    """`floor`, or the `voice serve` of a checkout, with a database of its own."""
+def start(name: str, source: Path, stack: ExitStack, model: int, database: str = "") -> Server:
+    """`floor`, or the `voice serve` of a checkout, with a database of its own, by default SQLite's."""
     folder, port, url = (
         Path(stack.enter_context(tempfile.TemporaryDirectory())),
         free_port(),
@@ -198,7 +199,7 @@ def start(name: str, source: Path, stack: ExitStack, model: int) -> Server:
     )
     env = {
         "PYTHONPATH": str(source), "LAYERCODE_WEBHOOK_SECRET": SECRET, "GOOGLE_API_KEY": "bench",
-        "GOOGLE_GEMINI_BASE_URL": url, "DATABASE_URL": f"sqlite:///{folder}/voice.db",
+        "GOOGLE_GEMINI_BASE_URL": url, "DATABASE_URL": database or f"sqlite:///{folder}/voice.db",
         "TOOLS_DIR": str(source / "tools"),
     }  # fmt: skip
     floor = ["-m", "tests.bench.floor", str(port), url]
@@ -256,6 +257,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--short", action="store_true", help="fewer turns: a first look")
     parser.add_argument("--against", type=Path, help="another checkout, measured beside this one")
+    parser.add_argument("--postgres", action="store_true", help="also with Postgres, which has the callers' cores")
     options = parser.parse_args()
     parts = options.part or [part for part in PARTS if part != "leak"]
     with ExitStack() as stack:
@@ -266,6 +268,8 @@ def main() -> None:
         servers = [start("floor", ROOT, stack, model), start("ours", ROOT, stack, model)]
         if options.against:
             servers.insert(1, start("against", options.against.resolve(), stack, model))
+        if options.postgres:
+            servers.append(start("postgres", ROOT, stack, model, stack.enter_context(postgres()).new()))
         figures = uvloop.run(measure(servers, Bench(model, options.short), parts, options.rounds))
         print(*table(figures, servers), sep="\n")
         for server in servers:
