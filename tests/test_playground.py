@@ -271,6 +271,25 @@ async def test_webhooks_are_sent_twice_and_late_when_one_asks_for_it(url: str, b
     assert update["recording_status"] == "failed"
 
 
+async def test_an_untrusted_certificate_is_explained(tmp_path: Path) -> None:
+    """Or what is no https at all, as here."""
+    async with foreign() as plain:
+        secure = plain.url.replace("http://", "https://name:password@")
+        async with development(secure, database_url=f"sqlite:///{tmp_path}/dev.db") as server:
+            async with connected(server.url) as client:
+                pass
+            state = (await server.http.get(f"{server.url}/playground/state")).json()
+    shown = plain.url.replace("http://", "https://")
+    assert client.of("playground.error")[0]["error"].startswith(f"There is no TLS connection to {shown}: its cert")
+    assert state["webhook"] == shown
+
+
+async def test_numbers_that_json_does_not_have_do_not_reach_the_client(url: str) -> None:
+    async with connected(url) as client:
+        await client.say("huge")
+        assert (await client.until("response.data"))["content"] == {"huge": [None]}
+
+
 async def test_against_our_own_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A duplicate gets the same bytes; the memory is what was heard; a tool that is saved is there; the conversation
     is saved as a test that replays."""
@@ -288,7 +307,7 @@ async def test_against_our_own_backend(tmp_path: Path, monkeypatch: pytest.Monke
             await client.say("When are the tides in Dover?")
             while "water" not in (await client.until("response.text"))["content"]:
                 pass
-            refused = await save(server, client.conversation, "../x")
+            refused = [await save(server, client.conversation, name) for name in ("../x", None)]
             await client.say("And the tides in Brest?")
             heard = await client.until("playground.heard")
             await client.answer()
@@ -296,7 +315,7 @@ async def test_against_our_own_backend(tmp_path: Path, monkeypatch: pytest.Monke
         saved = await save(server, client.conversation, "tides")
         again = await save(server, client.conversation, "tides")
         unknown = await save(server, "nobody", "other")
-    assert refused[0] == 400
+    assert [status for status, _ in refused] == [400, 400]
     assert saved == (200, {"file": "tests/runs/tides.json", "differs": []})
     assert again[0] == 409
     assert unknown[0] == 404
@@ -338,7 +357,7 @@ async def state(server: Backend, conversation: str) -> dict[str, Any]:
     return made
 
 
-async def save(server: Backend, conversation: str, name: str) -> tuple[int, dict[str, Any]]:
+async def save(server: Backend, conversation: str, name: str | None) -> tuple[int, dict[str, Any]]:
     body = {"conversation_id": conversation, "name": name}
     answer = await server.http.post(f"{server.url}/playground/save", json=body)
     return answer.status_code, answer.json()

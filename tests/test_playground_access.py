@@ -57,7 +57,13 @@ async def test_what_cannot_be_authorized_is_a_400_that_says_why(
 async def test_a_session_is_authorized_as_the_sdk_needs_it(server: Backend) -> None:
     """By the stand-in, and by the backend's own route, which asks it, but takes no `config` from a page."""
     config = {"transcription": {"trigger": "push_to_talk"}, "vad": {"enabled": False}}
-    body = {"agent_id": "a", "metadata": {}, "sdk_version": "2.7.0", "conversation_id": "c1"}
+    body: dict[str, Any] = {
+        "agent_id": "a",
+        "metadata": {},
+        "sdk_version": "2.7.0",
+        "conversation_id": "c1",
+        "custom_headers": None,
+    }
     own = {"trigger": "automatic", "automatic": True, "can_interrupt": True}
     asked = {**own, "trigger": "push_to_talk", "automatic": False}
     for path, headers, transcription in (
@@ -110,6 +116,25 @@ def test_a_key_lives_one_hour_and_not_everything_is_kept() -> None:
         sessions.authorize({"custom_metadata": {"x": float("inf")}})
 
 
+async def test_a_key_and_a_session_end_after_their_hour(server: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.playground.session.LIFE", 0.1)
+    key = (await post(server, "/playground/authorize", {})).json()["client_session_key"]
+    async with websockets.connect(socket_url(server.url, key)) as socket:
+        client = Client(socket, "c1")
+        assert await client.closed() == (4002, "A session lasts an hour at most, and this one is over.")
+    monkeypatch.setattr("api.playground.sessions.LIFE", 0)
+    expired = (await post(server, "/playground/authorize", {})).json()["client_session_key"]
+    assert [await opens(socket_url(server.url, one)) for one in (key, expired)] == [101, 401]
+
+
+async def test_the_page_is_in_no_frame_and_is_read_again_when_it_has_changed(server: Backend) -> None:
+    for path in ("/", "/page.js"):
+        answer = await server.http.get(f"{server.url}{path}")
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert answer.headers["cache-control"] == "no-cache"
+
+
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:{port}", "127.0.0.1:{port}", "[::1]:{port}", "192.168.1.7"])
 async def test_a_local_host_is_let_in(server: Backend, host: str) -> None:
     named = {"Host": host.format(port=server.url.rpartition(":")[2])}
@@ -121,13 +146,18 @@ async def test_a_local_host_is_let_in(server: Backend, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["x.trycloudflare.com", "localhost.evil.example", "127.0.0.1.nip.io", "", "a@localhost:1"]
 )
-async def test_a_host_with_a_name_finds_nothing_but_the_backend(server: Backend, host: str) -> None:
+async def test_a_host_with_a_name_finds_nothing_but_the_backend(
+    server: Backend, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And whoever reads the log learns why, once."""
+    caplog.set_level("INFO", "api.playground.guard")
     key = (await post(server, "/playground/authorize", {})).json()["client_session_key"]
     for path in PATHS:
         for method in ("GET", "POST"):
             answer = await server.http.request(method, f"{server.url}{path}", headers={"Host": host})
             assert answer.status_code == 404, (method, path)
     assert (await server.http.get(f"{server.url}/livez", headers={"Host": host})).status_code == 200
+    assert [record.name for record in caplog.records].count("api.playground.guard") == 1
     if host:
         assert await opens(socket_url(server.url, key), host=host) == 404
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from api.playground.ears import Ears, can_hear
@@ -44,7 +46,7 @@ def add_playground(app: FastAPI, settings: Settings, parts: Parts, *, webhook: s
             own=mine if own else None,
         )
     )
-    inner.mount("/", StaticFiles(directory=PAGE, html=True))
+    inner.mount("/", _Page(directory=PAGE, html=True))
     app.mount("/", Guard(inner))
     app.add_middleware(
         CORSMiddleware,
@@ -64,6 +66,17 @@ def add_playground(app: FastAPI, settings: Settings, parts: Parts, *, webhook: s
             studio.ears.close()
 
     app.router.lifespan_context = lifespan
+
+
+class _Page(StaticFiles):
+    """Read again when it has changed, and never within another page, which could have its buttons clicked."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        response.headers["Content-Security-Policy"] = "frame-ancestors 'none'"
+        response.headers["X-Frame-Options"] = "DENY"
+        return response
 
 
 def _without_session_key(record: logging.LogRecord) -> bool:

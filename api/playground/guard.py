@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from ipaddress import ip_address
 
@@ -14,6 +15,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+
+log = logging.getLogger(__name__)
 
 LOCAL_ORIGIN = r"https?://(localhost|\d+\.\d+\.\d+\.\d+|\[[0-9a-fA-F:.]+\])(:\d+)?"
 LAYERCODE = "/layercode/v1/"
@@ -23,9 +26,13 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::\d+)?")
 class Guard:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._told = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = _refused(scope)
+        if refused and refused.status_code == 404 and not self._told:
+            self._told = True
+            log.info("the playground answers to localhost and IP addresses only: another name in Host finds nothing")
         if refused is None:
             await self._app(scope, receive, send)
         elif scope["type"] == "websocket":

@@ -76,7 +76,8 @@ def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None
     async def save_run(request: Request) -> Response:
         try:
             fields = await _fields(request)
-            return JSONResponse(await save(own, str(fields.get("conversation_id")), str(fields.get("name"))))
+            conversation, name = (str(fields.get(field) or "") for field in ("conversation_id", "name"))
+            return JSONResponse(await save(own, conversation, name))
         except NotSaved as error:
             return _error(Refused(error.status, str(error)))
         except Refused as refused:

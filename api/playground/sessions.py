@@ -26,7 +26,8 @@ _VAD = {
 }  # fmt: skip
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
-Object = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
+_NULL_IS_ABSENT = BeforeValidator(lambda value: {} if value is None else value)
+Object = Annotated[dict[str, Any], _NULL_IS_ABSENT]
 Header = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=2000)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)]
 Number = Annotated[str | None, Field(max_length=40)]
@@ -72,12 +73,10 @@ class Terms(_Model):
 
     agent_id: Id = "local"
     conversation_id: Id | None = None
-    config: Annotated[Config, BeforeValidator(lambda value: {} if value is None else value)] = Field(
-        default_factory=Config
-    )
+    config: Annotated[Config, _NULL_IS_ABSENT] = Field(default_factory=Config)
     custom_metadata: Object = {}
     metadata: Object = {}
-    custom_headers: dict[HeaderName, Header] = {}
+    custom_headers: Annotated[dict[HeaderName, Header], _NULL_IS_ABSENT] = {}
     from_phone_number: Number = None
     to_phone_number: Number = None
 
