@@ -27,6 +27,8 @@ _UNSPACED = (
     r"\uff66-\uff9f\U00020000-\U0003ffff"
 )
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\s\-/\u2010-\u2015{_UNSPACED}]+")
+_IN_WORD = re.compile(rf"[^\s{_UNSPACED}]")
+_COUNTED = re.compile(rf"[{_UNSPACED}][^\w\s]*|[^\s{_UNSPACED}]+")
 
 _DIFFERENT, _ALMOST = 2, 1
 _CERTAIN = 5  # equal words in a row after which no other way is looked at
@@ -63,6 +65,19 @@ def heard_until(said: Sequence[tuple[str | None, str]], heard: str) -> int:
     if count and _is_begun(words[-1], sent[count - 1].key):
         count -= 1
     return sent[count - 1].end if count else 0
+
+
+def whole_words(text: str, end: int) -> str:
+    """The text up to `end`, without a word that goes on behind it. In a script without spaces each character is one."""
+    if end < len(text) and _IN_WORD.match(text, end):
+        while end and _IN_WORD.match(text, end - 1):
+            end -= 1
+    return text[:end]
+
+
+def count_words(text: str) -> int:
+    """As people count them, and characters where there are no spaces."""
+    return sum(1 for _ in _COUNTED.finditer(text))
 
 
 def _is_begun(heard: str, word: str) -> bool:

@@ -39,7 +39,7 @@ for (const name of ["start", "stop"]) {  // the server's audio: when it is playe
 globalThis.SpeechRecognition = undefined; globalThis.webkitSpeechRecognition = undefined;
 """
 _FAINT = (Path(__file__).parent / "contrast.js").read_text()
-_CONTROLS = {"button", "textbox", "link", "checkbox", "combobox", "dialog", "region", "log", "form", "img", "toolbar"}
+_CONTROLS = {"button", "textbox", "link", "checkbox", "combobox", "dialog", "region", "log", "form", "img"}
 expect.set_options(timeout=15_000)
 
 
@@ -90,7 +90,7 @@ class Visitor:
         """What the page shows as heard of the model's first answer."""
         pieces = self.page.locator("#log .agent").first.locator(".words")
         heard = "e => [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data).join('')"
-        return " ".join([str(await piece.evaluate(heard)) for piece in await pieces.all()])
+        return " ".join([str(await piece.evaluate(heard)).strip() for piece in await pieces.all()])
 
     async def faint(self) -> list[Any]:
         return list(await self.page.evaluate(_FAINT))

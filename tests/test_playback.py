@@ -57,13 +57,29 @@ def test_what_cannot_be_spoken_takes_no_time() -> None:
     assert playback.heard(2) == "🙂 Yes."
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds", "heard"),
+    [
+        ("今日は晴れです。明日は雨です。", 0.5, "今日は晴れです"),
+        ("ยินดีต้อนรับ", 0.5, "ยินดีต"),
+        ("我用Python写代码", 0.5, "我用"),
+        ("我用Python写代码", 0.75, "我用Python"),
+        ("안녕하세요 여러분", 0.9, "안녕하세요"),
+    ],
+)
+def test_a_script_without_spaces_is_heard_by_the_character(text: str, seconds: float, heard: str) -> None:
+    playback = Playback()
+    playback.add(text, 1.0, now=0)
+    assert playback.heard(seconds) == heard
+
+
 @given(st.lists(st.tuples(st.text("ab ,.", max_size=9), st.floats(0, 3), st.floats(0, 4)), max_size=6))
 def test_what_is_heard_only_grows_and_is_a_beginning_of_the_text(pieces: list[tuple[str, float, float]]) -> None:
     playback, now = Playback(), 0.0
     for text, seconds, pause in pieces:
         now += pause
         playback.add(text, seconds, now)
-    whole = "".join(text for text, _, _ in pieces).strip()
+    whole = "".join(text for text, _, _ in pieces).rstrip()
     before = ""
     for tick in range(40):
         heard = playback.heard(tick)

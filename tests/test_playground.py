@@ -119,6 +119,23 @@ async def test_nothing_said_is_lost_however_quickly_one_types(url: str, backend:
     assert [body["text"] for body in backend.of("message")] == ["One.", "Two.", "Three."]
 
 
+async def test_in_a_script_without_spaces_the_characters_that_were_played_were_heard(
+    url: str, backend: Foreign
+) -> None:
+    poem = "床前明月光，疑是地上霜。举头望明月，低头思故乡。" * 3
+    async with connected(url) as client:
+        await client.say(poem)
+        await client.until("response.text")
+        await asyncio.sleep(1)
+        await client.say("Stop.")
+        heard = await client.until("playground.heard")
+        await client.answer()
+    context = backend.of("message")[1]["interruption_context"]
+    assert poem.startswith(context["text_heard"])
+    assert 10 < heard["characters"] == len(context["text_heard"]) < 60
+    assert 8 < context["words_heard"] == heard["words"] < heard["of"] == 60
+
+
 async def test_without_leave_to_interrupt_texts_wait_for_the_end(url: str, backend: Foreign) -> None:
     async with connected(url, config={"transcription": {"can_interrupt": False}}) as client:
         await client.say("Tell me a long thing, at length.")

@@ -6,9 +6,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any
 
 from agent.failures import log_failure
+from agent.heard import count_words
 from api.playground.playback import Playback
 from api.playground.speaker import Mute, Speaking
 from api.playground.voice import Voice
@@ -26,6 +28,36 @@ class Answer:
     """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word."""
 
     def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send, voice: Voice | None) -> None:
+@dataclass(frozen=True)
+class Cut:
+    """Where an answer is interrupted. played: the beginning of its text that has been played."""
+
+    turn_id: str
+    text: str
+    played: str
+
+    @property
+    def heard(self) -> str:
+        return self.played.strip()
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What the next message says of it (§2.3)."""
+        return {
+            "previous_turn_interrupted": True,
+            "words_heard": count_words(self.heard),
+            "text_heard": self.heard,
+            "assistant_turn_id": self.turn_id,
+        }
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """What the page is told. characters: as JavaScript counts them."""
+        told = {"type": "playground.heard", "turn_id": self.turn_id, "text": self.heard}
+        characters = len(self.played.encode("utf-16-le", "surrogatepass")) // 2
+        return {**told, "characters": characters, "words": count_words(self.heard), "of": count_words(self.text)}
+
+
         self.turn_id = turn_id
         self.text = ""
         self.waited: float | None = None
@@ -47,9 +79,9 @@ class Answer:
     def seconds_spoken(self) -> float:
         return self._speaker.seconds
 
-    def heard(self) -> str:
-        """The words that have been played by now."""
-        return self._playback.heard(asyncio.get_running_loop().time())
+    def cut(self) -> Cut:
+        """By now."""
+        return Cut(self.turn_id, self.text, self._playback.heard(asyncio.get_running_loop().time()))
 
     async def drop(self) -> None:
         """Send and speak nothing more, and drop the webhook's request."""

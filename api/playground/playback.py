@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agent.heard import whole_words
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -28,14 +30,11 @@ class Playback:
         self._pieces.append(_Piece(text, starts, self.ends_at))
 
     def heard(self, now: float) -> str:
-        """The whole words that have been played."""
+        """The whole words that have been played: a beginning of the text."""
         count, whole = 0, "".join(piece.text for piece in self._pieces)
         for piece in self._pieces:
             if now >= piece.ends:
                 count += len(piece.text)
             elif now > piece.starts:
                 count += int(len(piece.text) * (now - piece.starts) / (piece.ends - piece.starts))
-        played = whole[:count]
-        if whole[count : count + 1].strip() and played[-1:].strip():  # in the middle of a word
-            played = played[: -len(played.split()[-1])]
-        return played.strip()
+        return whole_words(whole, count).rstrip()

@@ -207,21 +207,13 @@ class Session:
         answer, self._answer = self._answer, None
         if answer is None:
             return
-        heard = answer.heard()
-        words = len(heard.split())
+        cut = answer.cut()
         if answer.text or not self._conversation.cut:  # a resumed session's empty welcome does not count
-            self._conversation.cut = {
-                "previous_turn_interrupted": True,
-                "words_heard": words,
-                "text_heard": heard,
-                "assistant_turn_id": answer.turn_id,
-            }
+            self._conversation.cut = cut.context
         self._webhooks.drop_copies()
         await answer.drop()
-        self._settle(answer, heard)
-        of = len(answer.text.split())
-        told = {"type": "playground.heard", "turn_id": answer.turn_id, "text": heard, "words": words, "of": of}
-        await self._client.send(told)
+        self._settle(answer, cut.heard)
+        await self._client.send(cut.message)
 
     def _settle(self, answer: Answer, heard: str) -> None:
         self._account.note("assistant", heard)

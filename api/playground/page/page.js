@@ -42,9 +42,9 @@ const RECEIVE = {
   "response.data": ({ turn_id, content }) =>
     content?.call_id && content.status ? talk.tool(turn_id, content) : talk.shown(turn_id, content),
   "response.end": ({ turn_id }) => talk.ended(turn_id),
-  "playground.heard": ({ turn_id, words, of }) => {
+  "playground.heard": ({ turn_id, ...how }) => {
     voice.stop();
-    talk.heard(turn_id, words, of);
+    talk.heard(turn_id, how);
   },
   "playground.error": ({ error }) => talk.note(error, "error"),
   "playground.duplicated": ({ status, same }) => {

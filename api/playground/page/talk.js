@@ -1,8 +1,10 @@
-/** The conversation as it is said: one list item per utterance, growing while it streams. */
+/**
+ * The conversation as it is said: one list item per utterance, growing while it streams. An answer’s text is kept to the
+ * letter, white space included, as what was heard of it is told in characters.
+ */
 
 import { called, el, took } from "./dom.js";
 
-const WORD = /\s*\S+/g;
 const SENTENCE = /^\s*\p{Lu}\S*\s.*[.!?…]$/su;
 const REMARK = /^(\[.*\]\n?)+/; // lines in which the model is told of the call, before the caller’s words
 const STATES = { started: "running", progress: "running" };
@@ -43,7 +45,7 @@ export class Talk {
       words = el("p.words");
       body.append(words);
     }
-    words.append(document.createTextNode(words.textContent ? text : text.trimStart()));
+    words.append(document.createTextNode(text));
     this.#follow();
   }
 
@@ -67,15 +69,15 @@ export class Talk {
   }
 
   /** The answer was cut: mark what was not heard. */
-  heard(turn, words, of) {
+  heard(turn, { characters, words, of }) {
     if (!of && !this.#items.has(turn)) return;
     const body = this.#answer(turn);
-    let left = words;
+    let left = characters;
     for (const piece of body.querySelectorAll(".words, .progress")) {
-      const said = piece.textContent.match(WORD) ?? [];
-      const cut = said.slice(left).join("");
+      const said = piece.textContent;
+      const cut = said.slice(left);
       const hint = el("span.sr", " (not heard:) ");
-      if (cut) piece.replaceChildren(said.slice(0, left).join(""), el("del", hint, cut));
+      if (cut.trim()) piece.replaceChildren(said.slice(0, left), el("del", hint, cut));
       left = Math.max(0, left - said.length);
     }
     body.querySelector(".interrupted")?.remove();
@@ -152,9 +154,10 @@ export class Talk {
 function markProgress(words, text) {
   const line = words?.matches(".words") ? words.lastChild : null;
   if (!line || (text ? line.data.trim() !== text.trim() : !SENTENCE.test(line.data))) return;
-  words.after(el("p.progress", line.data.trim()));
   line.remove();
-  if (!words.textContent.trim()) words.remove();
+  const before = words.textContent;
+  words.after(el("p.progress", before.trim() ? "" : before, line.data));
+  if (!before.trim()) words.remove();
 }
 
 function toolRow(name) {
