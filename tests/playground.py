@@ -134,7 +134,8 @@ async def connected(url: str, *, ready: bool = True, events: bool = True, **fiel
 
 @dataclass
 class Foreign:
-    """Another backend. webhooks: the bodies it was sent, in order. dropped: the turns whose request was dropped."""
+    """Another backend. webhooks: the bodies it was sent, in order. dropped: the turns whose request was dropped.
+    welcome: what it greets with."""
 
     url: str
     webhooks: list[Message] = field(default_factory=list)
@@ -144,6 +145,7 @@ class Foreign:
     def of(self, type_: str) -> list[Message]:
         return [body for body in self.webhooks if body["type"] == type_]
 
+    welcome: str = "Hello."
     async def until(self, type_: str, count: int = 1) -> Message:
         async with asyncio.timeout(10):
             while len(self.of(type_)) < count:
@@ -155,6 +157,7 @@ WORDS = [f"word{n}" for n in range(1, 41)]
 
 
 @asynccontextmanager
+JUNK = {"junk": "{", "huge": '{"type": "response.data", "content": {"huge": [1e999]}}'}
 async def foreign() -> AsyncIterator[Foreign]:
     """It does what the text of a message says: see `_answer`."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -189,7 +192,7 @@ async def foreign() -> AsyncIterator[Foreign]:
 async def _events(made: Foreign, body: Message) -> AsyncIterator[str]:
     ended = False
     try:
-        async for event in _answer(body.get("text", "Hello.") if body["type"] == "message" else "Hello."):
+        async for event in _answer(body["text"] if body["type"] == "message" else made.welcome):
             yield f"data: {event if isinstance(event, str) else json.dumps({**event, 'turn_id': body['turn_id']})}\n\n"
         ended = True
     finally:
@@ -198,11 +201,12 @@ async def _events(made: Foreign, body: Message) -> AsyncIterator[str]:
 
 
 async def _answer(text: str) -> AsyncIterator[Message | str]:
-    words = [f"{word} " for word in WORDS] if text in ("slow", "long") else ["wait"] if text == "wait" else [text]
+    end = "." * (text == "sentences")
+    words = [f"{word}{end} " for word in WORDS] if text in ("slow", "long", "sentences") else [text]
     for word in words:
         yield {"type": "response.tts", "content": word}
-        await asyncio.sleep({"slow": 0.1, "wait": 30}.get(text, 0))
-    if text == "junk":
-        yield "{"
+        await asyncio.sleep({"slow": 0.1, "sentences": 0.1, "wait": 30}.get(text, 0))
+    if text in JUNK:
+        yield JUNK[text]
     if text != "no end":
         yield {"type": "response.end"}

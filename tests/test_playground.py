@@ -147,6 +147,26 @@ async def test_without_leave_to_interrupt_texts_wait_for_the_end(url: str, backe
     assert "interruption_context" not in backend.of("message")[1]
 
 
+async def test_texts_that_waited_are_next_when_the_user_interrupts_without_words(url: str, backend: Foreign) -> None:
+    async with connected(url, config={"transcription": {"trigger": "push_to_talk", "can_interrupt": False}}) as client:
+        await client.say("wait")
+        await client.until("response.text")
+        await client.say("And now?")
+        await client.send("trigger.turn.start", role="user")
+        await client.send("trigger.turn.end", role="user")
+        assert await client.answer() == "And now?"
+
+
+async def test_who_has_spoken_before_the_client_is_ready_is_not_welcomed(url: str, backend: Foreign) -> None:
+    async with connected(url, ready=False) as client:
+        await client.say("wait")
+        await client.until("response.text")
+        await client.send("client.ready")
+        await client.say("Hi.")
+        assert await client.answer() == "Hi."
+    assert [body["type"] for body in backend.webhooks] == ["message", "message"]
+
+
 async def test_data_goes_both_ways_and_does_not_interrupt(url: str, backend: Foreign) -> None:
     async with connected(url) as client:
         await client.say("wait")
@@ -159,6 +179,7 @@ async def test_data_goes_both_ways_and_does_not_interrupt(url: str, backend: For
 
 
 async def test_a_line_that_drops_in_mid_answer_is_resumed_with_what_was_heard(url: str, backend: Foreign) -> None:
+    """Until an answer has been spoken to its end, as a welcome may be (§2.3)."""
     made = await authorized(url)
     async with websockets.connect(socket_url(url, made["client_session_key"])) as socket:
         first = Client(socket, made["conversation_id"])
@@ -171,9 +192,17 @@ async def test_a_line_that_drops_in_mid_answer_is_resumed_with_what_was_heard(ur
     ended = await backend.until("session.end")
     slow = backend.of("message")[0]
     assert backend.dropped == [slow["turn_id"]]
+    backend.welcome = ""
     async with connected(url, conversation_id=first.conversation) as second:
         await second.say("Where were we?")
         await second.until("response.end")
+        await second.say("wait")
+        await second.until("response.text")
+    backend.welcome = "Welcome back."
+    async with connected(url, conversation_id=first.conversation) as third:
+        await third.say("Where were we now?")
+        await third.until("response.end")
+    assert "interruption_context" not in backend.of("message")[3]
     context = backend.of("message")[1]["interruption_context"]
     assert context["assistant_turn_id"] == slow["turn_id"]
     assert context["text_heard"] == ended["transcript"][-1]["text"]

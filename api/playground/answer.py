@@ -89,9 +89,11 @@ class Cut:
             return
         self._to_client = _nowhere
         self._request.hurry.set()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._request.reached.wait(), _GRACE)
-        self._task.cancel()
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._request.reached.wait(), _GRACE)
+        finally:
+            self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _run(self, over: Callable[[Answer], Awaitable[None]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from agent.plain import plain
 from api.body import json_object
 
 
@@ -39,7 +40,7 @@ class Client:
     async def send(self, message: dict[str, Any]) -> None:
         if self._playground or not message["type"].startswith("playground."):
             with suppress(RuntimeError, WebSocketDisconnect):
-                await self._socket.send_text(json.dumps(message))
+                await self._socket.send_text(_json(message))
 
     async def error(self, sentence: str) -> None:
         """Tell the developer what happened, and what to do."""
@@ -48,3 +49,10 @@ class Client:
     async def close(self, code: int, reason: str) -> None:
         with suppress(RuntimeError, WebSocketDisconnect):
             await self._socket.close(code, reason)
+
+
+def _json(message: dict[str, Any]) -> str:
+    try:
+        return json.dumps(message, allow_nan=False)
+    except (ValueError, RecursionError):  # such as a backend's 1e999, which is read as infinity
+        return json.dumps(plain(message))

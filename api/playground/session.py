@@ -128,7 +128,8 @@ class Session:
     async def _welcome(self) -> None:
         if not self._ready:
             self._ready = True
-            await self._ask("session.start")
+            if self._silent:
+                await self._ask("session.start")
 
     async def _typed(self, text: str) -> None:
         if len(text) > _LONGEST_TEXT:
@@ -152,8 +153,11 @@ class Session:
             await self._client.error("Audio that is not base64 was ignored.")
 
     def _may_begin(self, *, asked: bool) -> bool:
-        silent = self._answer is None and not self._turn.locked()
-        return asked or silent or self._terms.config.transcription.can_interrupt
+        return asked or self._silent or self._terms.config.transcription.can_interrupt
+
+    @property
+    def _silent(self) -> bool:
+        return self._answer is None and not self._turn.locked()
 
     async def _user_begins(self, turn_id: str) -> None:
         await self._client.send({"type": "turn.start", "role": "user", "turn_id": turn_id})
@@ -168,12 +172,11 @@ class Session:
             await self._said(text, turn_id)
             return
         await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
-        if not audio:
-            return  # who presses and lets go only interrupts
-        if ears:
+        if audio and ears:  # without audio: who presses and lets go only interrupts
             await self._client.error("No words could be made out in that. Speak clearly, in English, or type.")
-        else:
+        elif audio:
             await self._deaf()
+        await self._next()
 
     async def _said(self, text: str, spoken_turn: str | None = None) -> None:
         """The user's words. `spoken_turn`: the id of the turn that they have spoken; typed words begin one here."""
@@ -195,11 +198,17 @@ class Session:
         self._answer.begin(self._answered)
 
     async def _answered(self, answer: Answer) -> None:
-        """It was spoken to its end. A text that waited for that is next."""
+        """It was spoken to its end, so no answer before it is the one that the next message follows (§2.3)."""
         self._settle(answer, answer.text)
+        if answer.text:
+            self._conversation.cut = None
         if self._answer is answer:
             self._answer = None
-        if self._waiting:
+        await self._next()
+
+    async def _next(self) -> None:
+        """The turn of a text that waited for the end of an answer."""
+        if self._waiting and self._silent:
             await self._said(self._waiting.popleft())
 
     async def _interrupt(self) -> None:
