@@ -271,6 +271,25 @@ async def test_a_backend_that_is_not_there_is_explained(tmp_path: Path) -> None:
     assert (state["own"], state["webhook"], state["model"], state["memory"]) == (False, nowhere, None, [])
 
 
+async def test_an_untrusted_certificate_is_explained(tmp_path: Path) -> None:
+    """Or what is no https at all, as here."""
+    async with foreign() as plain:
+        secure = plain.url.replace("http://", "https://name:password@")
+        async with development(secure, database_url=f"sqlite:///{tmp_path}/dev.db") as server:
+            async with connected(server.url) as client:
+                pass
+            state = (await server.http.get(f"{server.url}/playground/state")).json()
+    shown = plain.url.replace("http://", "https://")
+    assert client.of("playground.error")[0]["error"].startswith(f"There is no TLS connection to {shown}: its cert")
+    assert state["webhook"] == shown
+
+
+async def test_numbers_that_json_does_not_have_do_not_reach_the_client(url: str) -> None:
+    async with connected(url) as client:
+        await client.say("huge")
+        assert (await client.until("response.data"))["content"] == {"huge": [None]}
+
+
 async def test_what_makes_no_sense_is_told_and_does_no_harm(url: str, backend: Foreign) -> None:
     nonsense: list[str | bytes] = [
         "{", "[]", "null", '{"type": 7}', '{"no": "type"}', b"\x00\xff",
@@ -317,20 +336,9 @@ async def test_webhooks_are_sent_twice_and_late_when_one_asks_for_it(url: str, b
     assert update["recording_status"] == "failed"
 
 
-async def test_an_untrusted_certificate_is_explained(tmp_path: Path) -> None:
-    """Or what is no https at all, as here."""
-    async with foreign() as plain:
-        secure = plain.url.replace("http://", "https://name:password@")
-        async with development(secure, database_url=f"sqlite:///{tmp_path}/dev.db") as server:
-            async with connected(server.url) as client:
-                pass
-            state = (await server.http.get(f"{server.url}/playground/state")).json()
-    shown = plain.url.replace("http://", "https://")
-    assert client.of("playground.error")[0]["error"].startswith(f"There is no TLS connection to {shown}: its cert")
-    assert state["webhook"] == shown
-
-
-async def test_numbers_that_json_does_not_have_do_not_reach_the_client(url: str) -> None:
+async def test_a_duplicate_of_a_turn_that_was_interrupted_is_compared_as_far_as_it_came(
+    url: str, backend: Foreign
+) -> None:
     async with connected(url) as client:
         await client.say("huge")
         assert (await client.until("response.data"))["content"] == {"huge": [None]}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
@@ -18,6 +19,7 @@ from typing import Any
 import httpx
 
 from agent.plain import unbroken
+from agent.transport import tls_context
 from api import signature
 from api.body import json_object
 from api.playground.sessions import Conversation
@@ -41,15 +43,22 @@ class Backend:
     secret: str
     http: httpx.AsyncClient
 
+    @property
+    def shown(self) -> str:
+        """Its URL, without a password that may be in it."""
+        return without_password(self.url)
+
 
 @dataclass
 class Request:
-    """A webhook that is sent, maybe more than once. raw: the bytes that came. reached: set when the backend has begun
-    to answer, or will not; done: when it has ended. hurry: to be set when it shall not be delayed any more."""
+    """A webhook that is sent, maybe more than once. raw: the bytes that came. whole: whether those are all there are.
+    reached: set when the backend has begun to answer, or will not; done: when it has ended. hurry: to be set when it
+    shall not be delayed any more."""
 
     body: bytes
     status: int = 0
     raw: bytearray = field(default_factory=bytearray)
+    whole: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
@@ -58,7 +67,7 @@ class Request:
 def http_client() -> httpx.AsyncClient:
     """Without proxies, as backends are near; and without connections kept open, as some backends close them early."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=_PATIENCE, limits=limits, trust_env=False)
+    return httpx.AsyncClient(timeout=_PATIENCE, limits=limits, trust_env=False, verify=tls_context())
 
 
 class Webhooks:
@@ -93,8 +102,9 @@ class Webhooks:
                     raise WebhookFailed(f"The backend answered with {kind[:60]}, not with text/event-stream.")
                 async with aclosing(_events(response, request.raw)) as events:
                     async for event in events:
+                        request.whole = event.get("type") == "response.end"
                         yield event
-                        if event.get("type") == "response.end":
+                        if request.whole:
                             return
         finally:
             request.reached.set()
@@ -115,7 +125,7 @@ class Webhooks:
             return None
 
     async def repeat(self, request: Request) -> tuple[int, bool]:
-        """Send the same body, signed anew: the status, and whether the same bytes came back."""
+        """Send the same body, signed anew: the status, and whether the same bytes came back, as far as it is known."""
         again = Request(request.body)
         try:
             async with self._sent(again, copies=False) as response, aclosing(_events(response, again.raw)) as events:
@@ -126,7 +136,8 @@ class Webhooks:
             return again.status, False
         with suppress(TimeoutError):
             await asyncio.wait_for(request.done.wait(), _AT_ONCE)
-        return again.status, again.status == request.status and again.raw == request.raw
+        same = again.raw == request.raw if request.whole else again.raw.startswith(request.raw)
+        return again.status, same and request.status in (again.status, 0)  # 0: it was dropped before
 
     def drop_copies(self) -> None:
         for copy in self._copies:
@@ -150,10 +161,8 @@ class Webhooks:
                 if response.status_code != 200:
                     raise WebhookFailed(_refused(response.status_code))
                 yield response
-        except httpx.ConnectError:
-            raise WebhookFailed(
-                f"Nothing answers at {self._backend.url}. Start the backend, or give its address."
-            ) from None
+        except httpx.ConnectError as error:
+            raise WebhookFailed(_unreached(self._backend.shown, error)) from None
         except httpx.TimeoutException:
             raise WebhookFailed("The backend has sent nothing for a long time, so the turn was given up.") from None
         except httpx.HTTPError:
@@ -192,6 +201,21 @@ async def _events(response: httpx.Response, raw: bytearray) -> AsyncGenerator[di
                 data = b""
         if len(rest) + len(data) > _MOST:
             raise WebhookFailed("The backend sent an event larger than 1 MiB, so the turn was given up.")
+
+
+def _unreached(url: str, error: BaseException | None) -> str:
+    while error and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    if error:
+        return (
+            f"There is no TLS connection to {url}: its certificate is not trusted here, or it is no https at all."
+            " Use http for a backend on this machine, or name its authority's certificate in SSL_CERT_FILE."
+        )
+    return f"Nothing answers at {url}. Start the backend, or give its address."
+
+
+def without_password(url: str) -> str:
+    return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
 def _refused(status: int) -> str:

@@ -48,7 +48,8 @@ const RECEIVE = {
   },
   "playground.error": ({ error }) => talk.note(error, "error"),
   "playground.duplicated": ({ status, same }) => {
-    const answer = same ? "the same answer came, and nothing ran twice" : `another answer came, with status ${status}`;
+    const once = state.own ? ", and nothing ran twice" : ""; // another backend may well do it again, and say the same
+    const answer = same ? `the same answer came${once}` : `another answer came, with status ${status}`;
     talk.note(`The last webhook was sent once more: ${answer}.`, same ? "note" : "error");
   },
 };
@@ -137,7 +138,13 @@ function stopAll() {
   listening?.stop();
 }
 
-/** To talk is to interrupt: at once, before a word is understood. */
+/** And what is being dictated is not sent. */
+function cancelAll() {
+  if (listening) listening.cancelled = true;
+  stopAll();
+}
+
+/** To talk is to interrupt: once the microphone is there, before a word is understood. */
 async function beginListening() {
   if (!connected) return hint(NO_LINE);
   const server = Boolean(state.speech?.hears);
