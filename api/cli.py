@@ -91,7 +91,8 @@ def dev(
             from api.check import check as run_check
 
             raise typer.Exit(run_check(Settings.load()))
-        serve_for_development(_or_demo(Settings.load()), Options(host, port, webhook, tunnel))
+        settings = _or_demo(Settings.load(), demo=webhook is not None)  # for another backend no model is needed here
+        serve_for_development(settings, Options(host, port, webhook, tunnel))
 
 
 @app.command()

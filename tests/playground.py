@@ -22,6 +22,8 @@ from starlette.routing import Route
 
 from api import signature
 from api.dev import development_app
+from api.playground.ears import Ears
+from api.playground.voice import Voice
 from api.settings import Settings
 from api.wiring import load_parts
 from tests.backend import ROOT, SECRET, Backend, running
@@ -30,13 +32,15 @@ Message = dict[str, Any]
 
 
 @asynccontextmanager
-async def development(webhook: str | None = None, **settings: Any) -> AsyncIterator[Backend]:
-    """What `voice dev` serves, in this event loop, behind a real socket."""
+async def development(
+    webhook: str | None = None, *, voice: Voice | None = None, ears: Ears | None = None, **settings: Any
+) -> AsyncIterator[Backend]:
+    """What `voice dev` serves, in this event loop, behind a real socket. Mute and deaf, whatever is installed."""
     defaults = {"_env_file": None, "layercode_webhook_secret": SecretStr(SECRET), "model": "demo"}
     made = Settings(**{"tools_dir": ROOT / "tools", **defaults, **settings})
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = development_app(made, load_parts(made, reload_tools=True), base, webhook)
+    app = development_app(made, load_parts(made, reload_tools=True), base, webhook, voice=voice, ears=ears)
     async with running(app, listener, made) as backend:
         yield backend
 
@@ -141,11 +145,11 @@ class Foreign:
     webhooks: list[Message] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    welcome: str = "Hello."
 
     def of(self, type_: str) -> list[Message]:
         return [body for body in self.webhooks if body["type"] == type_]
 
-    welcome: str = "Hello."
     async def until(self, type_: str, count: int = 1) -> Message:
         async with asyncio.timeout(10):
             while len(self.of(type_)) < count:
@@ -153,11 +157,11 @@ class Foreign:
         return self.of(type_)[count - 1]
 
 
+JUNK = {"junk": "{", "huge": '{"type": "response.data", "content": {"huge": [1e999]}}'}
 WORDS = [f"word{n}" for n in range(1, 41)]
 
 
 @asynccontextmanager
-JUNK = {"junk": "{", "huge": '{"type": "response.data", "content": {"huge": [1e999]}}'}
 async def foreign() -> AsyncIterator[Foreign]:
     """It does what the text of a message says: see `_answer`."""
     listener = socket.create_server(("127.0.0.1", 0))

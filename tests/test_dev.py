@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.backend import Reply, served, stopped
+from tests.backend import SECRET, Reply, client, free_port, process, served, stopped, until_ready
+from tests.playground import connected, foreign
 
 TOOL = '''
 from agent import voice_tool
@@ -70,3 +71,27 @@ async def test_a_tool_file_is_added_broken_mended_and_deleted_while_it_runs(
     assert output.count(f"{tides}:9: SyntaxError") == 1
     assert "Traceback" not in output
     assert status == 0
+
+
+async def test_another_backend_is_talked_to_and_nothing_is_said_of_its_inside(
+    environment: dict[str, str],
+) -> None:
+    """Without a model's key here. By its number: the playground answers to no other name than localhost."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    async with foreign() as backend:
+        there = backend.url.replace("http://", "http://name:password@")
+        command = ["dev", "--host", "localhost", "--port", str(port), "--webhook", there]
+        environment |= {"MODEL": "gemini-3.5-flash-lite", "LAYERCODE_WEBHOOK_SECRET": SECRET}
+        with process(command, **environment) as running:
+            async with client() as http:
+                await until_ready(http, url, running)
+            async with connected(url) as caller:
+                await caller.say("Hi.")
+                assert await caller.answer() == "Hi."
+            status, output = await stopped(running)
+    assert status == 0
+    assert f"*** Talk to your agent: {url} ***" in output
+    assert f"Webhooks go to {backend.url}, and are signed" in output
+    for untrue in ("DEMO", "Model:", "Missing", "--tunnel", "password"):
+        assert untrue not in output

@@ -340,8 +340,14 @@ async def test_a_duplicate_of_a_turn_that_was_interrupted_is_compared_as_far_as_
     url: str, backend: Foreign
 ) -> None:
     async with connected(url) as client:
-        await client.say("huge")
-        assert (await client.until("response.data"))["content"] == {"huge": [None]}
+        await client.say("slow")
+        for _ in range(3):
+            await client.until("response.text")
+        await client.send("trigger.turn.start", role="user")
+        await client.send("trigger.turn.end", role="user")
+        await client.until("playground.heard")
+        await client.send("playground.duplicate")
+        assert (await client.until("playground.duplicated"))["same"]
 
 
 async def test_against_our_own_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,25 +16,23 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.playground.ears import Ears, can_hear
+from api.playground.ears import Ears
 from api.playground.guard import LOCAL_ORIGIN, Guard
 from api.playground.routes import PAGE, playground_router
 from api.playground.session import Studio
 from api.playground.sessions import Sessions
 from api.playground.state import Own
-from api.playground.voice import Voice, can_speak
+from api.playground.voice import Voice
 from api.playground.webhooks import Backend, http_client
 from api.settings import Settings
 from api.wiring import Parts
 
 
-def add_playground(app: FastAPI, settings: Settings, parts: Parts, *, webhook: str, own: bool) -> None:
+def add_playground(
+    app: FastAPI, settings: Settings, parts: Parts, *, webhook: str, own: bool, voice: Voice | None, ears: Ears | None
+) -> None:
     """Answer whatever the application itself does not. webhook: the backend's URL; own: whether it is this server's."""
-    studio = Studio(
-        backend=Backend(webhook, settings.webhook_secret, http_client()),
-        voice=Voice() if can_speak() else None,
-        ears=Ears() if can_hear() else None,
-    )
+    studio = Studio(Backend(webhook, settings.webhook_secret, http_client()), voice, ears)
     mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.memory)
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
@@ -62,8 +60,10 @@ def add_playground(app: FastAPI, settings: Settings, parts: Parts, *, webhook: s
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with within(app), studio.backend.http:
             yield
-        if studio.ears:
-            studio.ears.close()
+        if voice:
+            voice.close()
+        if ears:
+            ears.close()
 
     app.router.lifespan_context = lifespan
 

@@ -12,22 +12,22 @@ from typing import Any
 from agent.failures import log_failure
 from agent.heard import count_words
 from api.playground.playback import Playback
-from api.playground.speaker import Mute, Speaking
+from api.playground.speaker import Mute, Speaker, Speaking
 from api.playground.voice import Voice
 from api.playground.webhooks import Request, WebhookFailed, Webhooks
 
 log = logging.getLogger(__name__)
 
 _LONGEST = 200_000  # characters
+_VOICE_FAILED = (
+    "The server's voice failed, so the rest of this answer is silent. Its terminal says where; `uv sync --extra speech"
+    " --reinstall-package espeakng-loader` installs the voice again."
+)
 _GRACE = 0.25  # seconds an interrupted request gets to reach the backend: what the caller said must not be lost
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Answer:
-    """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word."""
-
-    def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send, voice: Voice | None) -> None:
 @dataclass(frozen=True)
 class Cut:
     """Where an answer is interrupted. played: the beginning of its text that has been played."""
@@ -58,6 +58,10 @@ class Cut:
         return {**told, "characters": characters, "words": count_words(self.heard), "of": count_words(self.text)}
 
 
+class Answer:
+    """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word."""
+
+    def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send, voice: Voice | None) -> None:
         self.turn_id = turn_id
         self.text = ""
         self.waited: float | None = None
@@ -66,7 +70,9 @@ class Cut:
         self._request = request
         self._webhooks = webhooks
         self._to_client = send
-        self._speaker = Speaking(self._audio, self._playback, voice) if voice else Mute(self._audio, self._playback)
+        self._speaker: Speaker = Mute(self._audio, self._playback)
+        if voice:
+            self._speaker = Speaking(self._audio, self._playback, voice, self._voice_failed)
         self._started = False
         self._had_audio = False
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +108,7 @@ class Cut:
                 group.create_task(self._speaker.run())
                 await self._read()
                 self._speaker.end()
-        except* Exception as errors:  # noqa: BLE001 - the voice's libraries may raise anything; the answer still has its end
+        except* Exception as errors:  # noqa: BLE001 - whatever went wrong, the answer still has its end
             log_failure(log, "an answer could not be spoken", errors.exceptions[0])
         await self._start()
         if not self._had_audio:
@@ -138,6 +144,10 @@ class Cut:
         self.text += text
         self._speaker.feed(text)
         await self._send("response.text", content=text)
+
+    async def _voice_failed(self, error: Exception) -> None:
+        log_failure(log, "the voice failed", error)
+        await self._to_client({"type": "playground.error", "error": _VOICE_FAILED})
 
     async def _start(self) -> None:
         if not self._started:

@@ -9,7 +9,9 @@ import asyncio
 import functools
 import logging
 import multiprocessing
+import os
 import signal
+import threading
 from array import array
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -24,8 +26,8 @@ HEARD_RATE = 8_000  # samples a second that clients send (§7.1)
 _SHORTEST = HEARD_RATE // 5 * 2  # bytes; 0.2 s
 
 
-def can_hear() -> bool:
-    return find_spec("pocketsphinx") is not None
+def find_ears() -> Ears | None:
+    return Ears() if find_spec("pocketsphinx") else None
 
 
 class Ears:
@@ -39,7 +41,7 @@ class Ears:
         if len(audio) < _SHORTEST:
             return ""
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _leave_signals)
+            self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_the_server)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._pool, recognise, audio)
         except BrokenProcessPool:
@@ -70,6 +72,13 @@ def _decoder() -> Any:
     return Decoder(samprate=RATE, loglevel="FATAL")
 
 
-def _leave_signals() -> None:
-    """Ctrl-C is for the server, which then ends this process."""
+def _end_with_the_server() -> None:
+    """And not before: Ctrl-C is for the server. One that is killed cannot end this process, so it looks itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_wait_for_its_end, daemon=True).start()
+
+
+def _wait_for_its_end() -> None:
+    if server := multiprocessing.parent_process():
+        server.join()
+    os._exit(0)

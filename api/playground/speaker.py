@@ -23,6 +23,7 @@ _BEAT = 1.0  # seconds between two empty chunks
 _SENTENCE = re.compile(r".+?[.!?…:;](?=\s)|.+?\n", re.DOTALL)
 
 SendAudio = Callable[[str], Awaitable[None]]
+Failed = Callable[[Exception], Awaitable[None]]
 
 
 class Speaker(Protocol):
@@ -63,12 +64,15 @@ class Mute:
 
 
 class Speaking:
-    """Sentence by sentence, a bit ahead of real time."""
+    """Sentence by sentence, a bit ahead of real time; in the backend's pauses empty audio, as without a voice.
 
-    def __init__(self, send: SendAudio, playback: Playback, voice: Voice) -> None:
+    When the voice fails, `failed` is told, and the rest is silence that takes as long."""
+
+    def __init__(self, send: SendAudio, playback: Playback, voice: Voice, failed: Failed) -> None:
         self._send = send
         self._playback = playback
-        self._voice = voice
+        self._voice: Voice | None = voice
+        self._failed = failed
         self._pending = ""
         self._ended = False
         self._news = asyncio.Event()
@@ -84,7 +88,7 @@ class Speaking:
 
     async def run(self) -> None:
         async for sentence in self._sentences():
-            audio = await self._voice.speak(sentence)
+            audio = await self._spoken(sentence)
             await _until(self._playback.ends_at - _AHEAD)
             self.seconds += len(audio) / 2 / RATE
             self._playback.add(sentence, len(audio) / 2 / RATE, _now())
@@ -94,6 +98,15 @@ class Speaking:
                 await self._send(base64.b64encode(audio[start : start + _CHUNK]).decode())
         await _until(self._playback.ends_at)
 
+    async def _spoken(self, sentence: str) -> bytes:
+        if self._voice:
+            try:
+                return await self._voice.speak(sentence)
+            except Exception as error:  # noqa: BLE001 - its library may raise anything; the words shall still come
+                self._voice = None
+                await self._failed(error)
+        return bytes(2 * int(RATE * len(sentence) * SECONDS_PER_CHARACTER))
+
     async def _sentences(self) -> AsyncIterator[str]:
         while self._pending or not self._ended:
             whole = _SENTENCE.match(self._pending, 0, _LONGEST)
@@ -102,9 +115,12 @@ class Speaking:
                 continue
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), _PAUSE if self._pending else None)
+                await asyncio.wait_for(self._news.wait(), _PAUSE if self._pending else _BEAT)
             except TimeoutError:
-                yield self._take(len(self._pending))
+                if self._pending:
+                    yield self._take(len(self._pending))
+                elif self._playback.ends_at:
+                    await self._send("")
 
     def _take(self, count: int) -> str:
         count = min(count, _LONGEST)

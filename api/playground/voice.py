@@ -5,26 +5,29 @@ from __future__ import annotations
 import asyncio
 import ctypes
 from array import array
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any
 
 RATE = 16_000  # samples a second that clients play (§7.2)
 _SYNCHRONOUS, _UTF8 = 2, 1  # espeak_Initialize's output, espeak_Synth's flags
+_NO_EXIT = 0x8000  # espeak_Initialize's options: else it would end the process when its data is missing
 _SPEED, _WORDS_A_MINUTE = 1, 165
 _LOUD = 0.8  # of full scale: eSpeak's peaks would clip when interpolated
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
-def can_speak() -> bool:
-    return find_spec("espeakng_loader") is not None
+def find_voice() -> Voice | None:
+    return Voice() if find_spec("espeakng_loader") else None
 
 
 class Voice:
-    """One English voice. It speaks one sentence at a time, whoever asks."""
+    """One English voice. It speaks one sentence at a time, whoever asks: the library is in one thread only, which
+    finishes a sentence that nobody wants any more before it begins the next."""
 
     def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, "voice")
         self._library: Any = None
         self._samples = array("h")
         self._callback = _Callback(self._take)  # kept: the library calls it later
@@ -32,8 +35,11 @@ class Voice:
 
     async def speak(self, text: str) -> bytes:
         """PCM16 LE, mono, 16 kHz; empty for what cannot be spoken."""
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._speak, text.replace("\0", " ").encode())
+        spoken = text.replace("\0", " ").encode(errors="replace")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._speak, spoken)
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _speak(self, text: bytes) -> bytes:
         self._library = self._library or self._load()
@@ -45,7 +51,10 @@ class Voice:
         import espeakng_loader
 
         library = ctypes.CDLL(espeakng_loader.get_library_path())
-        self._rate = library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
+        data = str(espeakng_loader.get_data_path()).encode()
+        self._rate = library.espeak_Initialize(_SYNCHRONOUS, 0, data, _NO_EXIT)
+        if self._rate < 0:
+            raise OSError(f"espeak_Initialize: {self._rate}")
         library.espeak_SetSynthCallback(self._callback)
         library.espeak_SetVoiceByName(b"en-us")
         library.espeak_SetParameter(_SPEED, _WORDS_A_MINUTE, 0)
