@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from pathlib import Path
 from api.layercode import Layercode, LayercodeError
 
 FILE = Path(".voice-tunnel.json")
+_QUICK = re.compile(r"https://[a-z0-9-]+\.trycloudflare\.com(/|$)", re.IGNORECASE)
 
 Say = Callable[[str], object]
 
@@ -50,11 +52,21 @@ class WebhookUrl:
             self._say(_changed(known, current))
             self._forget()
             return
-        known = known or Borrowed(self._layercode.url, self._agent, current)
+        known = known or self._taken(current)
         known.ours.append(url)
         self._remember(known)
         self._layercode.set_webhook_url(self._agent, url)
-        self._say(f"The agent's webhook URL is now {url}. Before, it was {known.original or 'none'}.")
+        self._say(f"The agent's webhook URL is now {url}. Before, it was {known.original or current or 'none'}.")
+
+    def _taken(self, current: str | None) -> Borrowed:
+        """Another quick tunnel's URL is not worth putting back: it is closed by then, or never opens again."""
+        if current is None or not _QUICK.match(current):
+            return Borrowed(self._layercode.url, self._agent, current)
+        self._say(
+            f"The agent's webhook URL is {current}, which another tunnel has set and not put back. It will not be put"
+            " back here either: when you are done, set the right one in the Layercode dashboard."
+        )
+        return Borrowed(self._layercode.url, self._agent, None, [current])
 
     def give_back(self) -> None:
         """Put back what was there, if anything is remembered and it is still ours. What fails stays remembered."""
@@ -78,7 +90,10 @@ class WebhookUrl:
         if current not in known.ours:
             return _changed(known, current)
         if before is None:
-            return f"The agent had no webhook URL before. It still is {current}, which is closed now: set another."
+            return (
+                f"The agent had no webhook URL before that could be put back. It still is {current}, which is closed"
+                " now: set another in the Layercode dashboard."
+            )
         self._layercode.set_webhook_url(self._agent, before)
         return f"The agent's webhook URL is {before} again."
 

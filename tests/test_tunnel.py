@@ -121,6 +121,21 @@ def test_an_agent_without_a_url_cannot_get_none_back_and_that_is_said(
     assert not FILE.exists()
 
 
+def test_another_tunnels_url_is_not_taken_for_the_agents_own(
+    layercode: Account, installed: Callable[..., FakeCloudflared]
+) -> None:
+    """As one that was killed in another folder leaves it. It is told, also when the first try to set ours fails."""
+    cloudflared, said = installed(), list[str]()
+    layercode.agents["ag_1"] = agent(DEAD)
+    with opened(settings(layercode), said):
+        wait_for(said, "webhook URL is now")
+        assert layercode.webhook() == cloudflared.webhook(1)
+    assert any(f"webhook URL is {DEAD}, which another tunnel has set" in line for line in said)
+    assert "It still is" in said[-1]
+    assert "set another in the Layercode dashboard" in said[-1]
+    assert not FILE.exists()
+
+
 def left_behind(by: Account) -> None:
     """What a killed run leaves: the agent at a dead tunnel."""
     with Layercode(by.url, KEY) as client:
@@ -128,14 +143,15 @@ def left_behind(by: Account) -> None:
 
 
 @contextmanager
-def voice_dev(layercode: Account, **changed: str) -> Iterator[subprocess.Popen[str]]:
+def voice_dev(layercode: Account, before: str = "", **options: Any) -> Iterator[subprocess.Popen[str]]:
     env = {
         **os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TOOLS_DIR": str(ROOT / "tools"),
         "MODEL": "demo", "LAYERCODE_API_URL": layercode.url, "LAYERCODE_API_KEY": KEY, "LAYERCODE_AGENT_ID": "ag_1",
-        "LAYERCODE_WEBHOOK_SECRET": SECRET, **changed,
+        "LAYERCODE_WEBHOOK_SECRET": SECRET,
     }  # fmt: skip
-    command = [sys.executable, "-c", DRIVER, "dev", "--tunnel", "--port", str(free_port())]
-    running = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-c", before + DRIVER, "dev", "--tunnel", "--port", str(free_port())]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
+    running = subprocess.Popen(command, env=env, text=True, **options)
     too_long = threading.Timer(120, running.kill)
     too_long.start()
     try:
@@ -177,6 +193,23 @@ def test_voice_dev_tunnels_until_ctrl_c_and_leaves_nothing_behind(
     assert f"is {ORIGINAL} again" in output
     assert "Traceback" not in output
     assert layercode.webhook() == ORIGINAL
+
+
+def test_a_terminal_that_is_closed_ends_it_as_ctrl_c_does(
+    layercode: Account, installed: Callable[..., FakeCloudflared]
+) -> None:
+    installed()
+    terminal, inside = os.openpty()
+    take = "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"  # to be its session's terminal
+    with voice_dev(layercode, take, stdin=inside, stdout=inside, stderr=inside, start_new_session=True) as running:
+        os.close(inside)
+        output = b""
+        while b"webhook URL is now" not in output:
+            output += os.read(terminal, 10_000)
+        os.close(terminal)
+        assert running.wait(60) == 0
+    assert layercode.webhook() == ORIGINAL
+    assert not FILE.exists()
 
 
 def test_after_kill_9_cloudflared_is_gone_and_the_next_start_puts_the_url_back(
