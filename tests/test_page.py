@@ -48,7 +48,7 @@ async def tides(harbour: str) -> str:
 '''
 _RECOGNISES = """
 globalThis.SpeechRecognition = class {
-  start() { setTimeout(() => this.finish(), 50); }
+  start() { this.onstart(); setTimeout(() => this.finish(), 50); }
   finish() { this.onresult({ results: [[{ transcript: "Is anybody there?" }]] }); this.onend(); }
 };
 """
@@ -267,8 +267,8 @@ async def test_speech_goes_to_a_server_that_hears_and_its_audio_stops_at_a_barge
         await talk.hover()
         await here.page.mouse.down()
         await expect(talk).to_have_attribute("aria-pressed", "true")
-        assert await here.page.evaluate("stops.length") == 2
         await here.page.wait_for_timeout(1200)
+        assert await here.page.evaluate("stops.length") == 2
         await here.page.mouse.up()
         await expect(talk).to_have_attribute("aria-pressed", "false")
     types = [message["type"] for message in sent]
@@ -338,6 +338,7 @@ async def test_it_can_be_read_by_screen_readers_and_in_the_dark_and_on_a_phone(h
     assert await here.nameless() == []
     for role in ("banner", "main", "complementary", "log", "form"):
         await expect(here.page.get_by_role(role)).to_have_count(1)
+    await expect(here.page.get_by_role("log").get_by_role("list")).to_have_count(1)
     for scheme in ("light", "dark"):
         await here.page.emulate_media(color_scheme=scheme)
         assert await here.faint() == []

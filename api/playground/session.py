@@ -70,7 +70,7 @@ class Session:
             async with asyncio.timeout(LIFE):
                 await self._until_gone()
         except TimeoutError:
-            await self._client.close(TIMED_OUT, "A session lasts an hour at most. Connect again to go on.")
+            await self._client.close(TIMED_OUT, "A session lasts an hour at most, and this one is over.")
         finally:
             await asyncio.shield(asyncio.create_task(self._end()))
 

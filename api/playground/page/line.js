@@ -2,6 +2,7 @@
 
 const RETRY = 1000; // ms
 const REPLACED = 4001; // close code: the conversation was opened elsewhere. To take it back at once would never end.
+const TIMED_OUT = 4002;
 const NOT_RUNNING = "The server is not running. Start it with: uv run voice dev. This page connects again by itself.";
 
 export class Line {
@@ -56,8 +57,8 @@ export class Line {
     };
     socket.onmessage = ({ data }) => socket === this.#socket && this.message(JSON.parse(data));
     socket.onclose = ({ code, reason }) => {
-      if (code !== REPLACED) this.#again(attempt, null);
-      else if (attempt === this.#attempt) this.status("gone", `${reason} Reconnect takes it back.`);
+      if (code !== REPLACED && code !== TIMED_OUT) this.#again(attempt, null);
+      else if (attempt === this.#attempt) this.status("gone", `${reason} Press Reconnect to go on here.`);
     };
   }
 

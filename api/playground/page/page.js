@@ -1,7 +1,7 @@
 /** The playground: what the server says goes to the conversation and the voice, what you do goes to the server. */
 
 import { $, el } from "./dom.js";
-import { listen, pressToTalk } from "./hearing.js";
+import { deaf, listen, pressToTalk } from "./hearing.js";
 import { Line } from "./line.js";
 import { show } from "./panels.js";
 import { openSaving } from "./saving.js";
@@ -17,6 +17,8 @@ const TRIES = [
 const POLL = 1000; // ms between looks at what goes on inside
 const SOON = 300; // ms after an event
 const NO_LINE = "There is no connection to the server.";
+const LONGEST = 100_000; // characters, for the server too
+const TOO_LONG = `It is longer than ${LONGEST.toLocaleString("en")} characters: shorten it.`;
 
 const talk = new Talk($("#log"), $("#scroll"));
 const voice = new Voice({ muted: localStorage.getItem("muted") === "true" });
@@ -116,14 +118,14 @@ function showWelcome() {
 // What you do.
 
 function say(text) {
-  voice.stop();
-  if (line.send({ type: "client.response.text", content: text })) return true;
-  hint(`That was not sent. ${NO_LINE}`);
-  return false;
+  const sent = text.length <= LONGEST && line.send({ type: "client.response.text", content: text });
+  if (sent) voice.stop();
+  else hint(`That was not sent. ${text.length > LONGEST ? TOO_LONG : NO_LINE}`);
+  return sent;
 }
 
 function interrupt() {
-  stopAll();
+  cancelAll();
   bargeIn();
 }
 
@@ -146,34 +148,42 @@ function cancelAll() {
 
 /** To talk is to interrupt: once the microphone is there, before a word is understood. */
 async function beginListening() {
-  if (!connected) return hint(NO_LINE);
   const server = Boolean(state.speech?.hears);
-  let understood = "";
-  let stopped = false;
-  listening = { stop: () => (stopped = true) };
+  const reason = connected ? deaf(server) : NO_LINE;
+  if (reason) return hint(reason);
+  const now = (listening = { server, understood: "", begun: false, stopped: false, cancelled: false });
+  now.stop = () => (now.stopped = true);
   showListening(true);
-  voice.stop();
-  if (server) line.send({ type: "trigger.turn.start", role: "user" });
-  else bargeIn();
   try {
-    listening = await listen({
+    const heard = await listen({
       server,
+      begun: () => begun(now),
       chunk: (content) => line.send({ type: "client.audio", content }),
-      words: (text) => hint((understood = text)),
-      ended: (failed) => endListening(server, understood, failed),
+      words: (text) => hint((now.understood = text)),
+      ended: (failed) => endListening(now, failed),
     });
-    if (stopped) listening.stop();
+    now.stop = () => heard.stop();
+    if (now.stopped) heard.stop();
   } catch (error) {
-    endListening(server, "", error.message);
+    endListening(now, error.message);
   }
 }
 
-function endListening(server, understood, failed) {
+function begun(now) {
+  if (now.stopped) return;
+  now.begun = true;
+  voice.stop();
+  if (now.server) line.send({ type: "trigger.turn.start", role: "user" });
+  else bargeIn();
+}
+
+function endListening({ server, understood, begun, cancelled }, failed) {
   listening = null;
   showListening(false);
   hint(failed);
-  if (server) line.send({ type: "trigger.turn.end", role: "user" });
-  else if (understood.trim() && !say(understood.trim())) $("#text").value = understood.trim();
+  const words = cancelled ? "" : understood.trim();
+  if (server && begun) line.send({ type: "trigger.turn.end", role: "user" });
+  else if (words && !say(words)) $("#text").value = words;
 }
 
 function showListening(on) {
@@ -189,8 +199,15 @@ function showSound() {
   $("#sound").textContent = voice.muted ? "Sound off" : "Sound on";
 }
 
-function startNew() {
+/** What an answer that is broken off had been heard of, the server alone knows. */
+function reconnect() {
   stopAll();
+  talk.endAll();
+  line.connect();
+}
+
+function startNew() {
+  cancelAll();
   history.replaceState(null, "", location.pathname);
   talk.clear();
   line.connect();
@@ -207,7 +224,7 @@ $("#tries").addEventListener("click", ({ target }) => {
   if (target.matches("button") && say(target.textContent)) $("#text").focus();
 });
 $("#interrupt").addEventListener("click", interrupt);
-$("#reconnect").addEventListener("click", () => line.connect());
+$("#reconnect").addEventListener("click", reconnect);
 $("#new").addEventListener("click", startNew);
 $("#duplicate").addEventListener("click", () => line.send({ type: "playground.duplicate" }) || hint(NO_LINE));
 $("#save").addEventListener("click", () => openSaving(line.conversation));
