@@ -1,4 +1,4 @@
-"""The official clients, unmodified: js-sdk and node-server-sdk from npm, layercode-gym from PyPI."""
+"""The official clients, unmodified: js-sdk and node-server-sdk from npm. layercode-gym is in test_gym.py."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from tests.playground import Foreign, connected, development, foreign
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE_PACKAGES = {"@layercode/js-sdk": "2.8.10", "@layercode/node-server-sdk": "1.2.1", "ws": "8.18.3"}
-GYM = "layercode-gym==0.9.1"
 Message = dict[str, Any]
 
 
@@ -178,32 +177,6 @@ async def _messages(backend: Foreign) -> list[Message]:
     return backend.of("message")
 
 
-async def test_layercode_gym_has_a_scripted_conversation(tmp_path: Path) -> None:
-    """In an environment of its own, as it brings 150 MB of dependencies. It does not write down the last answer."""
-    uv = shutil.which("uv")
-    assert uv, "uv is not installed: layercode-gym needs an environment of its own"
-    command = [uv, "run", "--no-project", "--isolated", "--python", "3.11", "--with", GYM]
-    command += ["python", "-W", "ignore", str(CLIENTS / "gym.py")]
-    async with foreign() as backend, development(backend.url, database_url=f"sqlite:///{tmp_path}/v.db") as server:
-        run = await asyncio.create_subprocess_exec(
-            *command, server.url, str(tmp_path / "gym"), cwd=tmp_path, stdout=None, stderr=asyncio.subprocess.PIPE
-        )
-        try:
-            _, errors = await asyncio.wait_for(run.communicate(), 240)
-        finally:
-            if run.returncode is None:
-                run.kill()
-                await run.wait()
-        assert run.returncode == 0, errors.decode()[-2000:]
-        messages = await _messages(backend)
-    (file,) = (tmp_path / "gym").glob("*/transcript.json")
-    turns = json.loads(file.read_text())["turns"]
-    said = [(turn["assistant"]["content"], turn["user"]["content"]) for turn in turns]
-    assert said == [("Hello.", "One."), ("One.", "Two."), ("Two.", "Bye.")]
-    assert [body["text"] for body in messages] == ["One.", "Two.", "Bye."]
-    assert not [body for body in messages if "interruption_context" in body]
-
-
 async def test_a_backend_on_node_server_sdk_answers_through_it(node_folder: Path, tmp_path: Path) -> None:
     """`voice dev --webhook`: the signature is accepted by the official SDK, and by another secret it is not."""
     environment = {**os.environ, "LAYERCODE_WEBHOOK_SECRET": SECRET}
@@ -219,5 +192,13 @@ async def test_a_backend_on_node_server_sdk_answers_through_it(node_folder: Path
                     await client.say("Noch etwas")
                     assert await client.answer() == "Before that: Grüß Gott ☕."
                 assert not client.of("playground.error")
+            async with (
+                development(
+                    url, layercode_webhook_secret=f"{SECRET}x", database_url=f"sqlite:///{tmp_path}/x.db"
+                ) as server,
+                connected(server.url) as client,
+            ):
+                (error,) = client.of("playground.error")
+            assert "refused the signature (401)" in error["error"]
         finally:
             node.kill()
