@@ -148,6 +148,7 @@ async def test_an_interrupted_answer_is_cut_on_the_page_and_in_memory_at_what_wa
     await here.sees(".words", "I found no tool for that")
     heard = await here.heard()
     assert heard.startswith("This is the demo")
+    await here.sees("#memory", "What can you do?")  # a turn's words come before what it remembers
     memory = await server.memory(here.conversation)
     assert [words(entry["agent"]) for entry in memory if entry.get("interrupted")] == [words(heard)], memory
     await here.sees("#memory", "interrupted, as far as heard")

@@ -130,6 +130,7 @@ async def test_a_microphone_whose_sound_cannot_be_had_is_let_go(browser: Browser
 async def test_what_began_with_a_key_does_not_end_with_a_click_elsewhere(dictating: Visitor, backend: Foreign) -> None:
     await dictating.page.wait_for_timeout(500)
     await dictating.text("h1").click()
+    await dictating.page.wait_for_timeout(300)
     await expect(button(dictating)).to_have_attribute("aria-pressed", "true")
     await button(dictating).press("Enter")
     await dictating.sees("#log .caller", "Half a sent")
