@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
+import signal
+import subprocess
+import sys
 import time
 from array import array
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -17,6 +21,7 @@ from api.playground.answer import Answer
 from api.playground.ears import Ears
 from api.playground.voice import RATE, Voice
 from api.playground.webhooks import Request, Webhooks
+from tests.backend import ROOT
 from tests.playground import WORDS, Client, Foreign, connected, development, foreign
 
 LOUD = base64.b64encode(array("h", [8_000, -8_000] * 400).tobytes()).decode()  # 0.1 s
@@ -140,6 +145,30 @@ async def test_what_is_said_between_the_clients_marks_is_heard(
     assert [len(audio) for audio in ears.heard] == [15 * 1_600]
     assert [body["text"] for body in backend.of("message")] == ["wait", "Is anybody there?", "Typed."]
     assert [start["turn_id"] for start in client.of("turn.start") if start["role"] == "user"] == [started["turn_id"]]
+
+
+KILLED = """
+import asyncio, os, signal
+from api.playground.ears import HEARD_RATE, Ears
+
+async def main():
+    try:
+        await Ears().hear(bytes(HEARD_RATE))
+    except ImportError:  # without the extra; its process is there all the same
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_the_recogniser_does_not_outlive_a_server_that_is_killed(tmp_path: Path) -> None:
+    """Both hold the pipe, which is read to its end."""
+    (tmp_path / "killed.py").write_text(KILLED)
+    command = [sys.executable, str(tmp_path / "killed.py")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, env=env, stdout=subprocess.PIPE, timeout=60).returncode == -signal.SIGKILL
 
 
 async def test_an_answer_ends_also_when_who_drops_it_is_cancelled() -> None:
