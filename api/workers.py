@@ -123,7 +123,9 @@ class Supervisor:
                 self._draining.append(old)
 
     def _stop(self) -> None:
-        """A second signal is passed on too: then they do not wait."""
+        """A second signal is passed on too: then they do not wait. While one copy of the socket is open, callers
+        connect to it, and wait for nobody."""
+        self._listener.close()
         passed_on = 0
         until = time.monotonic() + 2 * self._settings.drain_seconds + _GRACE
         while self._all() and time.monotonic() < until:

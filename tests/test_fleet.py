@@ -88,6 +88,8 @@ def model(body: dict[str, Any]) -> Step:
             return text("That is that.") if steps_taken(body) else calls(("order", {"thing": "soup", "seconds": 60}))
         case ["count", *_]:
             return text("one two three four five six seven eight", delay=0.1)
+        case ["recite", *_]:
+            return text(" ".join(f"verse{n}" for n in range(30)), delay=0.1)
         case ["record" | "tell", *_]:
             return test_storm.answer(body)
         case _:
@@ -252,18 +254,34 @@ async def test_the_webhook_of_a_killed_worker_is_answered_by_another(fleet: Flee
 
 
 async def test_sigterm_ends_the_workers_in_order(fleet: Fleet, backend: Backend) -> None:
-    """The last test here: who speaks may finish, the parent ends with 0, and no process stays."""
+    """The last test here: who speaks may finish, whoever comes is sent away at once, the parent ends with 0, and no
+    process stays."""
     pids = fleet.workers()
-    turn = asyncio.create_task(backend.caller("end").say("count", turn="t1"))
-    await fleet.runs("end")
+    turn = asyncio.create_task(backend.caller("end").say("recite", turn="t1"))
+    await until(lambda: any(r.tokens for r in requests_for(fleet.gemini, "recite")), 30)
     fleet.parent.send_signal(signal.SIGTERM)
+    refused_after = await refuses(fleet, backend)
+    assert not turn.done(), "or the test could not fail"
+    assert refused_after < 1
     output, _ = await asyncio.to_thread(fleet.parent.communicate, timeout=60)
-    assert (await turn).text.endswith("eight")
+    assert (await turn).text.endswith("verse29")
     assert fleet.parent.returncode == 0
     assert not any(map(alive, pids))
     assert "Traceback" not in output
     with pytest.raises(httpx.ConnectError):
         await backend.http.get(f"{fleet.url}/livez")
+
+
+async def refuses(fleet: Fleet, backend: Backend) -> float:
+    """The seconds until a probe fails. One that gets no answer at all fails the test."""
+    began = time.monotonic()
+    while time.monotonic() - began < 10:
+        try:
+            if (await backend.http.get(f"{fleet.url}/readyz", timeout=5)).status_code != 200:
+                break
+        except (httpx.ConnectError, httpx.ReadError, httpx.RemoteProtocolError):
+            break
+    return time.monotonic() - began
 
 
 async def until(true: Callable[[], object], seconds: float = 10.0) -> None:
