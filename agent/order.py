@@ -1,5 +1,6 @@
 """One turn at a time in a conversation, and the newest wins: within this process. See agent/workers.py for others.
 
+The journal's numbers say which is the newest: two that came at the same time may get here the other way round.
 Two runs of one thread would lose one of them. An interrupted turn ends by itself; should it hang, it is cancelled,
 and what it had done is recovered from the journal as after a crash. One that is over, and only being entered in the
 journal, is not.
@@ -27,9 +28,13 @@ class Order:
     async def alone(self, turn: Turn) -> AsyncIterator[None]:
         """Within, this task's turn is the conversation's only one: the one before was interrupted, and has ended."""
         conversation, mine = turn.asked.conversation_id, (turn, cast("asyncio.Task[Any]", asyncio.current_task()))
-        before = self._newest.get(conversation)
-        self._newest[conversation] = mine
-        watchdog = _hurry(*before) if before else None
+        before, watchdog = self._newest.get(conversation), None
+        if before and before[0].number > turn.number:
+            turn.interrupt()
+            turn.end()  # its words are entered later; nobody shall wait for that
+        else:
+            self._newest[conversation] = mine
+            watchdog = _hurry(*before) if before else None
         lock = self._locks.setdefault(conversation, asyncio.Lock())
         try:
             async with lock:

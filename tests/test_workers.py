@@ -10,7 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from agent.entries import Admitted
 from agent.history import STILL_RUNNING
+from agent.turn import Asked
 from tests.backend import Backend
 from tests.conversation import Tools, answers_in, caller_said, question, quiet, requests_for, results_in, steps_taken
 from tests.gemini import Answer, Gemini, calls, stall, text
@@ -88,6 +90,33 @@ async def test_many_at_the_same_instant_on_both_are_all_remembered(
     await two[0].caller("c1").say("last")
     said = caller_said(requests_for(gemini, "last")[0].body)
     assert [said.count(f"number {n}.") for n in range(10)] == [1] * 10
+
+
+async def test_of_two_at_the_same_instant_the_higher_number_wins(
+    gemini: Gemini, two: tuple[Backend, Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the lower one, entered first on a connection of its own, comes to be run after it: its line ends at
+    once, and its words are remembered."""
+    agent = two[0].agent
+    assert agent
+    admit = agent._journal.admit
+
+    async def held_up(asked: Asked) -> Admitted:
+        entry = await admit(asked)
+        if asked.turn_id == "lower":
+            await asyncio.sleep(0.3)
+        return entry
+
+    monkeypatch.setattr(agent._journal, "admit", held_up)
+    lower = asyncio.create_task(two[0].caller("c1").say("hello lower", turn="lower"))
+    await asyncio.sleep(0.1)
+    higher = asyncio.create_task(two[0].caller("c1").say("count higher", turn="higher"))
+    assert (await lower).ended_once
+    assert not higher.done()
+    assert (await higher).text.endswith("eight")
+    await two[0].caller("c1").say("and now", turn="t3")
+    said = caller_said(requests_for(gemini, "and now")[0].body)
+    assert (said.count("hello lower"), said.count("count higher")) == (1, 1)
 
 
 async def test_a_duplicate_on_another_worker_waits_and_gets_the_same_bytes(
