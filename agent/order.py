@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
@@ -19,22 +20,40 @@ from agent.turn import Turn
 PATIENCE = 0.25  # seconds that an interrupted turn has for its end
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A turn, the task that runs it, and since when it has wanted to be the only one."""
+
+    turn: Turn
+    task: asyncio.Task[Any]
+    since: float
+
+    def is_newer_than(self, turn: Turn) -> bool:
+        """Numbers tell of turns that came side by side; they begin anew once a conversation has been forgotten."""
+        return turn.began < self.since and turn.number < self.turn.number
+
+    def hurry(self) -> asyncio.TimerHandle:
+        self.turn.interrupt()
+        loop = asyncio.get_running_loop()
+        return loop.call_later(PATIENCE, lambda: self.turn.ended or self.task.cancel())
+
+
 class Order:
     def __init__(self) -> None:
-        self._newest: dict[str, tuple[Turn, asyncio.Task[Any]]] = {}
+        self._newest: dict[str, _Place] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def alone(self, turn: Turn) -> AsyncIterator[None]:
         """Within, this task's turn is the conversation's only one: the one before was interrupted, and has ended."""
-        conversation, mine = turn.asked.conversation_id, (turn, cast("asyncio.Task[Any]", asyncio.current_task()))
-        before, watchdog = self._newest.get(conversation), None
-        if before and before[0].number > turn.number:
+        conversation, task = turn.asked.conversation_id, cast("asyncio.Task[Any]", asyncio.current_task())
+        before, mine, watchdog = self._newest.get(conversation), _Place(turn, task, turn.now()), None
+        if before and before.is_newer_than(turn):
             turn.interrupt()
             turn.end()  # its words are entered later; nobody shall wait for that
         else:
             self._newest[conversation] = mine
-            watchdog = _hurry(*before) if before else None
+            watchdog = before.hurry() if before else None
         lock = self._locks.setdefault(conversation, asyncio.Lock())
         try:
             async with lock:
@@ -44,8 +63,3 @@ class Order:
                 watchdog.cancel()
             if self._newest.get(conversation) is mine:
                 del self._newest[conversation]
-
-
-def _hurry(turn: Turn, task: asyncio.Task[Any]) -> asyncio.TimerHandle:
-    turn.interrupt()
-    return asyncio.get_running_loop().call_later(PATIENCE, lambda: turn.ended or task.cancel())
