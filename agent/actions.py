@@ -26,6 +26,7 @@ from agent.observer import Observer
 from agent.plain import plain, unbroken
 from agent.toolbox import ToolContext, use_context
 from agent.turn import ToolRun, Turn
+from agent.workers import Forgotten
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,10 @@ _ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown 
 _READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
 _STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 _NOT_STARTED = "{name} was not started: too many are running at once. Nothing was done; it may be tried again."
+_FORGOTTEN = (
+    "{name} was not started: all that is kept of this conversation was deleted at this moment. Nothing was done; the"
+    " caller may ask for it once more."
+)
 _GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
@@ -85,14 +90,17 @@ class Actions:
             return action.answer(NOT_STARTED, failed=True)
         if fault := fault_in(action.tool, action.arguments):
             return action.answer(fault, failed=True)
-        entry = await self._journal.start_call(
-            turn.asked,
-            action.key,
-            action.answers,
-            action.tool.name,
-            action.arguments,
-            message_to_dict(action.message),
-        )
+        try:
+            entry = await self._journal.start_call(
+                turn.asked,
+                action.key,
+                action.answers,
+                action.tool.name,
+                action.arguments,
+                message_to_dict(action.message),
+            )
+        except Forgotten:
+            return action.answer(_FORGOTTEN.format(name=action.tool.name), failed=True)
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
         run = Run(action, turn, ToolRun(action.tool.name, action.arguments, turn.now()))

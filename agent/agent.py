@@ -35,7 +35,7 @@ from agent.summaries import Summaries
 from agent.tool_files import ToolFolder
 from agent.transport import tls_context
 from agent.turn import Asked, Summary, Turn
-from agent.workers import Alone, TakenOver, open_workers
+from agent.workers import Alone, Forgotten, TakenOver, open_workers
 
 log = logging.getLogger(__name__)
 
@@ -217,10 +217,12 @@ class Agent:
                     self._workers.turn(turn),
                 ):
                     await self._converse(turn)
+        except Forgotten:
+            turn.end()
+            await self._erase(asked)
         except TakenOver:
             log.warning("conversation=%r turn=%r is another worker's now", asked.conversation_id, asked.turn_id)
             turn.interrupt()
-            await self._erase(asked)
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             turn.failed = True
             log_failure(log, "a turn failed", error)
@@ -231,7 +233,7 @@ class Agent:
             self._observer.turn_over(turn)
 
     async def _erase(self, asked: Asked) -> None:
-        """What a turn has written since its conversation was forgotten, should that be why its row is not its own."""
+        """What a turn has written since its conversation was forgotten, if it was."""
         try:
             await erase_turn(self._memory, asked)
         except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left

@@ -16,6 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from agent.memory import Memory
 from agent.turn import Asked
+from agent.workers import THERE
 
 _REST = {
     "tool_calls": "DELETE FROM tool_calls WHERE conversation = ? AND started < ?",
@@ -24,7 +25,6 @@ _REST = {
 }
 _TURNS = {"turns": "DELETE FROM turns WHERE conversation = ? AND started < ?"}
 
-_TURN = "SELECT 1 FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"
 _KNOWN = (
     "SELECT conversation FROM turns WHERE conversation = ? UNION SELECT conversation FROM notes WHERE conversation = ?"
     " UNION SELECT conversation FROM tool_calls WHERE conversation = ?"
@@ -49,22 +49,24 @@ _ROWS = 100  # that are looked at for conversations to expire: a statement is sh
 
 async def erase(memory: Memory, conversation: str, before: float = math.inf) -> Counter[str]:
     """Delete a conversation: its checkpoints, and its rows from before that time. The number of rows by table."""
-    erased: Counter[str] = Counter()
+    kept = await memory.saver.aget_tuple(_thread(conversation))
+    erased = Counter(checkpoints=int(kept is not None))
     for statements in (_REST, _TURNS, _REST):
         for table, statement in statements.items():
             erased[table] += await memory.database.execute(statement, conversation, before)
-        erased["checkpoints"] += await _erase_checkpoints(memory, conversation)
+        await memory.saver.adelete_thread(conversation)
     return erased
 
 
 async def erase_turn(memory: Memory, asked: Asked) -> None:
     """Delete what a turn has written since its conversation was forgotten, if it was. A newer turn's rows stay."""
-    if await memory.database.fetch(_TURN, *asked.key):
+    if await memory.database.fetch(THERE, *asked.key):
         return
     await memory.database.execute(
         "DELETE FROM tool_calls WHERE conversation = ? AND turn = ?", asked.conversation_id, asked.turn_id
     )
-    await _erase_checkpoints(memory, asked.conversation_id)
+    if not memory.shared:  # there a turn whose row is gone writes none, and these are a newer turn's
+        await memory.saver.adelete_thread(asked.conversation_id)
 
 
 async def expired(memory: Memory, before: float) -> list[str]:
@@ -89,13 +91,6 @@ async def conversations_of(memory: Memory, caller: str) -> Sequence[str]:
 
 def _callers(entry: object) -> Sequence[object]:
     return [entry.get("caller"), entry.get("from_phone_number")] if isinstance(entry, dict) else []
-
-
-async def _erase_checkpoints(memory: Memory, conversation: str) -> int:
-    """Whether there were any: 1 or 0."""
-    there = await memory.saver.aget_tuple(_thread(conversation)) is not None
-    await memory.saver.adelete_thread(conversation)
-    return int(there)
 
 
 def _thread(conversation: str) -> RunnableConfig:

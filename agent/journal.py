@@ -48,7 +48,7 @@ from agent.database import Row
 from agent.entries import Admitted, Call, Crashed, Note, Opening, Spoken, as_json, asked_of, call_of, row_of, sent_of
 from agent.memory import Memory
 from agent.turn import Asked, Say, Sent, Summary, Turn
-from agent.workers import LEAVE, MINE, Alone, TakenOver, leaving
+from agent.workers import LEAVE, MINE, THERE, Alone, Forgotten, TakenOver, leaving
 
 NEWEST_NOTES = 20
 _KEPT_NOTES = 200
@@ -230,7 +230,7 @@ class Journal:
         message: dict[str, Any],
     ) -> Call | None:
         """Enter a call before it is run. When it was entered before, that entry: it must not be run again. TakenOver
-        when the turn is not this worker's any more."""
+        when the turn is not this worker's any more, Forgotten when there is no such turn."""
         new = await self._database.fetch(
             f"WITH mine AS ({MINE}{self._workers.held})"
             " INSERT INTO tool_calls (conversation, call, answers, turn, name, arguments, message, state, told,"
@@ -243,7 +243,7 @@ class Journal:
             return None
         known = await self._database.fetch(_ONE, asked.conversation_id, call)
         if not known:
-            raise TakenOver
+            raise TakenOver if await self._database.fetch(THERE, *asked.key) else Forgotten
         return call_of(*known[0])
 
     async def end_call(

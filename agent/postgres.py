@@ -28,7 +28,7 @@ from langgraph.checkpoint.base import (
 from agent.database import Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
-from agent.workers import LEAVE, TakenOver, leaving
+from agent.workers import LEAVE, THERE, Forgotten, TakenOver, leaving
 
 try:
     import psycopg
@@ -104,7 +104,8 @@ class _OneConnection:
 
 class FencedSaver(AsyncPostgresSaver):
     """LangGraph's saver, for several workers. `config["configurable"]["__turn"]` says which turn writes a checkpoint,
-    and its worker: TakenOver when it is not that worker's any more. Without it nothing is checked."""
+    and its worker: TakenOver when it is not that worker's any more, Forgotten when there is no such turn. Without it
+    nothing is checked."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
@@ -138,7 +139,8 @@ class FencedSaver(AsyncPostgresSaver):
         pool = cast(Pool, self.conn)
         async with pool.connection() as connection, connection.transaction():
             if turn and not (await connection.execute(_translated(LEAVE), leaving(turn, worker))).rowcount:
-                raise TakenOver
+                there = await connection.execute(_translated(THERE), turn.asked.key)
+                raise TakenOver if await there.fetchone() else Forgotten
             yield AsyncPostgresSaver(connection)
 
 

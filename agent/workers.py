@@ -4,7 +4,8 @@ Any worker may get any webhook. A turn is entered in the journal with its number
 the newest number wins. Each worker looks, once for all its turns, whether one of them has a newer one behind it,
 and interrupts that; the newer turn waits for the older one's end, for half a second at most, then takes it over.
 A turn that was taken over is told by its worker's name: every write for a turn asks for it. That is what keeps a
-worker that was frozen meanwhile from writing what has long been told otherwise.
+worker that was frozen meanwhile from writing what has long been told otherwise. One that is not there at all was
+forgotten (agent/forgetting.py), and goes on to its end.
 
 A worker that has not been seen for five seconds is dead, and what it had begun is over. While the database is away
 nobody is seen, so nothing is concluded from that.
@@ -27,7 +28,8 @@ from agent.turn import Turn
 
 log = logging.getLogger(__name__)
 
-MINE = "SELECT 1 FROM turns WHERE conversation = ? AND turn = ? AND kind = ? AND worker = ? AND state = 'running'"
+THERE = "SELECT 1 FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"
+MINE = f"{THERE} AND worker = ? AND state = 'running'"
 # What was sent so far, for a turn that recovers this one.
 LEAVE = (
     "UPDATE turns SET sent = ? WHERE conversation = ? AND turn = ? AND kind = ? AND worker = ? AND state = 'running'"
@@ -46,11 +48,17 @@ _MY_TURNS = (
     "SELECT conversation, turn, kind, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
     " AND number > this.number) FROM turns AS this WHERE state = 'running' AND worker = ?"
 )
+_LEFT = f"SELECT EXISTS ({THERE}), EXISTS (SELECT 1 FROM turns WHERE conversation = ?)"
 _OLDER = "conversation = ? AND state = 'running' AND number < ? AND worker <> ?"
 
 
 class TakenOver(Exception):
     """The turn is another worker's now. Nothing more may be written for it."""
+
+
+class Forgotten(Exception):
+    """The conversation was forgotten meanwhile, and with it that this turn exists. Nothing more may be written for
+    it; its caller may be spoken to."""
 
 
 def leaving(turn: Turn, worker: str) -> tuple[str, ...]:
@@ -138,9 +146,12 @@ class Workers(Alone):
         for key, (turn, task) in running.items():
             if key not in self._running or turn.ended:
                 continue
-            if superseded.get(key, True):
+            newer, taken_over = superseded.get(key), False
+            if newer is None:
+                taken_over, newer = (await self._database.fetch(_LEFT, *key, key[0]))[0]
+            if newer:
                 turn.interrupt()
-            if key not in superseded and task:
+            if taken_over and task:
                 task.cancel()
             elif turn.interrupted and key not in self._left:
                 self._left.add(key)

@@ -6,10 +6,12 @@ import asyncio
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -18,11 +20,12 @@ from agent.retention import expire
 from agent.tool_files import ToolFileError, ToolFolder
 from api.cli import app
 from tests.backend import Backend, backend
-from tests.conversation import Tools, caller_said, question, quiet, request_for, steps_taken
-from tests.gemini import Answer, Gemini, calls, text
+from tests.conversation import Tools, caller_said, question, quiet, request_for, results_in, steps_taken
+from tests.gemini import Answer, Gemini, calls, stall, text
+from tests.test_workers import until
 
 ADA, BOB = "+49301234567", "+12025550123"
-TABLES = ("turns", "tool_calls", "notes", "summaries", "checkpoints", "writes")
+TABLES = ("turns", "tool_calls", "notes", "summaries", "checkpoints")
 KEEPS = '''
 from agent import tool_context, voice_tool
 
@@ -57,10 +60,21 @@ def tools(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tools: Path) -> Forget:
-    """`await forget("c1", "--yes")`: the command, on the database of `start`."""
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The database: SQLite, or as `on_both` says."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/voice.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+on_both = pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+
+
+@pytest.fixture
+def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str, tools: Path) -> Forget:
+    """`await forget("c1", "--yes")`: the command, on that database."""
     for name, value in {
-        "DATABASE_URL": f"sqlite:///{tmp_path}/voice.db",
+        "DATABASE_URL": url,
         "TOOLS_DIR": str(tools),
         "RECORD_RUNS": str(tmp_path / "recorded"),
     }.items():
@@ -73,22 +87,31 @@ def forget(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tools: Path) -> Forg
 
 
 @pytest.fixture
-async def server(gemini: Gemini, start: Any, tools: Path) -> Backend:
+async def server(gemini: Gemini, start: Any, url: str, tools: Path) -> Backend:
     gemini.answer = model
-    server: Backend = await start(tools_dir=tools)
+    server: Backend = await start(tools_dir=tools, database_url=url)
     return server
 
 
-def rows(folder: Path) -> dict[str, set[str]]:
+def rows(url: str) -> dict[str, set[str]]:
     """The conversations that each table has, without tables that have none."""
-    with sqlite3.connect(folder / "voice.db") as database:
-        columns = {"checkpoints": "thread_id", "writes": "thread_id"}
+    columns = {"checkpoints": "thread_id", "writes": "thread_id", "checkpoint_blobs": "thread_id"}
+    with connected(url) as database:
         found = {
             table: {row[0] for row in database.execute(f"SELECT {columns.get(table, 'conversation')} FROM {table}")}
-            for table in TABLES
+            for table in (*TABLES, "writes" if url.startswith("sqlite") else "checkpoint_blobs")
         }
-    database.close()
     return {table: conversations for table, conversations in found.items() if conversations}
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Any]:
+    if url.startswith("postgresql"):
+        with psycopg.connect(url) as connection:
+            yield connection
+        return
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as database, database:
+        yield database
 
 
 def stored(folder: Path, words: str) -> list[str]:
@@ -105,7 +128,7 @@ async def two_people_talk(server: Backend) -> None:
     await quiet(server)
 
 
-async def test_a_person_is_forgotten_everywhere(server: Backend, forget: Forget, tmp_path: Path) -> None:
+async def test_a_person_is_forgotten_everywhere(server: Backend, forget: Forget, tmp_path: Path, url: str) -> None:
     await two_people_talk(server)
     (tmp_path / "recorded").mkdir()
     for name in ("ada1", "ada2", "bob1"):
@@ -115,14 +138,14 @@ async def test_a_person_is_forgotten_everywhere(server: Backend, forget: Forget,
     refused = await forget("+49 (30) 123-4567", answer="n\n")
     assert refused.exit_code == 1
     assert "Delete 2 conversations" in refused.output
-    assert rows(tmp_path)["turns"] == {"ada1", "ada2", "bob1"}
+    assert rows(url)["turns"] == {"ada1", "ada2", "bob1"}
 
     done = await forget("+49 (30) 123-4567", answer="y\n")
     assert done.exit_code == 0, done.output
     assert f"asked to forget ['ada1', 'ada2'] {ADA}" in done.output
     counted = "2 checkpoints, 2 conversations, 2 in wishes.py, 2 notes, 2 run files, 2 tool_calls, 4 turns"
     assert f"Forgotten: {counted}." in done.output
-    assert set.union(*rows(tmp_path).values()) == {"bob1"}
+    assert set.union(*rows(url).values()) == {"bob1"}
     assert [path.name for path in (tmp_path / "recorded").iterdir()] == ["bob1.json"]
     for word in ("ada1-unicorn", "ada2-castle", "ada1-page", ADA):
         assert stored(tmp_path, word) == []
@@ -130,29 +153,46 @@ async def test_a_person_is_forgotten_everywhere(server: Backend, forget: Forget,
     assert (await forget(ADA, "--yes")).exit_code == 1
 
 
+@on_both
 async def test_one_conversation_is_forgotten_and_can_begin_again(
-    server: Backend, forget: Forget, gemini: Gemini, tmp_path: Path
+    server: Backend, forget: Forget, gemini: Gemini, url: str
 ) -> None:
     await two_people_talk(server)
     done = await forget("ada1", "--yes")
     assert done.exit_code == 0, done.output
     assert "asked to forget ['ada1'] None" in done.output
-    assert set.union(*rows(tmp_path).values()) == {"ada2", "bob1"}
+    assert set.union(*rows(url).values()) == {"ada2", "bob1"}
     assert (await server.caller("ada1").say("Do you know me?")).ended_once
     assert caller_said(request_for(gemini, "Do you know me?").body) == "Do you know me?"
 
 
 @pytest.mark.parametrize("unknown", ["c99", "+4915112345678"])
-async def test_who_is_unknown_is_said_to_be(server: Backend, forget: Forget, tmp_path: Path, unknown: str) -> None:
+async def test_who_is_unknown_is_said_to_be(server: Backend, forget: Forget, url: str, unknown: str) -> None:
     await server.caller("c1").say("wish for it")
     done = await forget(unknown, "--yes")
     assert done.exit_code == 1
     assert f"The database knows no conversation and no phone number '{unknown}'." in done.output
-    assert rows(tmp_path)["turns"] == {"c1"}
+    assert rows(url)["turns"] == {"c1"}
 
 
-async def test_a_turn_that_runs_meanwhile_ends_and_is_forgotten_too(
-    server: Backend, forget: Forget, gemini: Gemini, tmp_path: Path
+@on_both
+async def test_a_turn_that_runs_meanwhile_is_answered_to_its_end_and_forgotten_too(
+    server: Backend, forget: Forget, url: str
+) -> None:
+    caller = server.caller("c1")
+    await caller.say("wish for a first")
+    talking = asyncio.create_task(caller.say("count " + "and count " * 60))
+    await asyncio.sleep(0.2)
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert not talking.done(), "or the test could not fail"
+    assert (await talking).text.endswith("five six.")
+    await quiet(server)
+    assert rows(url) == {}
+
+
+@on_both
+async def test_a_newer_turn_after_the_forgetting_is_all_that_is_known(
+    server: Backend, forget: Forget, gemini: Gemini, url: str
 ) -> None:
     caller = server.caller("c1")
     await caller.say("wish for a first")
@@ -164,35 +204,75 @@ async def test_a_turn_that_runs_meanwhile_ends_and_is_forgotten_too(
     assert newer.text.startswith("About Are you still there?")
     assert (await talking).ended_once
     await quiet(server)
-    assert rows(tmp_path) == {"turns": {"c1"}, "checkpoints": {"c1"}}, "the newer turn's"
+    left = {"turns": {"c1"}, "checkpoints": {"c1"}, **({"checkpoint_blobs": {"c1"}} if "postgresql" in url else {})}
+    assert rows(url) == left, "the newer turn's"
     assert caller_said(request_for(gemini, "Are you still there?").body) == "Are you still there?"
     await caller.say("And now?")
     assert caller_said(request_for(gemini, "And now?").body) == "Are you still there?\nAnd now?"
 
 
+async def test_a_newer_turn_on_another_worker_keeps_what_it_remembers(
+    gemini: Gemini, start: Any, forget: Forget, tools: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The forgotten one is interrupted there, and what it deletes at its end is its own."""
+    monkeypatch.setenv("DATABASE_URL", postgres_url)
+    gemini.answer = model
+    one, other = [await start(tools_dir=tools, database_url=postgres_url) for _ in range(2)]
+    await one.caller("c1").say("wish for a first", turn="t1")
+    old = asyncio.create_task(one.caller("c1").say("count " + "and count " * 60, turn="t2"))
+    await asyncio.sleep(0.2)
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert (await other.caller("c1").say("Are you there?", turn="t3")).text.startswith("About Are you there?")
+    assert not (await old).text.endswith("five six.")
+    await quiet(one)
+    await quiet(other)
+    await other.caller("c1").say("And now?", turn="t4")
+    assert caller_said(request_for(gemini, "And now?").body) == "Are you there?\nAnd now?"
+
+
+@on_both
 async def test_a_turn_and_its_call_that_end_after_the_forgetting_leave_nothing(
-    gemini: Gemini, start: Any, deeds: Tools, forget: Forget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    gemini: Gemini, start: Any, deeds: Tools, forget: Forget, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOOLS_DIR", str(deeds.folder))
     gemini.script(calls(("order", {"thing": "soup", "seconds": 2})), text("Here it is."))
-    server = await start(tools_dir=deeds.folder, record_runs=None)
+    server = await start(tools_dir=deeds.folder, record_runs=None, database_url=url)
     talking = asyncio.create_task(server.caller("c1").say("Soup, please"))
     await deeds.until("c1", "order began")
     assert (await forget("c1", "--yes")).exit_code == 0
     assert (await talking).text == "Here it is."
     await quiet(server)
-    assert rows(tmp_path) == {}
+    assert rows(url) == {}
+
+
+@on_both
+async def test_a_tool_that_is_called_after_the_forgetting_is_not_run_and_the_caller_hears_why(
+    gemini: Gemini, start: Any, deeds: Tools, forget: Forget, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOLS_DIR", str(deeds.folder))
+    gemini.script(stall(2, calls(("order", {"thing": "soup"}))), text("Please ask me once more."))
+    server = await start(tools_dir=deeds.folder, record_runs=None, database_url=url)
+    talking = asyncio.create_task(server.caller("c1").say("Soup, please"))
+    await until(lambda: gemini.requests)
+    assert (await forget("c1", "--yes")).exit_code == 0
+    assert not talking.done(), "or the test could not fail"
+    assert (await talking).text == "Please ask me once more."
+    [(name, told)] = results_in(gemini.requests[1].body)
+    assert (name, told.split(":")[0]) == ("order", "order was not started")
+    await quiet(server)
+    assert rows(url) == {}
+    assert not deeds.done("c1")
 
 
 async def test_a_tool_that_cannot_forget_stops_it_before_anything_is_deleted(
-    server: Backend, forget: Forget, tools: Path, tmp_path: Path
+    server: Backend, forget: Forget, tools: Path, url: str
 ) -> None:
     await two_people_talk(server)
     (tools / "worse.py").write_text("async def forget(database, conversations, caller):\n    raise OSError('no disk')")
     done = await forget(ADA, "--yes")
     assert done.exit_code == 2
     assert "worse.py: forget failed with OSError: no disk. No conversation was deleted" in done.output
-    assert rows(tmp_path)["turns"] == {"ada1", "ada2", "bob1"}
+    assert rows(url)["turns"] == {"ada1", "ada2", "bob1"}
     (tools / "worse.py").write_text("def forget(database, conversations, caller): ...")
     with pytest.raises(ToolFileError, match="forget must be `async def forget"):
         ToolFolder(tools).load()
@@ -236,7 +316,7 @@ def make_old(folder: Path, conversation: str) -> None:
 
 
 async def test_old_conversations_are_deleted_at_the_start(
-    gemini: Gemini, start: Any, tools: Path, tmp_path: Path, server: Backend
+    gemini: Gemini, start: Any, tools: Path, tmp_path: Path, url: str, server: Backend
 ) -> None:
     """One that went on since, and one of which only a note is old, are not."""
     await two_people_talk(server)
@@ -246,19 +326,18 @@ async def test_old_conversations_are_deleted_at_the_start(
     await server.caller("only-a-note").say(None, type="data", data={})
     await quiet(server)
     settings: dict[str, Any] = {"google_api_key": "k", "google_gemini_base_url": gemini.url, "tools_dir": tools}
-    async with backend(database_url=f"sqlite:///{tmp_path}/voice.db", retention_days=99.0, **settings):
+    async with backend(database_url=url, retention_days=99.0, **settings):
         async with asyncio.timeout(5):
-            while "ada1" in rows(tmp_path)["turns"]:
+            while "ada1" in rows(url)["turns"]:
                 await asyncio.sleep(0.02)
-    left = rows(tmp_path)
+    left = rows(url)
     assert set.union(*left.values()) == {"ada2", "bob1", "only-a-note"}
     assert left["checkpoints"] == {"ada2", "bob1"}
 
 
-async def test_two_workers_delete_many_old_conversations_while_turns_go_on(server: Backend, tmp_path: Path) -> None:
+async def test_two_workers_delete_many_old_conversations_while_turns_go_on(server: Backend, url: str) -> None:
     await server.caller("c0").say("Hello")
     await quiet(server)
-    url = f"sqlite:///{tmp_path}/voice.db"
     async with open_memory(url) as one, open_memory(url) as other:
         for n in range(12):
             await one.database.execute(
@@ -273,4 +352,4 @@ async def test_two_workers_delete_many_old_conversations_while_turns_go_on(serve
         deleted = sum(await expiring, start=type((await expiring)[0])())
     assert deleted["turns"] == deleted["notes"] == 12
     await quiet(server)
-    assert set.union(*rows(tmp_path).values()) == {"c0"}
+    assert set.union(*rows(url).values()) == {"c0"}
