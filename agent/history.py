@@ -73,7 +73,7 @@ def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> li
     known = mended
     for spoken in opening.spoken:
         known = cut(known, spoken)
-    late = [call for call in opening.late if any(_answers(m, call) for m in messages)]
+    late = [call for call in opening.late if any(_waits_for(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
     if again:
         return [m for m in known if not _is_reply(m, asked.turn_id) or _calls(m)]
@@ -245,13 +245,16 @@ def _is_empty(message: AnyMessage) -> bool:
     return not _calls(message) and not message.text.strip()
 
 
-def _answers(message: AnyMessage, call: Call) -> bool:
-    return isinstance(message, ToolMessage) and message.tool_call_id == call.answers
+def _waits_for(message: AnyMessage, call: Call) -> bool:
+    """Whether the call's result is still to come there. Where one stands that is known, the journal may have lost it:
+    the memory has not."""
+    mine = isinstance(message, ToolMessage) and message.tool_call_id == call.answers
+    return mine and message.text in (STILL_RUNNING, UNKNOWN)
 
 
 def _with_late_result(message: AnyMessage, late: Sequence[Call]) -> AnyMessage:
     for call in late:
-        if _answers(message, call):
+        if _waits_for(message, call):
             return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
     return message
 

@@ -488,6 +488,20 @@ def test_a_late_result_whose_call_is_forgotten_is_not_mentioned() -> None:
     assert after[-1].text == "And then?"
 
 
+def test_a_result_that_is_known_is_not_unlearned_when_the_journal_has_lost_it() -> None:
+    calling, known = ai("", "t1/0", calls=["x"]), result("x", "Table 4.")
+    after = heard_by([human("Book it"), calling, known, ai("Table 4.", "t1/1")], late=[entry("x", calling)])
+    assert after[2] == known
+    assert after[-1].text == "And then?"
+
+
+def test_a_result_that_was_unknown_may_still_come() -> None:
+    """From a worker that was taken for dead."""
+    calling, unknown = ai("", "t1/0", calls=["x"]), result("x", UNKNOWN)
+    after = heard_by([human("Book it"), calling, unknown], late=[entry("x", calling, "Table 4.")])
+    assert after[2].text == "Table 4."
+
+
 def test_a_late_result_that_nobody_knows_is_not_called_finished() -> None:
     calling = ai("", "t1/0", ["x"])
     running = ToolMessage(STILL_RUNNING, tool_call_id="x", name="book")

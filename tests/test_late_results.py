@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from typing import Any
+
+import pytest
 
 from agent.history import STILL_RUNNING
 from tests.backend import Backend, Caller
@@ -38,6 +41,26 @@ async def test_a_late_result_takes_its_place_and_is_mentioned_once(gemini: Gemin
         assert caller_said(request.body).count(LATE.format("order")) == 1
     assert caller_said(gemini.requests[1].body).endswith(f"{LATE.format('order')}\nfirst")
     each_action_once(deeds.done("c1"), gemini.requests[3].body)
+
+
+async def test_a_result_whose_end_could_not_be_journalled_stays_known(
+    gemini: Gemini, start: Any, deeds: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemini.script(calls(("order", {"thing": "soup"})), text("A."), text("B."), text("C."))
+    backend: Backend = await start(tools_dir=deeds.folder)
+
+    async def full(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    assert backend.agent
+    with monkeypatch.context() as disk:
+        disk.setattr(backend.agent._actions._journal, "end_call", full)
+        await backend.caller("c1").say("Soup")
+    for words in ("first", "second"):
+        await backend.caller("c1").say(words, turn=words)
+    for request in gemini.requests[2:]:
+        assert results_in(request.body) == [("order", "Ordered soup.")]
+        assert "restarted" not in caller_said(request.body)
 
 
 async def test_a_tool_that_runs_through_the_next_turn_is_told_after_it(
