@@ -42,6 +42,10 @@ _FORGOTTEN = (
     "{name} was not started: all that is kept of this conversation was deleted at this moment. Nothing was done; the"
     " caller may ask for it once more."
 )
+_NOT_ENTERED = (
+    "{name} was not started: a part of this system does not answer at the moment. Nothing was done; it may be tried"
+    " again in a minute."
+)
 _GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
@@ -52,6 +56,7 @@ class Actions:
     """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn.
 
     perform: instead of calling the tool; replay answers from a recording.
+    patience: seconds for the journal, while the caller hears nothing.
     """
 
     def __init__(
@@ -61,7 +66,10 @@ class Actions:
         http: httpx.AsyncClient,
         perform: Perform | None = None,
         observer: Observer | None = None,
+        *,
+        patience: float = 5.0,
     ) -> None:
+        self._patience = patience
         self._observer = observer or Observer()
         self._journal = journal
         self._database = database
@@ -91,16 +99,19 @@ class Actions:
         if fault := fault_in(action.tool, action.arguments):
             return action.answer(fault, failed=True)
         try:
-            entry = await self._journal.start_call(
-                turn.asked,
-                action.key,
-                action.answers,
-                action.tool.name,
-                action.arguments,
-                message_to_dict(action.message),
-            )
+            async with asyncio.timeout(self._patience):
+                entry = await self._journal.start_call(
+                    turn.asked,
+                    action.key,
+                    action.answers,
+                    action.tool.name,
+                    action.arguments,
+                    message_to_dict(action.message),
+                )
         except Forgotten:
             return action.answer(_FORGOTTEN.format(name=action.tool.name), failed=True)
+        except TimeoutError:
+            return action.answer(_NOT_ENTERED.format(name=action.tool.name), failed=True)
         if entry:
             return action.answer(result_of(entry), failed=entry.state != "finished")
         run = Run(action, turn, ToolRun(action.tool.name, action.arguments, turn.now()))
@@ -116,7 +127,7 @@ class Actions:
             run.seen.late = run.outcome is None
         if run.outcome is None:
             return action.answer(STILL_RUNNING)
-        await asyncio.wait([task])  # it is being entered in the journal
+        await asyncio.wait([task], timeout=self._patience)  # it is being entered in the journal
         return action.answer(run.outcome.text, failed=run.outcome.failed)
 
     def _announce(self, run: Run) -> None:

@@ -40,6 +40,7 @@ from agent.workers import Alone, Forgotten, TakenOver, open_workers
 log = logging.getLogger(__name__)
 
 PROMPT_FILE = Path(__file__).parent / "prompt.md"
+_SLACK = 1.0  # seconds beyond those for the first token, until the model must have been asked
 _GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
 _MOST_OPEN = 8  # turns of one conversation, waiting ones included
 _QUEUE = 50  # turns that may wait a moment for a place
@@ -199,7 +200,10 @@ class Agent:
 
     async def _own(self, turn: Turn) -> None:
         """The task that a turn is: however it ends, the stream is closed."""
-        asked = turn.asked
+        asked, task = turn.asked, asyncio.current_task()
+        silence = asyncio.get_running_loop().call_later(
+            self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
+        )
         try:
             entry = await self._journal.admit(asked)
             turn.admitted.set()
@@ -207,12 +211,16 @@ class Agent:
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
                 await turn.sleep(_ELSEWHERE)
                 entry = await self._journal.admit(asked)
-            if entry.number is None:
+            if entry.elsewhere:
+                turn.failed = True
+                turn.say(self._models.apology)
+            elif entry.number is None:
                 turn.replay(entry.sent)
             else:
                 turn.number, turn.elsewhere = entry.number, False
                 async with (
                     self._order.alone(turn),
+                    self._left(turn),
                     asyncio.timeout_at(turn.deadline + _GRACE),
                     self._workers.turn(turn),
                 ):
@@ -224,13 +232,38 @@ class Agent:
             log.warning("conversation=%r turn=%r is another worker's now", asked.conversation_id, asked.turn_id)
             turn.interrupt()
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
-            turn.failed = True
-            log_failure(log, "a turn failed", error)
-            turn.say(self._models.apology)
+            self._fail(turn, error)
         finally:
+            silence.cancel()
             turn.end()
             del self._running[asked.key]
             self._observer.turn_over(turn)
+
+    @asynccontextmanager
+    async def _left(self, turn: Turn) -> AsyncIterator[None]:
+        """A turn that is broken off is over for its caller at once, and then left to whoever recovers it."""
+        try:
+            yield
+        except (Forgotten, TakenOver):
+            raise
+        except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
+            self._fail(turn, error)
+            await self._journal.leave(turn)
+        except BaseException:
+            await self._journal.leave(turn)
+            raise
+
+    def _fail(self, turn: Turn, error: Exception) -> None:
+        turn.failed = True
+        log_failure(log, "a turn failed", error)
+        turn.say(self._models.apology)
+        turn.end()
+
+    def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:
+        """End a turn that has not even come to ask the model, such as when the database does not answer."""
+        if not (turn.silenced or turn.elsewhere or turn.model_calls or turn.times_said) and task:
+            self._fail(turn, TimeoutError())
+            task.cancel()
 
     async def _erase(self, asked: Asked) -> None:
         """What a turn has written since its conversation was forgotten, if it was."""
@@ -263,18 +296,14 @@ class Agent:
             },
             "recursion_limit": 4 * self._habits.max_tool_steps + 10,
         }
-        try:
-            state = await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
-            turn.end()
-            await self._journal.settle(turn.asked, opening)
-            if turn.summary:
-                await self._summaries.taken(turn.asked, turn.summary)
-            if not await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace):
-                await self._erase(turn.asked)
-                return
-        except BaseException:
-            await self._journal.leave(turn)
-            raise
+        state = await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
+        turn.end()
+        await self._journal.settle(turn.asked, opening)
+        if turn.summary:
+            await self._summaries.taken(turn.asked, turn.summary)
+        if not await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace):
+            await self._erase(turn.asked)
+            return
         try:
             await self._memory.prune(turn.asked.conversation_id, turn.number)
         except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
@@ -306,10 +335,10 @@ async def open_agent(
         journal = Journal(memory, workers)
         await models.rehearse(list(folder.tools.values()))
         models.warm()
-        actions = Actions(journal, memory.database, http, perform, observer)
+        actions = Actions(journal, memory.database, http, perform, observer, patience=models.first_token)
         agent = Agent(
             build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory,
-            Summaries(memory.database, models, summaries), workers, observer,
+            Summaries(memory.journal, models, summaries), workers, observer,
         )  # fmt: skip
         try:
             yield agent

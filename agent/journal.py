@@ -48,7 +48,7 @@ from agent.database import Row
 from agent.entries import Admitted, Call, Crashed, Note, Opening, Spoken, as_json, asked_of, call_of, row_of, sent_of
 from agent.memory import Memory
 from agent.turn import Asked, Say, Sent, Summary, Turn
-from agent.workers import LEAVE, MINE, THERE, Alone, Forgotten, TakenOver, leaving
+from agent.workers import MINE, RELEASE, THERE, Alone, Forgotten, TakenOver, leaving
 
 NEWEST_NOTES = 20
 _KEPT_NOTES = 200
@@ -131,8 +131,8 @@ class Journal:
         )  # fmt: skip
 
     async def leave(self, turn: Turn) -> None:
-        """A turn was broken off: keep what was sent, for the turn that recovers it."""
-        await self._database.execute(LEAVE, *leaving(turn, self._workers.name))
+        """A turn was broken off: keep what was sent, for the turn that recovers it, on whichever worker."""
+        await self._database.execute(RELEASE, *leaving(turn, self._workers.name))
 
     async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]) -> Opening:
         """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was

@@ -28,12 +28,12 @@ from agent.turn import Turn
 
 log = logging.getLogger(__name__)
 
-THERE = "SELECT 1 FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"
-MINE = f"{THERE} AND worker = ? AND state = 'running'"
-# What was sent so far, for a turn that recovers this one.
-LEAVE = (
-    "UPDATE turns SET sent = ? WHERE conversation = ? AND turn = ? AND kind = ? AND worker = ? AND state = 'running'"
-)
+_KEY = "conversation = ? AND turn = ? AND kind = ?"
+_OF_MINE = f"{_KEY} AND worker = ? AND state = 'running'"
+THERE = f"SELECT 1 FROM turns WHERE {_KEY}"
+MINE = f"SELECT 1 FROM turns WHERE {_OF_MINE}"
+LEAVE = f"UPDATE turns SET sent = ? WHERE {_OF_MINE}"  # what was sent so far, for a turn that recovers this one
+RELEASE = f"UPDATE turns SET sent = ?, worker = '' WHERE {_OF_MINE}"  # nobody runs it: any worker may
 
 _LOOK = 0.05  # seconds between two looks for newer turns
 _PATIENCE = 0.5  # seconds for the end of a turn on another worker
@@ -62,7 +62,7 @@ class Forgotten(Exception):
 
 
 def leaving(turn: Turn, worker: str) -> tuple[str, ...]:
-    """The values for LEAVE."""
+    """The values for LEAVE and RELEASE."""
     return as_json([row_of(sent) for sent in turn.sent]), *turn.asked.key, worker
 
 

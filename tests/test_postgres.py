@@ -323,6 +323,59 @@ async def test_ten_seconds_without_the_database(
     assert results_in(body) == []
 
 
+APOLOGY = "Sorry, something went wrong on my side. Please say that again."
+
+
+@pytest.mark.parametrize(("moment", "words"), [("opening", APOLOGY), ("start_call", "That is that.")])
+async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
+    gemini: Gemini,
+    start: Any,
+    deeds: Tools,
+    postgres_server: Server,
+    moment: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the model is asked, and before a tool is run, which then is not: there are words after about the time for
+    the first token."""
+    gemini.answer = model
+    url = postgres_server.new()
+    backend: Backend = await start(tools_dir=deeds.folder, database_url=url, first_token_seconds=1.5)
+    assert backend.agent
+    gone, meant = asyncio.Event(), getattr(backend.agent._journal, moment)
+
+    async def away(*arguments: Any) -> Any:
+        await asyncio.to_thread(postgres_server.stop)
+        gone.set()
+        return await meant(*arguments)
+
+    began = time.monotonic()
+    monkeypatch.setattr(backend.agent._journal, moment, away)
+    talking = asyncio.create_task(backend.caller("c1").say("soup", turn="t1"))
+    try:
+        await asyncio.wait_for(gone.wait(), 30)
+        went = time.monotonic() - began
+        monkeypatch.undo()
+        await asyncio.sleep(5)
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+    reply = await talking
+    heard = [at - went for at, event in reply.events if event["type"] == "response.tts"]
+    print(f"words after {heard[0]:.1f} s")
+    assert (reply.text, reply.ended_once) == (words, True)
+    assert heard[0] < 5
+    assert not deeds.done("c1")
+    async with asyncio.timeout(30):
+        while (await backend.caller("c1").say("again", turn=uuid.uuid4().hex)).text != "Here I am.":
+            await asyncio.sleep(0.2)
+    assert results_in(gemini.requests[-1].body) == ([] if moment == "opening" else [("order", told_of(gemini))])
+
+
+def told_of(gemini: Gemini) -> str:
+    """What the model was told of the tool at first."""
+    return results_in(gemini.requests[1].body)[0][1]
+
+
 async def test_a_full_disk_is_told_in_words_and_leaves_the_file_sound(
     gemini: Gemini, start: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from agent.entries import Admitted
 from agent.history import STILL_RUNNING
 from agent.turn import Asked
+from api.settings import Settings
 from tests.backend import Backend
 from tests.conversation import Tools, answers_in, caller_said, question, quiet, requests_for, results_in, steps_taken
 from tests.gemini import Answer, Gemini, calls, stall, text
@@ -171,3 +172,34 @@ async def test_a_worker_that_leaves_in_order_hands_its_tools_result_on(
     await leaves.agent.drain(5)
     await stays.caller("c1").say("well", turn="t2")
     assert results_in(requests_for(gemini, "well")[0].body) == [("order", "Ordered soup.")]
+
+
+async def test_a_turn_that_failed_on_one_worker_is_run_by_whichever_is_asked_again(
+    gemini: Gemini, two: tuple[Backend, Backend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = two[0].agent
+    assert agent
+
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("the secret is 42")
+
+    monkeypatch.setattr(agent._journal, "opening", broken)
+    assert (await two[0].caller("c1").say("hello", turn="t1")).text == Settings(_env_file=None).apology_message
+    began = time.monotonic()
+    assert (await two[1].caller("c1").say("hello", turn="t1")).text == "Here I am."
+    assert time.monotonic() - began < 5
+
+
+async def test_a_duplicate_of_a_turn_that_does_not_end_elsewhere_gets_the_apology(
+    gemini: Gemini, start: Any, postgres_url: str
+) -> None:
+    backend: Backend = await start(database_url=postgres_url, turn_timeout_seconds=1.0)
+    await rows(
+        postgres_url,
+        "WITH other AS (INSERT INTO workers VALUES ('other', extract(epoch FROM clock_timestamp()) + 60))"
+        " INSERT INTO turns (conversation, turn, kind, asked, state, started, number, worker)"
+        " VALUES ('c1', 't1', 'message', '{}', 'running', 0, 1, 'other') RETURNING 1",
+    )
+    reply = await backend.caller("c1").say("hello", turn="t1")
+    assert reply.text == Settings(_env_file=None).apology_message
+    assert reply.ended_once
