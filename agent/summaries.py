@@ -16,8 +16,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
+from agent.attempts import INVALID, status_of
 from agent.database import Database
 from agent.failures import log_failure
 from agent.history import STILL_RUNNING, is_summary, newest, repair
@@ -30,7 +32,7 @@ SUMMARISED_ABOVE = 28  # messages in the memory
 KEPT_WHOLE = 16  # of these, the newest
 _LONGEST_MESSAGE = 4_000  # characters of a message that are summarised
 _LONGEST = 3_000  # characters of a summary
-_SECONDS = 30.0
+_SECONDS = 30.0  # that a model has for one
 _CLEAN_UP = 0.5  # seconds that a dropped one has for its end
 _AT_ONCE = 4  # of all conversations
 
@@ -85,10 +87,8 @@ class Summaries:
     async def _make(self, asked: Asked, older: Sequence[AnyMessage], until: str) -> None:
         began = time.monotonic()
         try:
-            async with self._slots, asyncio.timeout(_SECONDS):
+            async with self._slots:
                 text = await self._ask(older)
-            if not text:
-                raise ValueError("the summary is empty")
             await self._keep(asked, Summary(text, until))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the next turn's end begins anew
             log_failure(log, "a conversation could not be summarised", error)
@@ -97,15 +97,21 @@ class Summaries:
         log.info("summary: conversation=%r messages=%d ms=%d", asked.conversation_id, len(older), seconds * 1000)
 
     async def _ask(self, older: Sequence[AnyMessage]) -> str:
-        """Streamed, as every answer: so it can be left when it gets too long."""
-        text = ""
-        request = [SystemMessage(PROMPT), HumanMessage(transcript(older))]
-        async with aclosing(self._models.primary.astream(request)) as stream:  # type: ignore[type-var]
-            async for chunk in stream:
-                text += chunk.text
-                if len(text) > _LONGEST:
-                    break
-        return text[:_LONGEST].strip()
+        """Of the model, or its fallback. One whose circuit is open is left alone here too."""
+        request, now = [SystemMessage(PROMPT), HumanMessage(transcript(older))], asyncio.get_running_loop().time
+        failure: Exception = ConnectionError("no model is to be asked now")
+        for candidate in self._models.candidates:
+            if candidate.breaker.allows(now()):
+                try:
+                    text = await _read(candidate.model, request)
+                except Exception as error:  # noqa: BLE001 - any provider's errors; the fallback is the answer
+                    failure = error
+                    if status_of(error) != INVALID:
+                        candidate.breaker.failed(now())
+                else:
+                    candidate.breaker.succeeded()
+                    return text
+        raise failure
 
     async def _keep(self, asked: Asked, summary: Summary) -> None:
         """Unless the conversation has been forgotten meanwhile. In the place of an older one that still waits."""
@@ -115,6 +121,19 @@ class Summaries:
             " ON CONFLICT (conversation) DO UPDATE SET until = excluded.until, text = excluded.text, at = excluded.at",
             summary.until, summary.text, *asked.key,
         )  # fmt: skip
+
+
+async def _read(model: BaseChatModel, request: Sequence[BaseMessage]) -> str:
+    """Streamed, as every answer: so it can be left when it gets too long. ValueError when there is none."""
+    text = ""
+    async with asyncio.timeout(_SECONDS), aclosing(model.astream(list(request))) as stream:  # type: ignore[type-var]
+        async for chunk in stream:
+            text += chunk.text
+            if len(text) > _LONGEST:
+                break
+    if not text.strip():
+        raise ValueError("the summary is empty")
+    return text[:_LONGEST].strip()
 
 
 def foldable(messages: list[AnyMessage], keep: int) -> list[AnyMessage]:

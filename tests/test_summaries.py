@@ -130,6 +130,26 @@ async def test_a_summary_that_fails_harms_nothing_and_is_made_anew(
     assert caller_said(request_for(gemini, f"dish{TURNS + 2}").body).startswith(f"{HEAD}Summary 2.]")
 
 
+async def test_a_summary_is_made_by_the_fallback_and_leaves_a_model_alone_whose_circuit_is_open(
+    gemini: Gemini, model: Model, start: Any, deeds: Tools
+) -> None:
+    server = await start(tools_dir=deeds.folder, model_fallback="google_genai:gemini-fallback")
+    assert server.agent
+    primary, fallback = server.agent._models.candidates
+    model.summary = [error(500)]
+    await talk(server.caller("c1"), 1, TURNS)
+    await quiet(server)
+    await summarised(server)
+    assert [request.model for request in asked_for(gemini)] == [primary.name, fallback.name]
+    assert primary.breaker._failures == 1
+    for _ in range(4):
+        primary.breaker.failed(asyncio.get_running_loop().time())
+    await talk(server.caller("c2"), 1, TURNS)
+    await quiet(server)
+    await summarised(server)
+    assert [request.model for request in asked_for(gemini)[2:]] == [fallback.name]
+
+
 async def test_without_any_summary_the_cap_is_the_limit(gemini: Gemini, model: Model, start: Any, deeds: Tools) -> None:
     model.summary = [error(500)] * 20
     await talk((await start(tools_dir=deeds.folder)).caller("c1"), 1, 16)
