@@ -11,6 +11,7 @@ import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,12 @@ from api.authorize import authorize_router
 from api.health import health_router
 from api.logs import TurnLines
 from api.metrics import Metrics, metrics_router
+from api.recorder import Recorder, delete_run_file
 from api.settings import NotConfigured, Settings
 from api.webhook import webhook_router
 from api.wiring import Parts, load_parts, open_configured
 
 if TYPE_CHECKING:
-    from api.recorder import Recorder
     from api.spans import Spans
 
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
@@ -48,7 +49,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT) as http,
             open_configured(settings, parts, observers) as (agent, memory),
-            retention(memory, settings.retention_days),
+            retention(memory, settings.retention_days, partial(delete_run_file, settings.record_runs)),
         ):
             app.state.http, app.state.agent, app.state.memory = http, agent, memory
             _tune_collector()
@@ -87,11 +88,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
 
 
 def _recorder(settings: Settings) -> Recorder | None:
-    if settings.record_runs is None:
-        return None
-    from api.recorder import Recorder
-
-    return Recorder(settings.record_runs)
+    return Recorder(settings.record_runs) if settings.record_runs else None
 
 
 def _tracing() -> type[Spans] | None:

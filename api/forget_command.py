@@ -12,7 +12,7 @@ from agent.forgetting import conversations_of, erase, is_known
 from agent.memory import Memory
 from agent.retention import counted
 from agent.tool_files import ToolFileError, ToolFolder
-from api.recorder import run_file
+from api.recorder import delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import open_database
 
@@ -29,7 +29,7 @@ async def forget(target: str, settings: Settings, *, yes: bool) -> int:
         forgotten = await _ask_tools(folder, memory, conversations, caller)
         for conversation in conversations:
             forgotten += await erase(memory, conversation) + Counter(conversations=1)
-            forgotten["run files"] += _delete_run_file(settings, conversation)
+            forgotten["run files"] += delete_run_file(settings.record_runs, conversation)
         if not any(forgotten.values()):
             return _unknown(target)
         typer.echo(f"Forgotten: {counted(+forgotten)}.")
@@ -76,14 +76,6 @@ async def _ask_tools(
                 " and forget again."
             ) from error
     return forgotten
-
-
-def _delete_run_file(settings: Settings, conversation: str) -> int:
-    path = run_file(settings.record_runs, conversation) if settings.record_runs else None
-    if path is None or not path.exists():
-        return 0
-    path.unlink(missing_ok=True)
-    return 1
 
 
 def _unknown(target: str) -> int:

@@ -22,6 +22,15 @@ def run_file(folder: Path, conversation: str) -> Path:
     return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', conversation)[:100]}.json"
 
 
+def delete_run_file(folder: Path | None, conversation: str) -> int:
+    """The file of a conversation, if there is one. How many there were."""
+    path = run_file(folder, conversation) if folder else None
+    if path is None or not path.exists():
+        return 0
+    path.unlink(missing_ok=True)
+    return 1
+
+
 class Recorder(Observer):
     """Writes a file into a folder for every conversation, `RECORD_RUNS=DIR`.
 

@@ -13,6 +13,8 @@ import typer
 from agent import runs
 from agent.agent import PROMPT_FILE, Habits
 from agent.compare import Difference, differences, report
+from agent.database import Database
+from agent.export import export_run
 from agent.tool_files import ToolFileError, ToolFolder
 from api.live_model import Comparison, ask_again
 from api.recording import record
@@ -138,16 +140,28 @@ async def record_conversation(conversation: str, out: Path, settings: Settings) 
     project = project_of(settings)
     async with open_database(settings) as memory, open_servers(load_servers(settings), project.folder):
         exported = await record(memory.database, conversation, settings, project.habits, project.folder)
+        try:
+            if exported and not await _saved(exported[0], out, memory.database, conversation):
+                exported = None
+        except runs.RunFileError as error:
+            raise NotConfigured(str(error)) from None
     if exported is None:
         typer.secho(f"The database has no finished turn of a conversation {conversation!r}.", fg="red", err=True)
         return 1
     run, changed = exported
-    try:
-        runs.save_run(run, out)
-    except runs.RunFileError as error:
-        raise NotConfigured(str(error)) from None
     typer.echo(f"{out}: {len(run.turns)} turns")
     if changed:
         numbers = ", ".join(map(str, changed))
         typer.echo(f"Today's code, prompt or tools send something else than was sent then, in turn {numbers}.")
     return 0
+
+
+async def _saved(run: runs.RunFile, out: Path, database: Database, conversation: str) -> bool:
+    """Write the file, and delete it again if the conversation has been forgotten meanwhile: whoever forgets deletes
+    the rows first and the file then, so one of the two finds it."""
+    runs.save_run(run, out)
+    left = await export_run(database, conversation)
+    if left is None or len(left.turns) < len(run.turns):
+        await asyncio.to_thread(out.unlink, missing_ok=True)
+        return False
+    return True

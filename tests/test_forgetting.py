@@ -15,10 +15,13 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
+from agent import runs
 from agent.memory import open_memory
 from agent.retention import expire
 from agent.tool_files import ToolFileError, ToolFolder
 from api.cli import app
+from api.replay_command import record_conversation
+from api.settings import Settings
 from tests.backend import Backend, backend
 from tests.conversation import Tools, caller_said, question, quiet, request_for, results_in, steps_taken
 from tests.gemini import Answer, Gemini, calls, stall, text
@@ -264,6 +267,26 @@ async def test_a_tool_that_is_called_after_the_forgetting_is_not_run_and_the_cal
     assert not deeds.done("c1")
 
 
+@on_both
+async def test_what_is_forgotten_while_it_is_recorded_leaves_no_file(
+    server: Backend, tools: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`RECORD_RUNS` does that in a process of its own, which may write its file after `voice forget` has deleted it."""
+    await two_people_talk(server)
+    save = runs.save_run
+
+    def forgotten_first(run: runs.RunFile, path: Path) -> None:
+        with connected(url) as database:
+            database.execute("DELETE FROM turns WHERE conversation = 'ada1'")
+        save(run, path)
+
+    settings = Settings(_env_file=None, database_url=url, tools_dir=tools)
+    monkeypatch.setattr(runs, "save_run", forgotten_first)
+    assert await record_conversation("ada1", tmp_path / "ada1.json", settings) == 1
+    assert await record_conversation("bob1", tmp_path / "bob1.json", settings) == 0
+    assert [path.name for path in tmp_path.glob("*.json")] == ["bob1.json"]
+
+
 async def test_a_tool_that_cannot_forget_stops_it_before_anything_is_deleted(
     server: Backend, forget: Forget, tools: Path, url: str
 ) -> None:
@@ -326,6 +349,10 @@ async def test_old_conversations_are_deleted_at_the_start(
     await server.caller("only-a-note").say(None, type="data", data={})
     await quiet(server)
     settings: dict[str, Any] = {"google_api_key": "k", "google_gemini_base_url": gemini.url, "tools_dir": tools}
+    settings["record_runs"] = tmp_path / "recorded"
+    settings["record_runs"].mkdir()
+    for name in ("ada1", "bob1", "by-hand"):
+        (settings["record_runs"] / f"{name}.json").write_text("{}")
     async with backend(database_url=url, retention_days=99.0, **settings):
         async with asyncio.timeout(5):
             while "ada1" in rows(url)["turns"]:
@@ -333,6 +360,7 @@ async def test_old_conversations_are_deleted_at_the_start(
     left = rows(url)
     assert set.union(*left.values()) == {"ada2", "bob1", "only-a-note"}
     assert left["checkpoints"] == {"ada2", "bob1"}
+    assert {path.name for path in (tmp_path / "recorded").iterdir()} == {"bob1.json", "by-hand.json"}
 
 
 async def test_two_workers_delete_many_old_conversations_while_turns_go_on(server: Backend, url: str) -> None:
