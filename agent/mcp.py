@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -23,6 +24,7 @@ from langchain_core.utils.json_schema import dereference_refs
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
+from agent.contained import contained
 from agent.mcp_config import ServerConfig
 from agent.tool_files import ToolFolder
 from agent.toolbox import Manners, VoiceTool, check
@@ -33,8 +35,9 @@ log = logging.getLogger(__name__)
 _WAIT = 8.0  # seconds that our start waits for the servers
 _START = 30.0  # seconds a server has to say what tools it has: a command may have to be fetched first
 _PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts
+_SOUND = 30.0  # seconds after which a server that was up counts as sound: the next pause is short again
 _LOOK = 5.0  # seconds between looks whether it is still there
-_PATIENCE = 30.0  # seconds it has to answer then: while it works it may not
+_PATIENCE = 30.0  # seconds it has to answer then
 _END = 6.0  # seconds for its end; within them a process that stays gets SIGTERM, then SIGKILL
 _TAKE_BACK = 0.05  # seconds to tell it that a call is not wanted any more
 _UNAVAILABLE = "{} is unavailable at the moment, and nothing was done. Tell the caller, and go on without it."
@@ -57,18 +60,20 @@ class Server:
 
     async def run(self) -> None:
         """Hold a session for good. What the server offers is offered in the folder."""
-        pause = _PAUSE
+        pause, now = _PAUSE, asyncio.get_running_loop().time
         await self._offer([_stand_in(self.name)])
         while True:
+            up = math.inf
             why: Exception = ConnectionError()
             try:
                 async with create_session(_connection(self._config)) as session:
                     await self._start(session)
-                    pause = _PAUSE
+                    up = now()
                     await self._watch(session)
             except Exception as error:  # noqa: BLE001 - whatever it is: the conversations go on, and it is tried again
                 why = error
             self._lose(why)
+            pause = _PAUSE if now() - up >= _SOUND else pause
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -95,6 +100,9 @@ class Server:
             try:
                 async with asyncio.timeout(_PATIENCE):
                     await session.send_ping()
+            except TimeoutError:
+                if not self._calls:  # while it works on one it may not answer
+                    raise
             except McpError as error:
                 if error.error.code != types.METHOD_NOT_FOUND:
                     raise
@@ -146,7 +154,8 @@ class Server:
             return _in_words(await self._call(tool.name, arguments))
 
         manners = config.manners_of(tool.name, reads=bool(hints.readOnlyHint))
-        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, manners, run)
+        limited = contained(run, manners.at_once)
+        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, manners, limited)
 
     async def _call(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
         """Run a call in the session that is open. ToolException, with words for the model, when there is none."""

@@ -43,6 +43,7 @@ class Options(TypedDict, total=False):
     timeout: Seconds
     on_barge_in: OnBargeIn
     confirm: str | Literal[False]
+    at_once: Annotated[int, Field(ge=1)]
 
 
 class ServerConfig(BaseModel):

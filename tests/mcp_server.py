@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -58,6 +59,15 @@ async def refund() -> str:
     """Money back."""
     raise ValueError("This fare cannot be refunded.")
 
+
+def brood(seconds: float) -> str:
+    """Answers to nothing else meanwhile."""
+    time.sleep(seconds)
+    return f"Hatched by {os.getpid()}."
+
+
+if "BROODS" in os.environ:
+    server.tool()(brood)
 
 if __name__ == "__main__":
     server.run("stdio" if sys.argv[1] == "stdio" else "streamable-http")

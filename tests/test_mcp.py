@@ -11,15 +11,16 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import types
 
 from agent import mcp
 from agent.action import fault_in
-from agent.mcp_config import McpFileError, load_servers
+from agent.mcp_config import McpFileError, ServerConfig, load_servers
 from agent.model import Models, load_model
 from agent.tool_files import ToolFolder
 from agent.toolbox import Manners
@@ -263,6 +264,59 @@ async def test_a_process_that_is_killed_in_a_call_is_begun_again(
             gemini.script(*call("search", city="Bari"))
             await ours.caller().say("To Bari, then")
     assert process_of(result(gemini)) != killed
+
+
+async def test_a_server_that_works_and_does_not_answer_meanwhile_is_left_to_its_work(
+    gemini: Gemini, start: Any, write: Write, own: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    broods = stdio(env={"RECORD": "${RECORD}", "BROODS": "yes"})
+    monkeypatch.setattr(mcp, "_LOOK", 0.05)
+    monkeypatch.setattr(mcp, "_PATIENCE", 1.0)
+    ours: Backend = await start(tools_dir=own, mcp_servers=write(flights=broods))
+    gemini.script(*call("brood", seconds=2.5))
+    await ours.caller().say("Take your time")
+    assert result(gemini).startswith("Hatched by ")
+    assert not [message for message in caplog.messages if "is down" in message]
+
+
+async def test_a_tool_runs_so_many_times_at_once_and_the_others_wait(
+    gemini: Gemini, start: Any, write: Write, own: Path
+) -> None:
+    limited = stdio(tools={"search": {"at_once": 1}})
+    ours: Backend = await start(tools_dir=own, mcp_servers=write(flights=limited))
+    both = calls(*(("search", {"city": city, "seconds": 0.2}) for city in ("Rome", "Oslo")))
+    gemini.script(both, text("There you are."))
+    await ours.caller().say("Fly me to Rome, and to Oslo")
+    assert [told.split(".")[0] for _, told in results_in(gemini.requests[-1].body)] == ["BA 7 to Rome", "BA 7 to Oslo"]
+    assert deeds() == ["search began", "search done"] * 2
+
+
+async def test_a_server_that_starts_and_dies_is_tried_with_growing_pauses(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = 0
+
+    class Dies:
+        async def initialize(self) -> None: ...
+
+        async def list_tools(self) -> Any:
+            return types.ListToolsResult(tools=[])
+
+        async def send_ping(self) -> None:
+            raise ConnectionError
+
+    @asynccontextmanager
+    async def session(_: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        yield Dies()
+
+    for name, value in {"create_session": session, "_PAUSE": 0.01, "_LOOK": 0.001}.items():
+        monkeypatch.setattr(mcp, name, value)
+    server = mcp.Server("flights", ServerConfig(url="http://127.0.0.1:1"), ToolFolder(own))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(server.run(), 1.5)
+    assert 2 < begun < 12
 
 
 async def test_a_barge_in_stops_a_call_that_reads_and_not_the_server(
