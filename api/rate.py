@@ -35,10 +35,12 @@ class Rate:
 
 
 def network_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 network that one IPv6 customer has for himself."""
+    """What counts as one client: an IPv4 address, also when it is written as IPv6, or the /64 network that one IPv6
+    customer has for himself."""
     try:
-        if ipaddress.ip_address(address).version == 6:
-            return str(ipaddress.ip_network((address, 64), strict=False))
+        parsed = ipaddress.ip_address(address)
     except ValueError:
-        pass
-    return address
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))

@@ -242,7 +242,13 @@ def test_a_rate_remembers_so_many_keys_and_forgets_the_oldest() -> None:
 
 @pytest.mark.parametrize(
     ("address", "network"),
-    [("203.0.113.7", "203.0.113.7"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"), ("", ""), ("unix", "unix")],
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("::ffff:203.0.113.7", "203.0.113.7"),
+        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
 )
 def test_one_customer_is_one_network(address: str, network: str) -> None:
     assert network_of(address) == network
