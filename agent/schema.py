@@ -47,7 +47,8 @@ _GROWTH = (
     "DROP INDEX turns_running",
     "CREATE INDEX turns_running ON turns (conversation, number) WHERE state = 'running'",
 )
-VERSIONS = (_FIRST, _WORKERS, _GROWTH)
+_LOOKS = ("CREATE INDEX turns_at_work ON turns (worker, conversation) WHERE state = 'running'",)
+VERSIONS = (_FIRST, _WORKERS, _GROWTH, _LOOKS)
 
 
 async def upgrade(database: Database) -> None:
