@@ -1,8 +1,8 @@
 """Postgres: one database for any number of workers.
 
-Everything goes through one pool per process, so a statement may meet any connection, also behind PgBouncer:
-nothing here depends on a session, but for the lock under which the tables are made. A connection is tried
-before it is used, so a server that was away is met with a new one.
+Everything goes through one pool per process, and a statement may meet any of its connections. Statements are prepared,
+and the lock under which the tables are made is the session's: a proxy in between must not share out sessions by the
+transaction. A connection is tried before it is used, so a server that was away is met with a new one.
 
 A checkpoint is written only by the worker that still has its turn (agent/workers.py), in one transaction with
 the look whether that is so.
