@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api.settings import NotConfigured, Settings, new_secret
+from tests.backend import ROOT
 
 GOOGLE_KEYS = ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 
@@ -182,3 +183,11 @@ def test_secrets_never_appear_when_settings_are_printed(monkeypatch: pytest.Monk
     settings = Settings.load()
     for shown in (repr(settings), str(settings), f"{settings}"):
         assert "9f86d081884c7d65" not in shown
+
+
+def test_the_example_says_the_same_to_docker_which_keeps_quotes(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    values = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert not [name for name, value in values.items() if value[:1] in ('"', "'")]
+    read = Settings(_env_file=ROOT / ".env.example")
+    assert read.apology_message == values["APOLOGY_MESSAGE"] == Settings(_env_file=None).apology_message
