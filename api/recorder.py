@@ -14,6 +14,7 @@ from agent.turn import Turn
 
 log = logging.getLogger(__name__)
 
+_LAST = 10.0  # seconds for what is written when the server stops
 _IDLE = 3.0  # seconds after a conversation's last turn until its file is written
 
 
@@ -54,8 +55,14 @@ class Recorder(Observer):
         for conversation, timer in list(self._due.items()):
             timer.cancel()
             self._begin(conversation)
-        if self._writing:
-            await asyncio.wait(self._writing)
+        if not self._writing:
+            return
+        _, late = await asyncio.wait(self._writing, timeout=_LAST)
+        for task in late:
+            task.cancel()
+        if late:
+            log.error("the server stops, and %d conversations are not recorded", len(late))
+            await asyncio.wait(late)
 
     def _begin(self, conversation: str) -> None:
         self._due.pop(conversation, None)
@@ -71,5 +78,10 @@ class Recorder(Observer):
                 env={**os.environ, "MODEL": "demo"}, stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL, start_new_session=True,  # Ctrl-C is for the server
             )  # fmt: skip
-            if status := await process.wait():
+            try:
+                status = await process.wait()
+            except asyncio.CancelledError:
+                process.kill()
+                raise
+            if status:
                 log.error("conversation=%r could not be recorded: voice record ended with %d", conversation, status)

@@ -8,6 +8,7 @@ after a pause if it never served. When the parent is gone the workers drain.
 from __future__ import annotations
 
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -40,6 +41,12 @@ class Worker:
         self._ready = _spawn.Event()
         self.process: SpawnProcess = _spawn.Process(target=_work, args=(settings, listener, self._ready))
         self.process.start()
+        self.ends_by = math.inf
+
+    def end(self, seconds: float) -> None:
+        """Ask it to end. `ends_by`: when it must have, by `time.monotonic()`."""
+        self.process.terminate()
+        self.ends_by = time.monotonic() + seconds
 
     @property
     def ready(self) -> bool:
@@ -53,6 +60,7 @@ class Worker:
 class Supervisor:
     def __init__(self, settings: Settings, listener: socket.socket, count: int) -> None:
         self._settings = settings
+        self._patience = 2 * settings.drain_seconds + _GRACE
         self._listener = listener
         self._workers: list[Worker | None] = [None] * count
         self._draining: list[Worker] = []
@@ -80,6 +88,11 @@ class Supervisor:
 
     def _wait(self) -> None:
         wait([worker.process.sentinel for worker in self._all()], timeout=_LOOK)
+        for worker in self._draining:
+            if not worker.alive:
+                mark_process_dead(worker.process.pid)  # type: ignore[no-untyped-call]
+            elif time.monotonic() > worker.ends_by:
+                _kill(worker)
         self._draining = [worker for worker in self._draining if worker.alive]
 
     def _all(self) -> list[Worker]:
@@ -119,7 +132,7 @@ class Supervisor:
             place = self._to_renew.pop(0)
             old, self._workers[place], self._fresh = self._workers[place], self._fresh, None
             if old and old.alive:
-                old.process.terminate()
+                old.end(self._patience)
                 self._draining.append(old)
 
     def _stop(self) -> None:
@@ -127,7 +140,7 @@ class Supervisor:
         connect to it, and wait for nobody."""
         self._listener.close()
         passed_on = 0
-        until = time.monotonic() + 2 * self._settings.drain_seconds + _GRACE
+        until = time.monotonic() + self._patience
         while self._all() and time.monotonic() < until:
             if passed_on < self._stops:
                 for worker in self._all():
@@ -135,8 +148,12 @@ class Supervisor:
                 passed_on = self._stops
             self._wait()
         for worker in self._all():
-            log.error("worker %s does not end and is killed", worker.process.pid)
-            worker.process.kill()
+            _kill(worker)
+
+
+def _kill(worker: Worker) -> None:
+    log.error("worker %s does not end and is killed", worker.process.pid)
+    worker.process.kill()
 
 
 def serve(settings: Settings, listener: socket.socket, count: int) -> None:
