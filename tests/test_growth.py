@@ -24,7 +24,7 @@ from agent import runs
 from agent.agent import Agent, open_agent
 from agent.database import Database, Query, Row
 from agent.history import KEPT_MESSAGES
-from agent.memory import Memory, open_memory
+from agent.memory import _PRUNED_EVERY, Memory, open_memory
 from agent.model import Models
 from agent.observer import Observer
 from agent.replay import ScriptedModel
@@ -45,7 +45,8 @@ async def order(thing: str) -> str:
     return f"Ordered {thing}, its number is 4711. " * 4
 '''
 SHORT = {"turns_running", "tool_calls_untold", "notes_unseen", "sqlite_autoindex_summaries_1"}  # a few rows of each
-TABLES = ("turns", "tool_calls", "notes", "summaries", "checkpoints", "writes")
+TABLES = ("turns", "tool_calls", "notes", "summaries", "checkpoints")
+CHECKPOINTS = ("checkpoint", "writes")  # how the names of their tables begin
 
 
 class Endless(ScriptedModel):
@@ -114,8 +115,16 @@ class Long:
         return time.perf_counter() - began
 
 
-@pytest.fixture(params=["sqlite"])
-async def long(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+@pytest.fixture
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The database: SQLite, or as a test has it."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/voice.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+async def long(url: str, tmp_path: Path) -> Any:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "tea.py").write_text(TOOL)
     folder = ToolFolder(tmp_path / "made")
@@ -123,7 +132,7 @@ async def long(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     over: asyncio.Queue[Turn] = asyncio.Queue()
     models = Models(Endless(script=deque()), first_token=60, summarises=True)
     async with AsyncExitStack() as stack:
-        memory = await stack.enter_async_context(open_memory(f"sqlite:///{tmp_path}/voice.db"))
+        memory = await stack.enter_async_context(open_memory(url))
         watched = Watched(memory.database)
         memory = replace(memory, database=watched, journal=watched)
         agent = await stack.enter_async_context(
@@ -132,6 +141,7 @@ async def long(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
         yield Long(agent, memory, watched, over)
 
 
+@pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
 async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: pytest.CaptureFixture[str]) -> None:
     """The last turns take turns with those of a conversation that has just begun: how busy the machine is, is the
     same for both."""
@@ -149,8 +159,9 @@ async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: py
             print(f"\nms per turn: {early * 1000:.2f}, at the end {late * 1000:.2f}: {late / early:.2f}")
             print(f"bytes after {TURNS} turns (rows): {sizes}")
     assert late < SLOWER * early
-    assert sizes["checkpoints"][1] == 1
-    assert sizes["checkpoints"][0] + sizes["writes"][0] < 60_000
+    kept = _PRUNED_EVERY if long.memory.shared else 1
+    assert sizes["checkpoints"][1] <= kept
+    assert sum(size for table, (size, _) in sizes.items() if table.startswith(CHECKPOINTS)) < 60_000 * kept
     assert sizes["turns"][0] / TURNS < 6_000, "a turn's transcript"
     state = await long.agent._graph.aget_state({"configurable": {"thread_id": "c1"}})
     assert len(state.values["messages"]) <= KEPT_MESSAGES
@@ -160,12 +171,16 @@ async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: py
 async def bytes_by_table(memory: Memory, conversation: str) -> dict[str, tuple[int, int]]:
     """(bytes, rows)."""
     sizes = {}
-    for table in TABLES:
-        columns = [row[1] for row in await memory.database.fetch(f"PRAGMA table_info({table})")]
-        of = f"{columns[0]} = ?"  # conversation or thread_id
-        length = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in columns)
-        query = f"SELECT coalesce(sum({length}), 0), count(*) FROM {table} WHERE {of}"
-        sizes[table] = tuple((await memory.database.fetch(query, conversation))[0])
+    for table in (*TABLES, *(("checkpoint_blobs", "checkpoint_writes") if memory.shared else ("writes",))):
+        if memory.shared:
+            length = "octet_length(this::text)"  # of the whole row
+        else:
+            columns = [row[1] for row in await memory.database.fetch(f"PRAGMA table_info({table})")]
+            length = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in columns)
+        of = "thread_id" if table.startswith(CHECKPOINTS) else "conversation"
+        query = f"SELECT coalesce(sum({length}), 0), count(*) FROM {table} AS this WHERE {of} = ?"
+        size, rows = (await memory.database.fetch(query, conversation))[0]
+        sizes[table] = int(size), int(rows)
     return sizes
 
 

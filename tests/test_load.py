@@ -1,19 +1,31 @@
-"""Many conversations at once: none fails, none waits for a blocked event loop."""
+"""Many conversations at once: none fails, none waits for a blocked event loop.
+
+CI holds one turn in each of 500 conversations. For a minute, with the figures:
+LOAD_SECONDS=60 pytest -n0 -s tests/test_load.py -k memory
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
+import itertools
+import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.turn import Turn
 from tests.backend import Backend, served, signed
 from tests.blocking import no_blocking_calls
+from tests.conversation import quiet
 from tests.gemini import Gemini, Step, calls, responses, text
 
 CONVERSATIONS = 200
+SECONDS = float(os.environ.get("LOAD_SECONDS", "0"))
+MOST_KEPT = 60  # MB that 500 conversations may leave behind: what the allocator does not give back
 
 
 def book_then_tell(body: Any) -> Step:
@@ -23,10 +35,10 @@ def book_then_tell(body: Any) -> Step:
     return calls(("clock", {"place": "Tokyo"}), delay=0.05)
 
 
-async def ask(backend: Backend, number: int) -> bytes:
+async def ask(backend: Backend, number: int, turn: str = "t") -> bytes:
     """One conversation over a plain socket: an httpx client would be the bottleneck here. The whole response."""
     host, _, port = backend.url.removeprefix("http://").partition(":")
-    body = {"type": "message", "conversation_id": f"c{number}", "turn_id": "t", "text": "What time is it in Tokyo?"}
+    body = {"type": "message", "conversation_id": f"c{number}", "turn_id": turn, "text": "What time is it in Tokyo?"}
     request = signed(body)
     headers = {**request["headers"], "Host": host, "Content-Length": len(request["content"]), "Connection": "close"}
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -52,6 +64,60 @@ async def test_two_hundred_conversations_at_once_are_all_answered(gemini: Gemini
         assert reply.count(b'"response.end"') == 1
         assert b"word39" in reply
     assert len(gemini.requests) == 2 * CONVERSATIONS
+
+
+async def test_five_hundred_conversations_at_once_leave_the_memory_as_it_was(gemini: Gemini, tmp_path: Path) -> None:
+    """On one worker: no error, and afterwards the process is about as large as when it had served a few."""
+    gemini.answer = book_then_tell
+    env = {
+        "GOOGLE_API_KEY": "test-key", "GOOGLE_GEMINI_BASE_URL": gemini.url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/voice.db", "FIRST_TOKEN_SECONDS": "60",
+    }  # fmt: skip
+    async with served(**env) as backend:
+        assert backend.process
+        pid = backend.process.pid
+
+        async def converse(number: int) -> int:
+            """Turn after turn; how many."""
+            for turn in itertools.count(1):
+                reply = await ask(backend, number, f"t{turn}")
+                assert reply.startswith(b"HTTP/1.1 200")
+                assert reply.count(b'"response.end"') == 1
+                assert b"word39" in reply
+                if time.monotonic() >= until:
+                    return turn
+            raise AssertionError
+
+        until = time.monotonic()
+        await asyncio.gather(*(converse(number) for number in range(20)))
+        await asyncio.sleep(0.5)
+        before, most, until = resident(pid), 0, time.monotonic() + SECONDS
+        talking = asyncio.gather(*(converse(1000 + number) for number in range(500)))
+        while not talking.done():
+            await asyncio.wait([talking], timeout=0.5)
+            most = max(most, resident(pid))
+        turns = sum(await talking)
+        await asyncio.sleep(1)
+        after = resident(pid)
+    print(f"{turns} turns; resident: {before} MB before, {most} MB at most, {after} MB afterwards")
+    assert turns >= 500
+    assert after - before < MOST_KEPT
+
+
+def resident(pid: int) -> int:
+    """MB of a process's memory."""
+    return int(re.findall(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())[0]) // 1024
+
+
+async def test_a_connection_to_the_model_that_is_kept_keeps_nothing_of_a_turn(gemini: Gemini, start: Any) -> None:
+    gemini.answer = book_then_tell
+    backend: Backend = await start()
+    await asyncio.gather(*(backend.caller(f"kept{n}").say("What time is it?") for n in range(5)))
+    await quiet(backend)
+    await asyncio.sleep(0.1)
+    gc.collect()
+    turns = [it for it in gc.get_objects() if isinstance(it, Turn) and it.asked.conversation_id.startswith("kept")]
+    assert turns == []
 
 
 @pytest.fixture
