@@ -32,6 +32,7 @@ from yarl import URL
 _CONNECT = 10.0  # seconds
 _KEEPALIVE = 300.0  # seconds; a caller may think for a while, and a new connection costs a handshake
 _NOT_OURS = ("accept-encoding", "connection", "content-length", "host")  # aiohttp's affair
+_is_new: ContextVar[bool] = ContextVar("is_new")  # whether this task's request has made its connection
 _NOT_THEIRS = ("content-encoding", "content-length", "transfer-encoding")  # settled when the body gets there
 
 
@@ -84,18 +85,24 @@ class Transport(httpx.AsyncBaseTransport):
             answered.requests.append(request)
             return httpx.Response(answered.status, headers=answered.headers, content=answered.content, request=request)
         headers = [(name, value) for name, value in request.headers.multi_items() if name not in _NOT_OURS]
-        url = URL(str(request.url), encoded=True)
+        url, content, limits = URL(str(request.url), encoded=True), await request.aread(), _limits(request)
         with _as_httpx():
-            response = await self._open().request(
-                request.method,
-                url,
-                headers=headers,
-                data=await request.aread(),
-                timeout=_limits(request),
-                allow_redirects=False,
+            response = await self._send(
+                request.method, url, headers=headers, data=content, timeout=limits, allow_redirects=False
             )
         kept = [(name, value) for name, value in response.headers.items() if name.lower() not in _NOT_THEIRS]
         return httpx.Response(response.status, headers=kept, stream=_Body(response), request=request)
+
+    async def _send(self, *request: Any, **more: Any) -> aiohttp.ClientResponse:
+        """Until it goes out on a connection that lives. Servers close those that have been idle, all of them at about
+        the same time, and it may be that this has not been noticed here yet."""
+        while True:
+            _is_new.set(False)
+            try:
+                return await self._open().request(*request, **more)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                if _is_new.get():
+                    raise
 
     async def warm(self) -> None:
         """Have a connection open to the server that the first request was for. Whether that works is no matter yet."""
@@ -127,6 +134,7 @@ class _Connector(aiohttp.TCPConnector):
     async def _create_connection(self, *request: Any) -> ResponseHandler:
         """In no turn's context: the event loop keeps that in which a connection was made, as long as it is open, and
         with it all of the turn, a quarter of a megabyte."""
+        _is_new.set(True)
         return await asyncio.create_task(super()._create_connection(*request), context=Context())
 
 

@@ -366,3 +366,28 @@ async def test_five_hundred_streams_at_once_all_come_to_their_end(gemini: Gemini
 
     assert set(await asyncio.gather(*(one() for _ in range(500)))) == {"One two three"}
     await model.aclose()
+
+
+async def test_connections_that_the_server_has_closed_while_they_were_idle_are_no_failure() -> None:
+    """It closes them when the next request comes, so that nobody can know. A new one that is closed is a failure."""
+    good, came = True, 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal came
+        came += 1
+        await reader.readuntil(b"\r\n\r\n")
+        if good:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+            await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, httpx.AsyncClient(transport=Transport()) as client:
+        await asyncio.gather(*(client.post(url) for _ in range(5)))
+        assert came == 5
+        assert [(await client.post(url)).text for _ in range(2)] == ["hi"] * 2
+        good, before = False, came
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(url)
+        assert came == before + 1
