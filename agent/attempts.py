@@ -15,7 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from agent.breaker import Breaker
 
 _SHARE = 0.6  # of the time that is left, for an attempt that is not the last
-INVALID, _NO_QUOTA = 400, 429  # HTTP statuses
+_INVALID, _NO_QUOTA = 400, 429
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Attempts:
 
     def failed(self, candidate: Candidate, *, silent: bool, status: int | None) -> None:
         """A request that the model calls invalid is not held against it: it answers others."""
-        if status != INVALID:
+        if status != _INVALID:
             candidate.breaker.failed(self._now())
         if (silent or status == _NO_QUOTA) and any(other is not candidate for other in self.left):
             self._skip(candidate)

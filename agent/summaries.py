@@ -19,7 +19,6 @@ from contextlib import aclosing
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.attempts import INVALID, status_of
 from agent.database import Database
 from agent.failures import log_failure
 from agent.history import STILL_RUNNING, is_summary, newest, repair
@@ -97,20 +96,16 @@ class Summaries:
         log.info("summary: conversation=%r messages=%d ms=%d", asked.conversation_id, len(older), seconds * 1000)
 
     async def _ask(self, older: Sequence[AnyMessage]) -> str:
-        """Of the model, or its fallback. One whose circuit is open is left alone here too."""
-        request, now = [SystemMessage(PROMPT), HumanMessage(transcript(older))], asyncio.get_running_loop().time
+        """Of the model, or its fallback. One whose circuit is open is left alone here too; but whether it is, only
+        turns say: that it cannot summarise is no reason not to let it answer."""
+        request = [SystemMessage(PROMPT), HumanMessage(transcript(older))]
         failure: Exception = ConnectionError("no model is to be asked now")
         for candidate in self._models.candidates:
-            if candidate.breaker.allows(now()):
+            if not candidate.breaker.open:
                 try:
-                    text = await _read(candidate.model, request)
+                    return await _read(candidate.model, request)
                 except Exception as error:  # noqa: BLE001 - any provider's errors; the fallback is the answer
                     failure = error
-                    if status_of(error) != INVALID:
-                        candidate.breaker.failed(now())
-                else:
-                    candidate.breaker.succeeded()
-                    return text
         raise failure
 
     async def _keep(self, asked: Asked, summary: Summary) -> None:
