@@ -94,14 +94,14 @@ def resident(pid: int) -> int:
 
 
 async def test_a_connection_to_the_model_that_is_kept_keeps_nothing_of_a_turn(gemini: Gemini, start: Any) -> None:
+    """Timers that were cancelled may, until they would have been due."""
     gemini.answer = book_then_tell
-    backend: Backend = await start()
+    backend: Backend = await start(first_token_seconds=2, turn_timeout_seconds=3)
     await asyncio.gather(*(backend.caller(f"kept{n}").say("What time is it?") for n in range(5)))
-    await quiet(backend)
-    await asyncio.sleep(0.1)
-    gc.collect()
-    turns = [it for it in gc.get_objects() if isinstance(it, Turn) and it.asked.conversation_id.startswith("kept")]
-    assert turns == []
+    async with asyncio.timeout(30):
+        while [it for it in gc.get_objects() if isinstance(it, Turn) and it.asked.conversation_id.startswith("kept")]:
+            await asyncio.sleep(0.5)
+            gc.collect()
 
 
 @pytest.fixture
