@@ -297,6 +297,7 @@ class Gemini:
             log_config=None,
             access_log=False,
             date_header=False,
+            timeout_keep_alive=60,  # as the real one, which does for minutes
         )
         self._server = _Server(config)
         self._socket = socket.socket()

@@ -20,7 +20,6 @@ import pytest
 from agent.turn import Turn
 from tests.backend import Backend, served, signed
 from tests.blocking import no_blocking_calls
-from tests.conversation import quiet
 from tests.gemini import Gemini, Step, calls, responses, text
 from tests.test_summaries import wants_summary
 
