@@ -135,7 +135,13 @@ class _Connector(aiohttp.TCPConnector):
         """In no turn's context: the event loop keeps that in which a connection was made, as long as it is open, and
         with it all of the turn, a quarter of a megabyte."""
         _is_new.set(True)
-        return await asyncio.create_task(super()._create_connection(*request), context=Context())
+        making = asyncio.create_task(super()._create_connection(*request), context=Context())
+        try:
+            return await making
+        except asyncio.CancelledError:
+            if making.done() and not (making.cancelled() or making.exception()):
+                making.result().close()  # it was made at this very moment, and nobody has it
+            raise
 
 
 class _Body(httpx.AsyncByteStream):
