@@ -11,11 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from pathlib import Path
+from dataclasses import replace
 from typing import Any, cast
 
 import httpx
@@ -26,6 +24,7 @@ from agent.failures import log_failure
 from agent.forgetting import erase_turn
 from agent.gate import Gate
 from agent.graph import Context, Graph, State, build_graph
+from agent.habits import Habits
 from agent.journal import Journal
 from agent.memory import Memory
 from agent.model import Models
@@ -39,7 +38,6 @@ from agent.workers import Alone, Forgotten, TakenOver, open_workers
 
 log = logging.getLogger(__name__)
 
-PROMPT_FILE = Path(__file__).parent / "prompt.md"
 _SLACK = 1.0  # seconds beyond those for the first token, until the model must have been asked
 _GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
 _MOST_OPEN = 8  # turns of one conversation, waiting ones included
@@ -52,20 +50,6 @@ _NO_INPUT = cast(State, {"messages": []})  # what a turn begins with comes by it
 
 class Stopping(Exception):
     """No turn is begun any more: the agent is stopping."""
-
-
-@dataclass(frozen=True)
-class Habits:
-    """How the agent converses. `prompt` may hold {today}. Times in seconds. `reload_tools`: read changed tool
-    files before each turn, for development. `max_turns`: at once, of all conversations."""
-
-    prompt: str = field(default_factory=lambda: PROMPT_FILE.read_text(encoding="utf-8"))
-    welcome: str = ""
-    turn_timeout: float = 60.0
-    max_tool_steps: int = 8
-    max_turns: int = 500
-    reload_tools: bool = False
-    today: Callable[[], str] = lambda: f"{datetime.now().astimezone():%A, %-d %B %Y}"
 
 
 class Agent:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from agent import runs
-from agent.agent import Habits
 from agent.compare import timeless
 from agent.database import Database
 from agent.export import export_run
+from agent.habits import Habits
 from agent.tool_files import ToolFolder
 from api.replay import Project, replay
 from api.settings import Settings

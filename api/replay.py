@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from agent import runs
-from agent.agent import Agent, Habits, open_agent
+from agent.agent import Agent, open_agent
 from agent.export import export_run
+from agent.habits import Habits
 from agent.invariants import broken, interrupted_everywhere
 from agent.memory import Memory, open_passing_memory
 from agent.model import Models

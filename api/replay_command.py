@@ -11,10 +11,10 @@ from pathlib import Path
 import typer
 
 from agent import runs
-from agent.agent import PROMPT_FILE, Habits
 from agent.compare import Difference, differences, report
 from agent.database import Database
 from agent.export import export_run
+from agent.habits import PROMPT_FILE, Habits
 from agent.tool_files import ToolFileError, ToolFolder
 from api.live_model import Comparison, ask_again
 from api.recording import record

@@ -27,7 +27,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from agent import runs
-from agent.agent import Habits, open_agent
+from agent.agent import open_agent
+from agent.habits import Habits
 from agent.memory import open_passing_memory
 from agent.model import Models
 from agent.observer import Observer

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from api.settings import NotConfigured, Settings
 
 if TYPE_CHECKING:
-    from agent.agent import Agent, Habits
+    from agent.agent import Agent
+    from agent.habits import Habits
     from agent.mcp_config import ServerConfig
     from agent.memory import Memory
     from agent.model import Models
@@ -132,7 +133,7 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
 
 
 def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
-    from agent.agent import PROMPT_FILE, Habits
+    from agent.habits import PROMPT_FILE, Habits
 
     file = settings.system_prompt_file or PROMPT_FILE
     try:

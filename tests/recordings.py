@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from agent import runs
-from agent.agent import Habits
+from agent.habits import Habits
 from agent.memory import open_memory
 from agent.tool_files import ToolFolder
 from api.recording import record, sent_otherwise

@@ -1,0 +1,24 @@
+"""How the agent converses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+PROMPT_FILE = Path(__file__).parent / "prompt.md"
+
+
+@dataclass(frozen=True)
+class Habits:
+    """`prompt` may hold {today}. Times in seconds. `reload_tools`: read changed tool files before each turn, for
+    development. `max_turns`: at once, of all conversations."""
+
+    prompt: str = field(default_factory=lambda: PROMPT_FILE.read_text(encoding="utf-8"))
+    welcome: str = ""
+    turn_timeout: float = 60.0
+    max_tool_steps: int = 8
+    max_turns: int = 500
+    reload_tools: bool = False
+    today: Callable[[], str] = lambda: f"{datetime.now().astimezone():%A, %-d %B %Y}"
