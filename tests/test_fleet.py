@@ -232,8 +232,14 @@ async def test_metrics_of_all_workers_come_from_whichever_is_asked(fleet: Fleet,
                 found[sample.name] += sample.value
         return found
 
+    async with asyncio.timeout(10):
+        while (await figures())["voice_open_turns"]:
+            await asyncio.sleep(0.05)
     begun = await figures()
     await asyncio.gather(*(backend.caller(f"metered{n}").say("hello") for n in range(12)))
+    async with asyncio.timeout(10):
+        while (await figures())["voice_turns_total"] < begun["voice_turns_total"] + 12:  # the last are being journalled
+            await asyncio.sleep(0.05)
     for _ in range(8):
         now = await figures()
         assert now["voice_turns_total"] - begun["voice_turns_total"] == 12
