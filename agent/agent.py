@@ -84,6 +84,7 @@ class Agent:
         self._running: dict[tuple[str, str, str], Turn] = {}
         self._order = Order()
         self._turns: dict[asyncio.Task[None], Turn] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # of each conversation, oldest first
 
     @property
     def open_turns(self) -> int:
@@ -110,6 +111,7 @@ class Agent:
         turn = self._running[asked.key] = Turn(asked, timeout=self._habits.turn_timeout)
         task = asyncio.create_task(self._own(turn), name="turn")
         self._turns[task] = turn
+        self._tasks.setdefault(asked.conversation_id, []).append(task)
         task.add_done_callback(self._forget)
         if asked.kind == "welcome":
             self._models.warm()
@@ -118,14 +120,16 @@ class Agent:
         return turn
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        del self._turns[task]
+        conversation = self._turns.pop(task).asked.conversation_id
+        self._tasks[conversation].remove(task)
+        if not self._tasks[conversation]:
+            del self._tasks[conversation]
         self._room.leave()
 
     def _thin_out(self, conversation: str) -> None:
         """End the oldest of too many turns that wait in one conversation: only the newest will have a reader. The
         first is not one of them: it has the conversation, and has been told to end."""
-        waiting = [task for task, turn in self._turns.items() if turn.asked.conversation_id == conversation][1:]
-        for task in waiting[:-_MOST_OPEN]:
+        for task in self._tasks[conversation][1:-_MOST_OPEN]:
             turn = self._turns[task]
             turn.refused = not turn.admitted.is_set()
             turn.interrupt()
@@ -146,7 +150,7 @@ class Agent:
 
     def running(self, conversation_id: str) -> list[Turn]:
         """The conversation's turns that are not over and journalled."""
-        return [turn for turn in self._turns.values() if turn.asked.conversation_id == conversation_id]
+        return [self._turns[task] for task in self._tasks.get(conversation_id, ())]
 
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""

@@ -200,7 +200,7 @@ def start(name: str, source: Path, stack: ExitStack, model: int, database: str =
     env = {
         "PYTHONPATH": str(source), "LAYERCODE_WEBHOOK_SECRET": SECRET, "GOOGLE_API_KEY": "bench",
         "GOOGLE_GEMINI_BASE_URL": url, "DATABASE_URL": database or f"sqlite:///{folder}/voice.db",
-        "TOOLS_DIR": str(source / "tools"),
+        "TOOLS_DIR": str(source / "tools"), "MAX_TURNS": "1000",
     }  # fmt: skip
     floor = ["-m", "tests.bench.floor", str(port), url]
     command = floor if name == "floor" else ["-m", "api.cli", "serve", "--port", str(port)]
