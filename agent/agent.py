@@ -29,6 +29,7 @@ from agent.journal import Journal
 from agent.memory import Memory
 from agent.model import Models
 from agent.observer import Observer, Observers
+from agent.open_turns import OpenTurns
 from agent.order import PATIENCE, Order
 from agent.summaries import Summaries
 from agent.tool_files import ToolFolder
@@ -40,7 +41,6 @@ log = logging.getLogger(__name__)
 
 _SLACK = 1.0  # seconds beyond those for the first token, until the model must have been asked
 _GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
-_MOST_OPEN = 8  # turns of one conversation, waiting ones included
 _QUEUE = 50  # turns that may wait a moment for a place
 _NOTES_AT_ONCE = 20
 _NOTES_WAITING = 500
@@ -83,8 +83,7 @@ class Agent:
         self._note_room = Gate(_NOTES_AT_ONCE, _NOTES_WAITING)
         self._running: dict[tuple[str, str, str], Turn] = {}
         self._order = Order()
-        self._turns: dict[asyncio.Task[None], Turn] = {}
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # of each conversation, oldest first
+        self._turns = OpenTurns()
 
     @property
     def open_turns(self) -> int:
@@ -110,30 +109,17 @@ class Agent:
     def _new_turn(self, asked: Asked) -> Turn:
         turn = self._running[asked.key] = Turn(asked, timeout=self._habits.turn_timeout)
         task = asyncio.create_task(self._own(turn), name="turn")
-        self._turns[task] = turn
-        self._tasks.setdefault(asked.conversation_id, []).append(task)
+        self._turns.add(turn, task)
         task.add_done_callback(self._forget)
         if asked.kind == "welcome":
             self._models.warm()
         self._observer.turn_began(turn)
-        self._thin_out(asked.conversation_id)
+        self._turns.thin_out(asked.conversation_id)
         return turn
 
     def _forget(self, task: asyncio.Task[None]) -> None:
-        conversation = self._turns.pop(task).asked.conversation_id
-        self._tasks[conversation].remove(task)
-        if not self._tasks[conversation]:
-            del self._tasks[conversation]
+        self._turns.remove(task)
         self._room.leave()
-
-    def _thin_out(self, conversation: str) -> None:
-        """End the oldest of too many turns that wait in one conversation: only the newest will have a reader. The
-        first is not one of them: it has the conversation, and has been told to end."""
-        for task in self._tasks[conversation][1:-_MOST_OPEN]:
-            turn = self._turns[task]
-            turn.refused = not turn.admitted.is_set()
-            turn.interrupt()
-            asyncio.get_running_loop().call_soon(task.cancel)  # not before its first step, which it would never make
 
     async def note(self, conversation_id: str, id_: str, kind: str, body: Any) -> None:
         """Keep data for the next turn (kind `data`), or what the platform says of a session (`ended`, `updated`).
@@ -150,7 +136,7 @@ class Agent:
 
     def running(self, conversation_id: str) -> list[Turn]:
         """The conversation's turns that are not over and journalled."""
-        return [self._turns[task] for task in self._tasks.get(conversation_id, ())]
+        return self._turns.of(conversation_id)
 
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""
@@ -161,16 +147,14 @@ class Agent:
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; give the running ones so long to end, then interrupt them."""
         self.stopping = True
-        if self._turns:
-            await asyncio.wait(self._turns, timeout=seconds)
-        for turn in self._turns.values():
+        await self._turns.wait(seconds)
+        for turn in self._turns:
             if not turn.times_said:
                 turn.say(self._models.apology)
         await asyncio.sleep(0)  # for the streams to take that
-        for turn in list(self._turns.values()):
+        for turn in self._turns:
             turn.interrupt()
-        if self._turns:
-            await asyncio.wait(self._turns, timeout=2 * PATIENCE)
+        await self._turns.wait(2 * PATIENCE)
         if self._actions.running and seconds:
             log.info("waiting for %d tools to finish", len(self._actions.running))
             await asyncio.wait(self._actions.running.values(), timeout=seconds)
@@ -179,10 +163,8 @@ class Agent:
         """End everything now. What a turn or a tool had begun is recovered from the journal at the next start."""
         await self.drain(seconds=0)
         await self._actions.abandon()
-        for task in self._turns:
-            task.cancel()
-        if self._turns:
-            await asyncio.wait(self._turns, timeout=2 * PATIENCE)
+        self._turns.cancel()
+        await self._turns.wait(2 * PATIENCE)
         await self._summaries.close()
         await self._models.close()
 

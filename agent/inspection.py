@@ -1,6 +1,7 @@
 """A conversation as a developer looks at it: its memory, the call that waits for a yes, and its last turns, in JSON.
 
-From the checkpoint and the journal; of a turn that is running, from the turn. All ms are since its webhook came.
+From the checkpoint and the journal; of a turn that is running, from the turn. All ms are since its webhook came; but a
+turn's end, and where its tools begin, since it was entered in the journal, which is a few ms later.
 """
 
 from __future__ import annotations
