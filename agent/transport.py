@@ -32,8 +32,8 @@ from yarl import URL
 _CONNECT = 10.0  # seconds
 _KEEPALIVE = 300.0  # seconds; a caller may think for a while, and a new connection costs a handshake
 _NOT_OURS = ("accept-encoding", "connection", "content-length", "host")  # aiohttp's affair
-_is_new: ContextVar[bool] = ContextVar("is_new")  # whether this task's request has made its connection
 _NOT_THEIRS = ("content-encoding", "content-length", "transfer-encoding")  # settled when the body gets there
+_is_new: ContextVar[bool] = ContextVar("is_new")  # whether this task's request has made its connection
 
 
 @cache
