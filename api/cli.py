@@ -6,6 +6,7 @@ import asyncio
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -84,14 +85,16 @@ def dev(
     check: Annotated[bool, typer.Option("--check", help="Say what is missing for real calls, and end.")] = False,
 ) -> None:
     """Talk to the agent in the browser: a local stand-in for Layercode, and tools that reload when saved."""
-    from api.dev import Options
-    from api.dev import dev as serve_for_development
-
     with _explained():
         if check:
             from api.check import check as run_check
 
             raise typer.Exit(run_check(Settings.load()))
+        if not find_spec("api.playground"):
+            raise NotConfigured("This is an image for production, without the playground: run voice dev in a clone.")
+        from api.dev import Options
+        from api.dev import dev as serve_for_development
+
         settings = _or_demo(Settings.load(), demo=webhook is not None)  # for another backend no model is needed here
         serve_for_development(settings, Options(host, port, webhook, tunnel))
 

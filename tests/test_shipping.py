@@ -5,9 +5,11 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import shutil
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -54,6 +56,23 @@ def test_everything_that_is_copied_is_there_and_nothing_else_gets_in() -> None:
     assert copied == allowed
     assert all((ROOT / path).exists() for path in copied)
     assert any(fnmatch.fnmatch("agent/.env", rule) for rule in rules if not rule.startswith("!"))
+
+
+def test_the_image_serves_without_the_playground_which_is_not_in_it(tmp_path: Path) -> None:
+    assert "api/playground" in (ROOT / ".dockerignore").read_text().splitlines()
+    for folder in ("agent", "api", "tools"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("playground", "__pycache__"))
+    (tmp_path / "api" / "__init__.py").touch()  # a package of its own, not one with this checkout's
+
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        python = [sys.executable, *command]
+        return subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+
+    served = run("-c", "import api.app, api.check, api.cli, api.server, api.workers; print(api.app.__file__)")
+    assert served.stdout == f"{tmp_path}/api/app.py\n", served.stderr
+    developed = run("-m", "api.cli", "dev")
+    assert (developed.returncode, developed.stdout) == (2, "")
+    assert developed.stderr == "This is an image for production, without the playground: run voice dev in a clone.\n"
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
