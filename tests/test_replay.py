@@ -519,7 +519,11 @@ def answers(body: Json) -> Step:
     if "functionResponse" in last:
         return text("That is done.")
     words = last["text"].rpartition("\n")[2]
-    return calls(("order", {"thing": words})) if words[-1].isdigit() else text("Hello there, +14155550123.", tokens=9)
+    return (
+        calls(("order", {"thing": words}))
+        if words[-1].isdigit()
+        else text("Hello there, +14155550123.", tokens=9, delay=0.03)
+    )
 
 
 async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sigterm(
