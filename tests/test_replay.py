@@ -288,7 +288,7 @@ def recorded_table(tmp_path_factory: pytest.TempPathFactory) -> RunFile:
         tmp_path_factory.mktemp("table"), ROOT / "tools", books_a_table,
         calls(("book_table", {"people": 4, "time": "19:00", "date": "2027-01-05"})),
         calls(("confirm", {"yes": True})),
-        text("It is booked, under number one two three."),
+        text("It is booked, under number one two three.", delay=0.02),
         calls(("clock", {"place": "Tokyo"}), ("list_bookings", {})),
         text("It is late there."),
     )  # fmt: skip
