@@ -20,7 +20,7 @@ from agent.turn import ToolRun, Turn
 log = logging.getLogger("voice")
 
 # At `info` these would log every URL, with what the caller asked for in it.
-_TALKATIVE = ("httpx", "httpx2", "google_genai", "aiosqlite", "asyncio", "opentelemetry")
+_TALKATIVE = ("httpx", "httpx2", "google_genai", "asyncio", "opentelemetry")
 # These put the texts of errors and messages into their lines: only for `debug`. `root` is the MCP client's too.
 _INDISCREET = ("mcp", "langchain_mcp_adapters")
 _WORD = re.compile(r"[\w.:/+-]+", re.ASCII)
