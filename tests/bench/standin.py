@@ -69,7 +69,7 @@ class Answering(asyncio.Protocol):
             text = json.dumps(self.closed).encode()
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text))
             return
-        arrived = self.loop.time()
+        arrived = time.monotonic()  # the loop's own time is in whole milliseconds, rounded down
         at = self.body.rfind(b"bench:")
         plan = _PLAN.match(self.body, at) if at >= 0 else None
         if plan is None:  # a connection is opened in good time
@@ -81,7 +81,7 @@ class Answering(asyncio.Protocol):
         self.left, self.spoken, self.gap = (1 if wants_tool else tokens), 0, gap / 1000
         self.call = _CALL if wants_tool else ""
         self.arrived: float | None = arrived
-        self.due = arrived + first / 1000
+        self.due = self.loop.time() + first / 1000
         self.transport.write(_HEAD)
         self.timer = self.loop.call_at(self.due, self.token)
 
