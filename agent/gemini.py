@@ -4,7 +4,7 @@ The library (langchain-google-genai on google-genai) builds nested objects for e
 history, the tools and the prompt anew for every request: 0.3 ms a token and 5 to 15 ms a request, on the event loop.
 Here it does all that is unusual, and these shortcuts the rest:
 
-    a chunk that is mere text                       a copy of the library's message for the first such chunk
+    a chunk that is mere text                       its words, with the message that the first such chunk became
     a message that is mere text                     written into the request as it is
     an earlier turn with tool calls in it           converted once by the library, then kept
     prompt and tools                                converted once by the library, then kept
@@ -38,6 +38,7 @@ from pydantic import PrivateAttr
 
 from agent import gemini_request, gemini_stream
 from agent.transport import Transport
+from agent.words import Piece, as_message
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _SIGNATURES = "__gemini_function_call_thought_signatures__"
 
 
 class Gemini(ChatGoogleGenerativeAI):
-    """ChatGoogleGenerativeAI whose `client_args` have a Transport. `astream` alone has shortcuts, and only while no
+    """ChatGoogleGenerativeAI whose `client_args` have a Transport. Streaming alone has shortcuts, and only while no
     tracer wants to know of each token."""
 
     _frames: dict[Any, gemini_request.Frame] = PrivateAttr(default_factory=dict)
@@ -69,11 +70,22 @@ class Gemini(ChatGoogleGenerativeAI):
         stop: Any = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        request = None
-        if not stop and kwargs.keys() <= {"tools"} and not self._is_watched(config) and await self._is_alike():
-            request = await self._request(self._convert_input(input).to_messages(), kwargs.get("tools"))
-        if request is None:
+        if stop or not kwargs.keys() <= {"tools"}:
             async for chunk in super().astream(input, config, stop=stop, **kwargs):
+                yield chunk
+            return
+        async for piece in self.pieces(self._convert_input(input).to_messages(), config, **kwargs):
+            yield as_message(piece)
+
+    async def pieces(
+        self, messages: Sequence[BaseMessage], config: Any = None, *, tools: Any = None
+    ) -> AsyncIterator[Piece]:
+        """As `astream`, with words in place of messages that are mere text."""
+        request = None
+        if not self._is_watched(config) and await self._is_alike():
+            request = await self._request(messages, tools)
+        if request is None:
+            async for chunk in super().astream([*messages], config, **({"tools": tools} if tools else {})):
                 yield chunk
             return
         id_, last = f"lc_run--{uuid.uuid4()}", None
@@ -156,7 +168,7 @@ class Gemini(ChatGoogleGenerativeAI):
             wanted = [gemini_stream.message_of(chunk) async for chunk in self._astream([HumanMessage(".")])]
         for _ in range(2):  # the second time it knows all kinds of text
             reader = gemini_stream.Reader(self._likes)
-            made = [message for event in _TRIAL_EVENTS for message in reader.read([event])]
+            made = [as_message(piece) for event in _TRIAL_EVENTS for piece in reader.read([event])]
         return quick is not None and (quick.content, quick.url, made) == (slow.content, slow.url, wanted)
 
 

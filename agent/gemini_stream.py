@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import httpx
 import orjson
 from google.genai import models as google
 from google.genai.types import GenerateContentResponse
 from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.messages.ai import add_usage
 from langchain_core.outputs import ChatGeneration
 from langchain_google_genai import chat_models as library
+
+from agent.words import Like, Piece, Spent, Words
 
 Json = dict[str, Any]
 
 Kind = tuple[str, str]  # model version, reason of its end
-Likes = dict[Kind, AIMessageChunk]
+Likes = dict[Kind, Like]
 
 _KINDS = 50
 _MANY = 8  # events that wait: the server is behind, and makes one message of their text
@@ -39,8 +41,8 @@ class Odd(Exception):
         self.content = content
 
 
-async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[AIMessageChunk]:
-    """The messages of a stream, as they come."""
+async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[Piece]:
+    """The messages of a stream, as they come; words where they are mere text."""
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type
     reader, rest, stream = Reader(likes), b"", aiter(response.stream)
     async for data in stream:
@@ -49,11 +51,11 @@ async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[AIMessag
         if odd := next((line for line in lines if line.strip() and not line.startswith(b"data: ")), None):
             raise Odd(b"\n".join([*lines[lines.index(odd) :], rest]) + b"".join([more async for more in stream]))
         for together in [events] if len(events) > _MANY else [[event] for event in events]:
-            for message in reader.read(together):
-                yield message
+            for piece in reader.read(together):
+                yield piece
     if rest.strip():
-        for message in reader.read([rest.removeprefix(b"data: ")]):
-            yield message
+        for piece in reader.read([rest.removeprefix(b"data: ")]):
+            yield piece
 
 
 def message_of(generation: ChatGeneration) -> AIMessageChunk:
@@ -62,28 +64,6 @@ def message_of(generation: ChatGeneration) -> AIMessageChunk:
     assert isinstance(message, AIMessageChunk)  # noqa: S101 - for the type
     message.response_metadata = {**(generation.generation_info or {}), **message.response_metadata}
     return message
-
-
-class _Counted(NamedTuple):
-    """Tokens of a stream so far. thought: None as long as there was no thinking."""
-
-    asked: int
-    said: int
-    total: int
-    cached: int
-    thought: int | None
-
-    def usage_since(self, before: _Counted | None) -> UsageMetadata:
-        asked, said, total, cached, thought = before or (0, 0, 0, 0, 0)
-        usage = UsageMetadata(
-            input_tokens=self.asked - asked,
-            output_tokens=self.said - said,
-            total_tokens=self.total - total,
-            input_token_details={"cache_read": self.cached - cached},
-        )
-        if self.thought is not None:
-            usage["output_token_details"] = {"reasoning": self.thought - (thought or 0)}
-        return usage
 
 
 class Reader:
@@ -96,16 +76,18 @@ class Reader:
     def __init__(self, likes: Likes) -> None:
         self._likes = likes
         self._indexer = library._StreamBlockIndexer()
-        self._counted: _Counted | None = None
+        self._counted: Spent | None = None
+        self._open: Like | None = None  # that of the last piece, if it was mere text
+        self._index: int | None = None
 
-    def read(self, events: Iterable[bytes]) -> Iterator[AIMessageChunk]:
-        """The messages of events that are taken together: what is mere text in a row becomes one."""
+    def read(self, events: Iterable[bytes]) -> Iterator[Piece]:
+        """The pieces of events that are taken together: what is mere text in a row becomes one."""
         words, like, before = "", None, None
         for event in events:
             fields = _json(event)
             kind, text = _mere_text(fields)
             if like and (kind is None or self._likes.get(kind) is not like):
-                yield self._copy(like, words, before)
+                yield self._words(like, words, before)
                 words, like = "", None
             if kind is None or kind not in self._likes:
                 if "error" in fields:
@@ -117,41 +99,33 @@ class Reader:
             words += text
             self._count(fields.get("usageMetadata") or {})
         if like:
-            yield self._copy(like, words, before)
+            yield self._words(like, words, before)
 
     def _convert(self, fields: Json, kind: Kind | None) -> AIMessageChunk:
         """The library's own way."""
         response = GenerateContentResponse._from_response(
             response=google._GenerateContentResponse_from_mldev(fields), kwargs={}
         )
-        counted = self._counted.usage_since(None) if self._counted else None
+        counted = self._counted.since(None) if self._counted else None
         result = library._response_to_result(response, stream=True, prev_usage=counted)
         message = message_of(result.generations[0])
         if kind is not None and len(self._likes) < _KINDS:
-            self._likes[kind] = message.model_copy(deep=True)
+            self._likes[kind] = Like(message)
+        self._open = None
         self._indexer.assign(message)
         if usage := message.usage_metadata:
             sums = add_usage(counted, usage)
             details: Json = {**sums.get("input_token_details", {}), **sums.get("output_token_details", {})}
             spent = sums["input_tokens"], sums["output_tokens"], sums["total_tokens"]
-            self._counted = _Counted(*spent, details.get("cache_read", 0), details.get("reasoning"))
+            self._counted = Spent(*spent, details.get("cache_read", 0), details.get("reasoning"))
         return message
 
-    def _copy(self, like: AIMessageChunk, words: str, before: _Counted | None) -> AIMessageChunk:
-        usage = self._counted.usage_since(before) if self._counted and self._counted is not before else None
-        copy = like.model_copy(
-            update={
-                "content": words if isinstance(like.content, str) else [{"type": "text", "text": words}],
-                "usage_metadata": usage,
-                "response_metadata": {**like.response_metadata, "safety_ratings": []},
-                "additional_kwargs": {},
-                "tool_calls": [],
-                "invalid_tool_calls": [],
-                "tool_call_chunks": [],
-            }
-        )
-        self._indexer.assign(copy)
-        return copy
+    def _words(self, like: Like, text: str, before: Spent | None) -> Words:
+        if like is not self._open:
+            message = like.message(text, None)
+            self._indexer.assign(message)
+            self._open, self._index = like, cast(Any, message.content)[0]["index"] if like.in_blocks else None
+        return Words(like, text, self._index, before, self._counted)
 
     def _count(self, counts: Json) -> None:
         """Gemini reports sums. They only grow, but for the prompt's: there the last word is the best."""
@@ -161,12 +135,10 @@ class Reader:
         if asked + said + cached + total <= 0:
             return
         if (last := self._counted) is None:
-            self._counted = _Counted(asked, said, total, cached, thought or None)
+            self._counted = Spent(asked, said, total, cached, thought or None)
         else:
             most = thought or last.thought if last.thought is None else max(thought, last.thought)
-            self._counted = _Counted(
-                asked, max(said, last.said), max(total, last.total), max(cached, last.cached), most
-            )
+            self._counted = Spent(asked, max(said, last.said), max(total, last.total), max(cached, last.cached), most)
 
 
 def _mere_text(fields: Json) -> tuple[Kind | None, str]:

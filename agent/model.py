@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -25,7 +25,6 @@ from langchain_core.messages import (
     SystemMessage,
     message_chunk_to_message,
 )
-from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import SecretStr
@@ -37,11 +36,14 @@ from agent.history import interrupted_message
 from agent.speech import Speakable
 from agent.trace import ModelCall
 from agent.turn import Turn
+from agent.words import Piece, whole
 
 if TYPE_CHECKING:
     from agent.transport import Transport
 
 log = logging.getLogger(__name__)
+
+Ask = Callable[[list[AnyMessage]], AsyncGenerator[Piece, None]]
 
 _KEYS = ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 _RETRY_AFTER = 0.2  # seconds
@@ -130,7 +132,7 @@ class Models:
             answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools], model=candidate.name))
             status = None
             try:
-                await answer.read(self._with_tools(candidate.model, tools), patience, self.first_token)
+                await answer.read(self._asked(candidate.model, tools), patience, self.first_token)
             except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
                 status = status_of(error)
                 log_failure(log, f"the model failed (HTTP status {status})", error)
@@ -176,6 +178,12 @@ class Models:
             if close := getattr(model, "aclose", None):
                 await close()
 
+    def _asked(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Ask:
+        """How to ask it: in its own way, if it gives words in place of messages."""
+        bound = self._with_tools(model, tools)
+        pieces = getattr(model, "pieces", None)
+        return partial(pieces, **getattr(bound, "kwargs", {})) if pieces else cast(Ask, bound.astream)
+
     def _with_tools(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
         """Binding converts every tool's schema: done once for each set of tools, which is kept, so that no other can
         get its ids."""
@@ -203,7 +211,7 @@ class _Answer:
         self._id = id_
         self._call = call
 
-    async def read(self, model: Runnable[Any, Any], patience: float, pause: float) -> None:
+    async def read(self, ask: Ask, patience: float, pause: float) -> None:
         """Speak the stream. Returns early on an interruption, at the turn's deadline, when it has not begun within
         `patience` seconds, and when it then stops for `pause` seconds."""
         turn, call, speech = self._turn, self._call, Speakable()
@@ -213,7 +221,7 @@ class _Answer:
         try:
             async with asyncio.timeout_at(min(began + patience, turn.deadline)) as scope:
                 with turn.stoppable(scope):
-                    async with aclosing(model.astream(list(call.messages))) as stream:  # type: ignore[type-var]
+                    async with aclosing(ask(list(call.messages))) as stream:
                         async for chunk in stream:
                             now, text = turn.now(), chunk.text
                             if (text or chunk.tool_call_chunks) and not turn.interrupted:
@@ -276,8 +284,7 @@ class _Answer:
     @cached_property
     def _whole(self) -> AIMessageChunk:
         """Once the stream has ended."""
-        first, *rest = (chunk for _, chunk in self._call.chunks)
-        return add_ai_message_chunks(first, *rest)
+        return whole(chunk for _, chunk in self._call.chunks)
 
     def cut(self) -> AIMessage | None:
         """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""

@@ -21,7 +21,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-_DERIVED = ("type", "id", "tool_calls", "invalid_tool_calls")  # made from the rest, or given anew
+from agent.words import Piece, fields_of
 
 
 @dataclass
@@ -31,7 +31,7 @@ class ModelCall:
 
     messages: Sequence[AnyMessage]
     tools: Sequence[str]
-    chunks: list[tuple[float, AIMessageChunk]] = field(default_factory=list)
+    chunks: list[tuple[float, Piece]] = field(default_factory=list)
     ended: str = "left"
     seconds: float = 0.0
     began: float = 0.0
@@ -81,10 +81,9 @@ def _compact(message: AnyMessage) -> dict[str, Any]:
     return made
 
 
-def _fields(chunk: AIMessageChunk) -> dict[str, Any]:
-    fields = {n: value for n, value in vars(chunk).items() if n not in _DERIVED and value not in (None, [], {})}
-    block: Any = chunk.content
-    fields["content"] = block
+def _fields(chunk: Piece) -> dict[str, Any]:
+    fields = fields_of(chunk)
+    block = fields["content"]
     if isinstance(block, list) and len(block) == 1 and block[0].keys() == {"type", "text", "index"}:
         fields |= {"content": block[0]["text"], "block": block[0]["index"]}
     return fields

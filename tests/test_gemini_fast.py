@@ -24,6 +24,7 @@ from agent import gemini_stream, history
 from agent.gemini import Gemini as FastGemini
 from agent.model import load_model
 from agent.transport import Transport
+from agent.words import as_message, fields_of, joined, whole
 from tests.gemini import Gemini, cut, error, text
 from tests.test_run_files import ANSWERS, TOOL
 
@@ -60,8 +61,16 @@ async def read(model: ChatGoogleGenerativeAI, stream: bytes) -> str:
     """What it makes of these bytes, in sum. Where Gemini gives none, ids are the library's invention."""
     with transport_of(model).answering(stream):
         chunks = [chunk async for chunk in model.astream([PROMPT, HumanMessage("Hello?")])]
-    whole = add_ai_message_chunks(*chunks).model_dump()
-    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4,12}){4}", "an-id", json.dumps(whole, sort_keys=True))
+    return _as_text(add_ai_message_chunks(*chunks))
+
+
+async def read_pieces(model: FastGemini, stream: bytes) -> str:
+    with model.transport.answering(stream):
+        return _as_text(whole([piece async for piece in model.pieces([PROMPT, HumanMessage("Hello?")])]))
+
+
+def _as_text(message: AIMessageChunk) -> str:
+    return re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4,12}){4}", "an-id", json.dumps(message.model_dump(), sort_keys=True))
 
 
 # Messages.
@@ -76,6 +85,7 @@ async def test_every_kind_of_answer_is_the_same_message(gemini: Gemini, kind: st
     model, wanted = fast(), await read(slow(), stream.content)
     for _ in range(2):  # the second time the shortcuts know this kind
         assert await read(model, stream.content) == wanted
+        assert await read_pieces(model, stream.content) == wanted
 
 
 _counts = st.fixed_dictionaries(
@@ -132,13 +142,16 @@ def test_any_stream_is_the_same_messages(events: list[dict[str, Any]], data: st.
     likes: gemini_stream.Likes = {}
     for _ in range(2):
         reader = gemini_stream.Reader(likes)
-        assert [message for one in raw for message in reader.read([one])] == wanted
+        pieces = [piece for one in raw for piece in reader.read([one])]
+        assert [as_message(piece) for piece in pieces] == wanted
+        assert [fields_of(piece) for piece in pieces] == [fields_of(message) for message in wanted]
+        assert _sum([as_message(piece) for piece in joined(pieces)]) == _sum(wanted)
 
     reader, at = gemini_stream.Reader(likes), 0
     made: list[AIMessageChunk] = []
     while at < len(raw):
         together = data.draw(st.integers(1, 3))
-        made += reader.read(raw[at : at + together])
+        made += map(as_message, reader.read(raw[at : at + together]))
         at += together
     assert _sum(made) == _sum(wanted)
 
@@ -157,7 +170,7 @@ async def test_bytes_may_come_cut_anywhere(gemini: Gemini) -> None:
     for size in (1, 3, 7, 50, 1000):
         chunks = [raw[at : at + size] for at in range(0, len(raw), size)]
         response = httpx.Response(200, stream=_Pieces(chunks))
-        made = [message.text async for message in gemini_stream.read(response, {})]
+        made = [piece.text async for piece in gemini_stream.read(response, {})]
         assert "".join(made) == "".join(f"é{n} " for n in range(9))
 
 

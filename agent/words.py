@@ -1,0 +1,144 @@
+"""Mere text of a model's stream, without a message around it: a message costs more than all else that is done with a
+token. It is made when somebody asks for it, as a rule once for the whole answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
+
+_DERIVED = ("type", "id", "tool_calls", "invalid_tool_calls")  # made from the rest, or given anew
+
+
+class Spent(NamedTuple):
+    """Tokens of a stream so far. thought: None as long as there was no thinking."""
+
+    asked: int
+    said: int
+    total: int
+    cached: int
+    thought: int | None
+
+    def since(self, before: Spent | None) -> UsageMetadata:
+        asked, said, total, cached, thought = before or (0, 0, 0, 0, 0)
+        usage = UsageMetadata(
+            input_tokens=self.asked - asked,
+            output_tokens=self.said - said,
+            total_tokens=self.total - total,
+            input_token_details={"cache_read": self.cached - cached},
+        )
+        if self.thought is not None:
+            usage["output_token_details"] = {"reasoning": self.thought - (thought or 0)}
+        return usage
+
+
+class Like:
+    """What the provider's client made of one piece of mere text: others of its kind are like it, but for the words."""
+
+    def __init__(self, message: AIMessageChunk) -> None:
+        self._message = message.model_copy(deep=True)
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether its content is a list of blocks."""
+        return isinstance(self._message.content, list)
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """What is worth keeping of it, but for the words and their price."""
+        return {name: value for name, value in fields_of(self.message("", None)).items() if name != "content"}
+
+    def content(self, text: str, index: int | None) -> str | list[Any]:
+        if not self.in_blocks:
+            return text
+        return [{"type": "text", "text": text, **({} if index is None else {"index": index})}]
+
+    def message(self, text: str, index: int | None) -> AIMessageChunk:
+        return self._message.model_copy(
+            update={
+                "content": self.content(text, index),
+                "usage_metadata": None,
+                "response_metadata": {**self._message.response_metadata, "safety_ratings": []},
+                "additional_kwargs": {},
+                "tool_calls": [],
+                "invalid_tool_calls": [],
+                "tool_call_chunks": [],
+            }
+        )
+
+
+@dataclass(slots=True)
+class Words:
+    """index: of their block in the answer, if it has blocks. before, after: what the stream had cost."""
+
+    like: Like
+    text: str
+    index: int | None = None
+    before: Spent | None = None
+    after: Spent | None = None
+    id: str | None = None
+
+    @property
+    def content(self) -> str | list[Any]:
+        return self.like.content(self.text, self.index)
+
+    @property
+    def tool_call_chunks(self) -> tuple[()]:
+        return ()
+
+    @property
+    def usage_metadata(self) -> UsageMetadata | None:
+        return self.after.since(self.before) if self.after and self.after is not self.before else None
+
+    @property
+    def response_metadata(self) -> dict[str, Any]:
+        about: dict[str, Any] = self.like.fields.get("response_metadata", {})
+        return about
+
+    def message(self) -> AIMessageChunk:
+        message = self.like.message(self.text, self.index)
+        message.usage_metadata, message.id = self.usage_metadata, self.id
+        return message
+
+    def fields(self) -> dict[str, Any]:
+        """Those of `message()` that are worth keeping."""
+        usage = self.usage_metadata
+        return {**self.like.fields, "content": self.content, **({"usage_metadata": usage} if usage else {})}
+
+
+Piece = AIMessageChunk | Words
+
+
+def as_message(piece: Piece) -> AIMessageChunk:
+    return piece.message() if isinstance(piece, Words) else piece
+
+
+def fields_of(piece: Piece) -> dict[str, Any]:
+    """What is worth keeping of a message."""
+    if isinstance(piece, Words):
+        return piece.fields()
+    kept = {n: value for n, value in vars(piece).items() if n not in _DERIVED and value not in (None, [], {})}
+    return {**kept, "content": piece.content}
+
+
+def whole(pieces: Iterable[Piece]) -> AIMessageChunk:
+    """The message that a stream of at least one piece comes to."""
+    first, *rest = map(as_message, joined(pieces))
+    return add_ai_message_chunks(first, *rest)
+
+
+def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Words in a row that are alike, as one."""
+    for kind, group in groupby(pieces, lambda piece: (piece.like, piece.index) if isinstance(piece, Words) else None):
+        if kind is None:
+            yield from group
+        else:
+            first, *rest = (piece for piece in group if isinstance(piece, Words))
+            last = rest[-1] if rest else first
+            text = first.text + "".join(piece.text for piece in rest)
+            yield Words(first.like, text, first.index, first.before, last.after, first.id)
