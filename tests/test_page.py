@@ -161,7 +161,7 @@ def words(text: str) -> list[str]:
 async def test_a_booking_waits_for_a_yes_is_done_once_and_can_be_saved_as_a_test(
     here: Visitor, project: Path, server: Dev
 ) -> None:
-    await here.say("Book a table for four at 19:00")
+    await here.say("Book a table for four tomorrow at 19:00")
     await here.sees(
         "#pending", "Book a table for 4", "book_table(people: 4", "If it is heard to its end, a yes runs it"
     )
@@ -330,7 +330,7 @@ async def test_it_is_used_by_the_keyboard_alone(here: Visitor) -> None:
 
 async def test_it_can_be_read_by_screen_readers_and_in_the_dark_and_on_a_phone(here: Visitor) -> None:
     """Every control has a name; every text stands out from what is behind it; nothing is wider than a phone."""
-    await here.say("Book a table for four at 19:00")
+    await here.say("Book a table for four tomorrow at 19:00")
     await here.sees("#pending", "book_table(people: 4")
     await here.say("Read me the story of Momo")
     await here.sees(".words", "word number 1")
