@@ -28,6 +28,7 @@ from tests.postgres import postgres
 
 _CORES = sorted(os.sched_getaffinity(0))
 _MS = 1000
+_PAUSE = 100  # ms between an answer's last word and the caller's next, where people talk as they do
 Figures = dict[str, float]
 
 
@@ -72,7 +73,7 @@ class Bench:
 
     async def alone(self, server: Server) -> Figures:
         cpu, turns = server.cpu(), 10 if self.short else 40
-        replies = server.note(await talk(server.port, self.named("alone"), turns, Plan()))
+        replies = server.note(await talk(server.port, self.named("alone"), turns, Plan(pause=_PAUSE)))
         spent = server.cpu() - cpu
         return {
             "alone: CPU per turn, ms": spent / turns * _MS,
@@ -82,13 +83,13 @@ class Bench:
         }
 
     async def tool(self, server: Server) -> Figures:
-        plan, turns = Plan(first=20, kind="tool"), 5 if self.short else 20
+        plan, turns = Plan(first=20, kind="tool", pause=_PAUSE), 5 if self.short else 20
         replies = server.note(await talk(server.port, self.named("tool"), turns, plan))
         return {"tool turn: first words p50, ms": percentile(_firsts(replies), 0.5) * _MS - plan.first}
 
     async def at_once(self, server: Server, callers: int) -> Figures:
         """At 50 people talk as they do; at more, the model is quicker than any server here, to find its limit."""
-        plan = Plan(first=200, gap=20) if callers <= 50 else Plan(first=100, gap=5)
+        plan = Plan(first=200, gap=20, pause=_PAUSE) if callers <= 50 else Plan(first=100, gap=5)
         turns = 2 if self.short else 4
         cpu = server.cpu()
         replies, seconds = await crowd(server.port, self.named(f"at{callers}"), callers, turns, plan)

@@ -16,12 +16,14 @@ from tests.bench.standin import STAMP, unstamp
 
 @dataclass(frozen=True)
 class Plan:
-    """What the model is to do: so many tokens, the first after `first` ms, then one each `gap` ms."""
+    """What the model is to do: so many tokens, the first after `first` ms, then one each `gap` ms. The caller then
+    speaks again after `pause` ms: nobody has heard an answer's last word at the moment it comes."""
 
     tokens: int = 40
     first: int = 50
     gap: int = 5
     kind: str = "talk"
+    pause: int = 0
 
     def words(self, name: str) -> str:
         return f"bench:{self.tokens}:{self.first}:{self.gap}:{name}:{self.kind}"
@@ -107,7 +109,11 @@ async def talk(port: int, name: str, turns: int, plan: Plan, *, after: int = 0, 
     """So many turns of a conversation that has had `after` turns, begun within `spread` seconds."""
     await asyncio.sleep(random.random() * spread)
     line = await dial(port)
-    replies = [await line.turn(name, number, plan) for number in range(after, after + turns)]
+    replies = []
+    for number in range(after, after + turns):
+        replies.append(await line.turn(name, number, plan))
+        if plan.pause:
+            await asyncio.sleep(plan.pause / 1000)
     line.transport.close()
     return replies
 
