@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import httpx
+import orjson
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
 _MARK = "contents stand here"
@@ -63,4 +64,9 @@ def text_content(message: BaseMessage) -> str | None:
     if not isinstance(content, str) or not content:
         return None
     role = "user" if isinstance(message, HumanMessage) else "model"
-    return f'{{"parts": [{{"text": {json.dumps(content)}}}], "role": "{role}"}}'
+    return f'{{"parts": [{{"text": {_quoted(content)}}}], "role": "{role}"}}'
+
+
+def _quoted(text: str) -> str:
+    """As `json.dumps` does it."""
+    return orjson.dumps(text).decode() if text.isascii() else json.dumps(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 import httpx
@@ -15,7 +15,7 @@ from langchain_core.messages.ai import add_usage
 from langchain_core.outputs import ChatGeneration
 from langchain_google_genai import chat_models as library
 
-from agent.words import Like, Piece, Spent, Words
+from agent.words import Like, Piece, Spent, Words, joined
 
 Json = dict[str, Any]
 
@@ -47,15 +47,16 @@ async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[Piece]:
     reader, rest, stream = Reader(likes), b"", aiter(response.stream)
     async for data in stream:
         *lines, rest = (rest + data).split(b"\n")
-        events = [line[6:] for line in lines if line.startswith(b"data: ")]
-        if odd := next((line for line in lines if line.strip() and not line.startswith(b"data: ")), None):
-            raise Odd(b"\n".join([*lines[lines.index(odd) :], rest]) + b"".join([more async for more in stream]))
-        for together in [events] if len(events) > _MANY else [[event] for event in events]:
-            for piece in reader.read(together):
-                yield piece
-    if rest.strip():
-        for piece in reader.read([rest.removeprefix(b"data: ")]):
+        pieces, odd = reader.read(lines)
+        for piece in joined(pieces) if len(pieces) > _MANY else pieces:
             yield piece
+        if odd is not None:
+            raise Odd(b"\n".join([*odd, rest]) + b"".join([more async for more in stream]))
+    pieces, odd = reader.read([rest])
+    for piece in pieces:
+        yield piece
+    if odd is not None:
+        raise Odd(b"\n".join(odd))
 
 
 def message_of(generation: ChatGeneration) -> AIMessageChunk:
@@ -80,26 +81,26 @@ class Reader:
         self._open: Like | None = None  # that of the last piece, if it was mere text
         self._index: int | None = None
 
-    def read(self, events: Iterable[bytes]) -> Iterator[Piece]:
-        """The pieces of events that are taken together: what is mere text in a row becomes one."""
-        words, like, before = "", None, None
-        for event in events:
-            fields = _json(event)
-            kind, text = _mere_text(fields)
-            if like and (kind is None or self._likes.get(kind) is not like):
-                yield self._words(like, words, before)
-                words, like = "", None
-            if kind is None or kind not in self._likes:
-                if "error" in fields:
-                    raise Odd(b"data: " + event + b"\n\n")
-                yield self._convert(fields, kind)
-                continue
-            if like is None:
-                like, before = self._likes[kind], self._counted
-            words += text
+    def read(self, lines: Sequence[bytes]) -> tuple[list[Piece], Sequence[bytes] | None]:
+        """The pieces in whole lines, one for each event, up to the first line that is none; and the lines from there
+        on, if there is one."""
+        pieces: list[Piece] = []
+        for at, line in enumerate(lines):
+            piece = self._piece(line[6:]) if line.startswith(b"data: ") else None
+            if piece is not None:
+                pieces.append(piece)
+            elif line.strip():
+                return pieces, lines[at:]
+        return pieces, None
+
+    def _piece(self, event: bytes) -> Piece | None:
+        fields = _json(event)
+        kind, text = _mere_text(fields)
+        if like := self._likes.get(kind) if kind else None:
+            before = self._counted
             self._count(fields.get("usageMetadata") or {})
-        if like:
-            yield self._words(like, words, before)
+            return self._words(like, text, before)
+        return None if "error" in fields else self._convert(fields, kind)
 
     def _convert(self, fields: Json, kind: Kind | None) -> AIMessageChunk:
         """The library's own way."""

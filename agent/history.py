@@ -242,7 +242,8 @@ def _identity(message: AnyMessage) -> str | None:
 
 
 def _is_empty(message: AnyMessage) -> bool:
-    return not _calls(message) and not message.text.strip()
+    content = message.content
+    return not _calls(message) and not (content if isinstance(content, str) else message.text).strip()
 
 
 def _waits_for(message: AnyMessage, call: Call) -> bool:

@@ -216,17 +216,17 @@ def parse(body: bytes) -> Webhook:
 
 def tts(content: str, turn_id: str | None) -> bytes:
     """Text to speak."""
-    return _event({"type": "response.tts", "content": content}, turn_id)
+    return _event("response.tts", f',"content":{_encode(content)}', turn_id)
 
 
 def data(content: Any, turn_id: str | None) -> bytes:
     """JSON for the browser. What JSON has no form for becomes null (NaN, a cycle) or its `str()`."""
-    return _event({"type": "response.data", "content": plain(content)}, turn_id)
+    return _event("response.data", f',"content":{_encode(plain(content))}', turn_id)
 
 
 def end(turn_id: str | None) -> bytes:
     """The turn is over: once, last, always (§4.1)."""
-    return _event({"type": "response.end"}, turn_id)
+    return _event("response.end", "", turn_id)
 
 
 # --- reading
@@ -296,8 +296,7 @@ def _lower(sentence: str) -> str:
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
-def _event(fields: dict[str, Any], turn_id: str | None) -> bytes:
+def _event(kind: str, content: str, turn_id: str | None) -> bytes:
     """Framed as the Node SDK does it (§4.2): it leaves out a `turn_id` that the request did not have."""
-    if turn_id:
-        fields["turn_id"] = turn_id
-    return b"data: " + unbroken(_encode(fields)).encode() + b"\n\n"
+    turn = f',"turn_id":{_encode(turn_id)}' if turn_id else ""
+    return unbroken(f'data: {{"type":"{kind}"{content}{turn}}}\n\n').encode()

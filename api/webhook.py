@@ -5,14 +5,18 @@ The order matters: the size first, then the signature over the raw bytes, and on
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, StreamingResponse
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -33,16 +37,23 @@ _RETRY_AFTER = "5"  # seconds
 _REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
 # As the Node SDK has them (§4.2), without its unregistered `Content-Encoding: none`.
-_HEADERS = {
-    "Content-Type": "text/event-stream",
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",  # nginx would collect the words first
-}
+_HEADERS = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    (b"x-accel-buffering", b"no"),  # nginx would collect the words first
+]
+
+
+class _Route(APIRoute):
+    """The endpoint takes the request and gives a response: there is nothing else to be prepared for it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
 
 
 def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable[[str], None]) -> APIRouter:
     """The route. `agent` gives the running agent. `refused` is told why a webhook was not taken, in a word or two."""
-    router = APIRouter()
+    router = APIRouter(route_class=_Route)
     lines = Rate(_REFUSALS_LOGGED)
 
     def no(status: int, text: str, reason: str, more: object = "") -> Response:
@@ -117,7 +128,7 @@ def asked_of(event: events.Message | events.SessionStart) -> Asked:
     )
 
 
-class TurnResponse(StreamingResponse):
+class TurnResponse(Response):
     """A turn as SSE. No pings: whether Layercode accepts comment lines is unknown (§4.2).
 
     However it is left, the turn learns that this reader is gone. At a shutdown the agent ends the turn, and with it
@@ -125,18 +136,27 @@ class TurnResponse(StreamingResponse):
     """
 
     def __init__(self, turn: Turn, turn_id: str | None) -> None:
-        super().__init__(_stream(turn, turn_id), headers=_HEADERS)
-        self._turn = turn
+        super().__init__()
+        self._turn, self._turn_id = turn, turn_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._turn.reader():
-            await super().__call__(scope, receive, send)
+        with self._turn.reader(), suppress(TimeoutError):
+            async with asyncio.timeout(None) as line:
+                listening = asyncio.create_task(_until_gone(receive, line))
+                try:
+                    await self._speak(send)
+                finally:
+                    listening.cancel()
+
+    async def _speak(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
+        async for event in self._turn.stream():
+            make, content = (events.tts, event.text) if isinstance(event, Say) else (events.data, event.data)
+            await send({"type": "http.response.body", "body": make(content, self._turn_id), "more_body": True})
+        await send({"type": "http.response.body", "body": events.end(self._turn_id), "more_body": False})
 
 
-async def _stream(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
-    async for event in turn.stream():
-        if isinstance(event, Say):
-            yield events.tts(event.text, turn_id)
-        else:
-            yield events.data(event.data, turn_id)
-    yield events.end(turn_id)
+async def _until_gone(receive: Receive, line: asyncio.Timeout) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    line.reschedule(0)

@@ -142,7 +142,7 @@ def test_any_stream_is_the_same_messages(events: list[dict[str, Any]], data: st.
     likes: gemini_stream.Likes = {}
     for _ in range(2):
         reader = gemini_stream.Reader(likes)
-        pieces = [piece for one in raw for piece in reader.read([one])]
+        pieces = reader.read([b"data: " + one for one in raw])[0]
         assert [as_message(piece) for piece in pieces] == wanted
         assert [fields_of(piece) for piece in pieces] == [fields_of(message) for message in wanted]
         assert _sum([as_message(piece) for piece in joined(pieces)]) == _sum(wanted)
@@ -151,7 +151,8 @@ def test_any_stream_is_the_same_messages(events: list[dict[str, Any]], data: st.
     made: list[AIMessageChunk] = []
     while at < len(raw):
         together = data.draw(st.integers(1, 3))
-        made += map(as_message, reader.read(raw[at : at + together]))
+        pieces = reader.read([b"data: " + one for one in raw[at : at + together]])[0]
+        made += map(as_message, joined(pieces))
         at += together
     assert _sum(made) == _sum(wanted)
 
