@@ -14,16 +14,17 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import httpx
-from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple as Saved
 
 from agent.actions import Actions, Perform
+from agent.entries import Opening
 from agent.failures import log_failure
 from agent.forgetting import erase_turn
 from agent.gate import Gate
-from agent.graph import Context, Graph, State, build_graph
+from agent.graph import Context, Graph, build_graph, is_traced, run
 from agent.habits import Habits
 from agent.journal import Journal
 from agent.memory import Memory
@@ -45,7 +46,6 @@ _QUEUE = 50  # turns that may wait a moment for a place
 _NOTES_AT_ONCE = 20
 _NOTES_WAITING = 500
 _ELSEWHERE = 0.1  # seconds between two looks for the end of a turn that another worker runs
-_NO_INPUT = cast(State, {"messages": []})  # what a turn begins with comes by its context
 
 
 class Stopping(Exception):
@@ -84,6 +84,7 @@ class Agent:
         self._running: dict[tuple[str, str, str], Turn] = {}
         self._order = Order()
         self._turns = OpenTurns()
+        self._traced = is_traced()
 
     @property
     def open_turns(self) -> int:
@@ -175,6 +176,7 @@ class Agent:
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
         )
         try:
+            reading = None if self._memory.shared else self._memory.read(asked.conversation_id)
             entry = await self._journal.admit(asked)
             turn.admitted.set()
             turn.elsewhere = entry.elsewhere
@@ -192,9 +194,12 @@ class Agent:
                     self._order.alone(turn),
                     self._left(turn),
                     asyncio.timeout_at(turn.deadline + _GRACE),
-                    self._workers.turn(turn),
+                    self._workers.turn(turn, is_oldest=entry.quiet),
                 ):
-                    await self._converse(turn)
+                    opening = Opening()
+                    if not (entry.quiet and turn.undisturbed):
+                        opening, reading = await self._opening(asked), None
+                    await self._converse(turn, opening, await (reading or self._memory.read(asked.conversation_id)))
         except Forgotten:
             turn.end()
             await self._erase(asked)
@@ -242,11 +247,14 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left
             log_failure(log, "a turn of a forgotten conversation could not be deleted", error)
 
-    async def _converse(self, turn: Turn) -> None:
+    async def _opening(self, asked: Asked) -> Opening:
+        conversation = asked.conversation_id
+        at_work = self._actions.at_work(conversation)
+        mine = (turn.asked.key for turn in self._turns.of(conversation) if not turn.elsewhere)
+        return await self._journal.opening(asked, {key for key in mine if key in self._running}, at_work)
+
+    async def _converse(self, turn: Turn, opening: Opening, kept: Saved | None) -> None:
         await self.read_tools()
-        at_work = self._actions.at_work(turn.asked.conversation_id)
-        live = {key for key, other in self._running.items() if not other.elsewhere}
-        opening = await self._journal.opening(turn.asked, live, at_work)
         turn.late = [call.call for call in opening.late]
         turn.summary = self._summaries.taken_in(turn.asked, opening.summary)
         context = Context(
@@ -259,14 +267,7 @@ class Agent:
             welcome=self._habits.welcome,
             max_tool_steps=self._habits.max_tool_steps,
         )
-        config: RunnableConfig = {
-            "configurable": {
-                "thread_id": turn.asked.conversation_id,
-                "__turn": (turn, self._workers.name),  # underscored, it is not stored
-            },
-            "recursion_limit": 4 * self._habits.max_tool_steps + 10,
-        }
-        state = await self._graph.ainvoke(_NO_INPUT, config, context=context, durability="exit")
+        messages = await run(self._graph, kept, context, worker=self._workers.name, traced=self._traced)
         turn.end()
         await self._journal.settle(turn.asked, opening)
         if turn.summary:
@@ -279,7 +280,7 @@ class Agent:
         except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
             log_failure(log, "old checkpoints could not be deleted", error)
         if not self.stopping:
-            self._summaries.begin(turn.asked, state["messages"])
+            self._summaries.begin(turn.asked, messages)
 
 
 @asynccontextmanager

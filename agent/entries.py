@@ -34,11 +34,13 @@ class Note:
 @dataclass(frozen=True)
 class Admitted:
     """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
-    sent: what was sent, when it has been run. elsewhere: it is running on another worker."""
+    sent: what was sent, when it has been run. elsewhere: it is running on another worker. quiet: there was nothing
+    that it must know (`Opening`), and no older turn was running on any worker."""
 
     number: int | None = None
     sent: Sequence[Sent] = ()
     elsewhere: bool = False
+    quiet: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """The state machine of a turn.
 
-    listen ─┬─▶ greet ─────────────────────────────────▶ end
-            └─▶ think ─┬─▶ act (one for each call) ─▶ think …
-                       ├─▶ ask ────────────────────────▶ end
-                       └───────────────────────────────▶ end
+    begin ─┬─▶ greet ─────────────────────────────────▶ end
+           └─▶ think ─┬─▶ act (one for each call) ─▶ think …
+                      ├─▶ ask ────────────────────────▶ end
+                      └───────────────────────────────▶ end
 
-listen  brings the memory up to date with what was heard and done since, and adds the caller's words
+It begins with what `listen` makes of the memory: brought up to date with what was heard and done since, with the
+caller's words at its end. Then
+
+greet   speaks first
 think   asks the model; its words are spoken as they stream
 act     runs one tool call; the calls of one step run side by side
 ask     puts the question of a call that must be confirmed
@@ -17,14 +20,18 @@ in the journal. Every function is `async`, those of the edges too: LangGraph giv
 
 from __future__ import annotations
 
+import asyncio
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, TypedDict, cast
 
+from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -34,6 +41,7 @@ from agent import confirmation, history
 from agent.action import Action, fault_in, unknown_tool
 from agent.actions import Actions
 from agent.confirmation import CONFIRM, Pending, latest
+from agent.database import KEPT, TURN
 from agent.entries import Opening
 from agent.model import Models
 from agent.toolbox import manners_of
@@ -47,9 +55,9 @@ class State(TypedDict):
     pending: Annotated[Pending | None, latest]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
-    """What the nodes of one turn work with. Not remembered."""
+    """What the nodes of one turn work with. Not remembered. thinking: the first step, where it was begun before."""
 
     turn: Turn
     opening: Opening
@@ -59,6 +67,7 @@ class Context:
     prompt: str
     welcome: str
     max_tool_steps: int
+    thinking: asyncio.Task[dict[str, Any]] | None = None
 
 
 class Step(TypedDict):
@@ -74,13 +83,11 @@ Graph = CompiledStateGraph[State, Context, State, State]
 
 def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph = StateGraph(State, context_schema=Context)
-    graph.add_node("listen", listen)
     graph.add_node("greet", greet)
     graph.add_node("think", think)
     graph.add_node("act", act)
     graph.add_node("ask", ask)
-    graph.add_edge(START, "listen")
-    graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
+    graph.add_conditional_edges(START, begin, ["greet", "think", END])
     graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
     graph.add_edge("act", "think")
     graph.add_edge("greet", END)
@@ -88,21 +95,58 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     return graph.compile(checkpointer=saver)
 
 
-async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    context = runtime.context
-    messages = history.listen(state["messages"], context.turn.asked, context.opening)
+def is_traced() -> bool:
+    """Whether somebody, such as LangSmith, wants to know of each call to the model, and of which run it is a part."""
+    return bool(AsyncCallbackManager.configure(ensure_config().get("callbacks")).handlers)
+
+
+async def run(
+    graph: Graph, kept: CheckpointTuple | None, context: Context, *, worker: str, traced: bool
+) -> list[AnyMessage]:
+    """Run a turn on the conversation's newest checkpoint, and write the next one; the messages in it.
+
+    LangGraph takes a millisecond to come to the first node, so thinking is begun beside that; unless the run is
+    `traced`, as the call to the model would not be seen as a part of it then.
+    """
+    turn = context.turn
+    config: RunnableConfig = {
+        "configurable": {"thread_id": turn.asked.conversation_id, KEPT: kept, TURN: (turn, worker)},
+        "recursion_limit": 4 * context.max_tool_steps + 10,
+    }
+    state = listen(kept.checkpoint["channel_values"] if kept else {}, context)
+    if _first_node(state, context) == "think" and not traced:
+        context.thinking = asyncio.create_task(_think(state, context))
+        await asyncio.sleep(0)  # let it come first
+    beginning: Any = {**state, "messages": Overwrite(state["messages"])}
+    try:
+        end = await graph.ainvoke(beginning, config, context=context, durability="exit")
+    finally:
+        if context.thinking:
+            context.thinking.cancel()
+            await asyncio.gather(context.thinking, return_exceptions=True)
+    return cast(list[AnyMessage], end["messages"])
+
+
+def listen(kept: Mapping[str, Any], context: Context) -> State:
+    """What a turn begins with. kept: the state as the last turn has left it; empty in a new conversation. Speaks the
+    lines that nobody could hear any more when they were due."""
+    messages = history.listen(kept.get("messages", ()), context.turn.asked, context.opening)
     for call in context.opening.late:
         for line in call.said:
             context.turn.progress(line)
-    return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
+    return {"messages": messages, "pending": confirmation.heard(kept.get("pending"), messages)}
 
 
-async def after_listening(state: State, runtime: Runtime[Context]) -> str:
-    asked = runtime.context.turn.asked
+async def begin(state: State, runtime: Runtime[Context]) -> str:
+    return _first_node(state, runtime.context)
+
+
+def _first_node(state: State, context: Context) -> str:
+    asked = context.turn.asked
     if asked.kind == "message":
         return "think" if asked.text.strip() else END
     resumed = any(isinstance(message, AIMessage) for message in state["messages"])
-    return END if resumed or not runtime.context.welcome else "greet"
+    return END if resumed or not context.welcome else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -113,7 +157,12 @@ async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    context, messages = runtime.context, state["messages"]
+    begun, runtime.context.thinking = runtime.context.thinking, None
+    return await (begun or _think(state, runtime.context))
+
+
+async def _think(state: State, context: Context) -> dict[str, Any]:
+    messages = state["messages"]
     if context.turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
         return {}
     tools: list[BaseTool] = []

@@ -50,6 +50,8 @@ from agent.memory import Memory
 from agent.turn import Asked, Say, Sent, Summary, Turn
 from agent.workers import MINE, RELEASE, THERE, Alone, Forgotten, TakenOver, leaving
 
+Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
+
 NEWEST_NOTES = 20
 _KEPT_NOTES = 200
 _FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <
@@ -83,6 +85,13 @@ _CUT_BEFORE = (
     " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
 )
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
+_CHANGED = f"""SELECT 1 FROM turns AS this WHERE {_KEY} AND (
+    EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND state = 'running' AND number < this.number)
+    OR EXISTS (SELECT 1 FROM tool_calls WHERE conversation = this.conversation AND told = 0)
+    OR EXISTS (SELECT 1 FROM notes WHERE conversation = this.conversation AND seen = 0 AND kind = 'data')
+    OR EXISTS (SELECT 1 FROM summaries WHERE conversation = this.conversation)
+    OR coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
+        WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false))"""
 
 
 class Journal:
@@ -97,13 +106,15 @@ class Journal:
     # Turns.
 
     async def admit(self, asked: Asked) -> Admitted:
-        """Enter a turn, if it is new. One that crashed is run again, unless the conversation has gone on since."""
+        """Enter a turn, if it is new, and look in the same visit whether there is anything that it must know. One
+        that crashed is run again, unless the conversation has gone on since."""
         entry = {"text": asked.text, "caller": asked.caller, "metadata": asked.metadata}
         entry["heard"] = asdict(asked.heard) if asked.heard else None
         row = *asked.key, as_json(entry), time.time(), self._workers.name, asked.conversation_id
         while True:
-            if new := await self._impatient.fetch(_ADMIT, *row):
-                return Admitted(number=new[0][0])
+            new, changed = await self._impatient.fetch_each((_ADMIT, *row), (_CHANGED, *asked.key))
+            if new:
+                return Admitted(number=new[0][0], quiet=not (changed or asked.heard))
             if known := await self._impatient.fetch(_ADMITTED, *asked.key):
                 return await self._again(asked, *known[0])
             # Another turn of the conversation was given that number at this moment.
@@ -134,10 +145,10 @@ class Journal:
         """A turn was broken off: keep what was sent, for the turn that recovers it, on whichever worker."""
         await self._database.execute(RELEASE, *leaving(turn, self._workers.name))
 
-    async def opening(self, asked: Asked, live: Collection[tuple[str, str, str]], at_work: Collection[str]) -> Opening:
+    async def opening(self, asked: Asked, live: Collection[Key], at_work: Collection[str]) -> Opening:
         """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
-        sent in turns that were interrupted, and a summary. `live`: the keys of turns that are running now,
-        `at_work`: those of the conversation's calls."""
+        sent in turns that were interrupted, and a summary. `live`: the keys of turns of the conversation that are
+        running now, `at_work`: its calls that are."""
         conversation = asked.conversation_id
         mine = conversation, self._workers.name
         running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
@@ -270,9 +281,7 @@ class Journal:
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 
-def _crashed(
-    asked: Asked, running: Sequence[Row], calls: Sequence[Call], live: Collection[tuple[str, str, str]]
-) -> Iterator[Crashed]:
+def _crashed(asked: Asked, running: Sequence[Row], calls: Sequence[Call], live: Collection[Key]) -> Iterator[Crashed]:
     for *row, sent in running:
         before = asked_of(asked.conversation_id, *row)
         made = [call for call in calls if call.turn == before.turn_id]

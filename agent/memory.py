@@ -8,6 +8,7 @@ Postgres (`postgresql://user@host/database`): any number of processes; see agent
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.memory import InMemorySaver
 
 from agent.database import Database, DatabaseError
@@ -36,9 +38,16 @@ class Memory:
     journal: Database
     shared: bool = False
 
+    def read(self, conversation: str) -> asyncio.Future[Saved | None]:
+        """Begin to read a conversation's newest checkpoint. Nobody need wait for that."""
+        get = self.saver.newest if isinstance(self.saver, ThreadedSaver) else self.saver.aget_tuple
+        reading = asyncio.ensure_future(get({"configurable": {"thread_id": conversation}}))
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return reading
+
     async def state(self, conversation: str) -> Mapping[str, Any]:
-        """What the newest checkpoint of a conversation holds; empty when there is none."""
-        kept = await self.saver.aget_tuple({"configurable": {"thread_id": conversation}})
+        """What that checkpoint holds; empty when there is none."""
+        kept = await self.read(conversation)
         return kept.checkpoint["channel_values"] if kept else {}
 
     async def prune(self, conversation: str, turn: int) -> None:

@@ -25,9 +25,10 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from agent.database import Database, DatabaseError, Query, Row
+from agent.database import KEPT, TURN, Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
+from agent.serde import Serializer
 from agent.workers import LEAVE, THERE, Forgotten, TakenOver, leaving
 
 try:
@@ -103,15 +104,18 @@ class _OneConnection:
 
 
 class FencedSaver(AsyncPostgresSaver):
-    """LangGraph's saver, for several workers. `config["configurable"]["__turn"]` says which turn writes a checkpoint,
+    """LangGraph's saver, for several workers. `config["configurable"][TURN]` says which turn writes a checkpoint,
     and its worker: TakenOver when it is not that worker's any more, Forgotten when there is no such turn. Without it
     nothing is checked."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
+        self._serde = Serializer()
+        super().__init__(pool, serde=self._serde)
         self.lock = asyncio.Semaphore(POOL_SIZE)  # type: ignore[assignment]  # theirs lets one statement at a time
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        if KEPT in config["configurable"]:
+            return config["configurable"][KEPT]  # type: ignore[no-any-return]
         return await _patiently(lambda: super(FencedSaver, self).aget_tuple(config))
 
     async def aput(
@@ -132,16 +136,20 @@ class FencedSaver(AsyncPostgresSaver):
 
         await _patiently(put)
 
+    async def adelete_thread(self, thread_id: str) -> None:
+        await super().adelete_thread(thread_id)
+        self._serde.forget()
+
     @asynccontextmanager
     async def _fenced(self, config: RunnableConfig) -> AsyncIterator[AsyncPostgresSaver]:
         """A saver that writes while nobody can take the turn over, in one transaction with what was sent in it."""
-        turn, worker = config["configurable"].get("__turn", (None, ""))
+        turn, worker = config["configurable"].get(TURN, (None, ""))
         pool = cast(Pool, self.conn)
         async with pool.connection() as connection, connection.transaction():
             if turn and not (await connection.execute(_translated(LEAVE), leaving(turn, worker))).rowcount:
                 there = await connection.execute(_translated(THERE), turn.asked.key)
                 raise TakenOver if await there.fetchone() else Forgotten
-            yield AsyncPostgresSaver(connection)
+            yield AsyncPostgresSaver(connection, serde=self._serde)
 
 
 @asynccontextmanager

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any, TypeVar
 
 from agent.database import Query, Row
@@ -19,14 +20,18 @@ from agent.database import Query, Row
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 
 Made = TypeVar("Made")
+_Visit = tuple[asyncio.Future[Any], Callable[..., Any], Sequence[Any]]
 
 
 class SQLite:
     """A `Database`. Use `open_sqlite()`."""
 
-    def __init__(self, connection: sqlite3.Connection, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._thread = thread
+        self._loop = asyncio.get_running_loop()
+        self._visits: SimpleQueue[_Visit | None] = SimpleQueue()
+        self._thread = Thread(target=self._work, name="sqlite", daemon=True)
+        self._thread.start()
 
     async def execute(self, sql: str, *parameters: Any) -> int:
         return await self.visit(self._execute, sql, parameters)
@@ -37,9 +42,26 @@ class SQLite:
     async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
         return await self.visit(lambda: [self._fetch(sql, parameters) for sql, *parameters in queries])
 
-    async def visit(self, work: Callable[..., Made], *arguments: Any) -> Made:
-        """Do it in the connection's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+    def visit(self, work: Callable[..., Made], *arguments: Any) -> asyncio.Future[Made]:
+        """Have it done in the connection's thread, after what was asked before."""
+        done: asyncio.Future[Made] = self._loop.create_future()
+        self._visits.put((done, work, arguments))
+        return done
+
+    async def close(self) -> None:
+        await self.visit(self.connection.close)
+        self._visits.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while visit := self._visits.get():
+            done, work, arguments = visit
+            result, error = None, None
+            try:
+                result = work(*arguments)
+            except Exception as raised:  # noqa: BLE001 - it is raised where it was asked for
+                error = raised
+            self._loop.call_soon_threadsafe(_settle, done, result, error)
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> int:
         return self.connection.execute(sql, parameters).rowcount
@@ -70,13 +92,20 @@ class InLoopSQLite:
 @asynccontextmanager
 async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
     """sqlite3.Error when the database cannot be opened."""
-    with ThreadPoolExecutor(1, "sqlite") as thread:
-        connection = await asyncio.get_running_loop().run_in_executor(thread, _connect, path)
-        database = SQLite(connection, thread)
-        try:
-            yield database
-        finally:
-            await database.visit(connection.close)
+    database = SQLite(await asyncio.to_thread(_connect, path))
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _settle(done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if done.done():  # whoever asked has left
+        return
+    if error:
+        done.set_exception(error)
+    else:
+        done.set_result(result)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -6,6 +6,7 @@ its turn in the event loop: with 200 conversations at once that alone held every
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent.database import KEPT
+from agent.serde import Serializer
 from agent.sqlite import SQLite
 
 _PRUNE = tuple(
@@ -27,15 +30,21 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
     """Of each conversation only the newest checkpoint is kept: each holds the whole state."""
 
     def __init__(self, database: SQLite) -> None:
-        self._saver = SqliteSaver(database.connection)
-        super().__init__(serde=self._saver.serde)
+        self._serde = Serializer()
+        self._saver = SqliteSaver(database.connection, serde=self._serde)
+        super().__init__(serde=self._serde)
         self._database = database
 
     async def setup(self) -> None:
         await self._database.visit(self._saver.setup)
 
     async def aget_tuple(self, config: RunnableConfig) -> Saved | None:
-        return await self._database.visit(self._saver.get_tuple, config)
+        if KEPT in config["configurable"]:
+            return config["configurable"][KEPT]  # type: ignore[no-any-return]
+        return await self.newest(config)
+
+    def newest(self, config: RunnableConfig) -> asyncio.Future[Saved | None]:
+        return self._database.visit(self._saver.get_tuple, config)
 
     async def aput(
         self,
@@ -53,6 +62,7 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._database.visit(self._saver.delete_thread, thread_id)
+        self._serde.forget()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         return self._saver.get_next_version(current, channel)

@@ -101,6 +101,7 @@ class Turn:
 
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     number: its place in the conversation, once it is to be run here; 0 before. elsewhere: another worker runs it.
+    undisturbed: no other turn of the conversation has been open in this process since it began.
     deadline: when it must be over, in the event loop's time.
     hung_up_after: (events read, ms) when it was interrupted while nobody read it: the caller had hung up.
     model_calls: what the model was asked in this turn, and what came. tools: those that ran.
@@ -113,6 +114,7 @@ class Turn:
         self.asked = asked
         self.number = 0
         self.elsewhere = False
+        self.undisturbed = True
         self.events: list[Sent] = []
         self.interrupted = False
         self.hung_up_after: tuple[int, int] | None = None
@@ -133,7 +135,7 @@ class Turn:
         self.deadline = self.began + timeout
         self._read = 0
         self._readers = 0
-        self._news = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self._scopes: set[asyncio.Timeout] = set()
 
     # What a reader uses.
@@ -159,8 +161,9 @@ class Turn:
                 self._read = max(self._read, position)
             if self.ended:
                 return
-            self._news.clear()
-            await self._news.wait()
+            news = self._loop.create_future()
+            self._waiting.append(news)
+            await news
 
     # What the agent uses.
 
@@ -294,7 +297,10 @@ class Turn:
         return round((self._loop.time() - self.began) * 1000)
 
     def _wake(self) -> None:
-        self._news.set()
+        for news in self._waiting:
+            if not news.done():
+                news.set_result(None)
+        self._waiting.clear()
 
 
 def _text(events: Sequence[Sent], of: str) -> str:

@@ -81,8 +81,9 @@ class Alone:
         return set()
 
     @asynccontextmanager
-    async def turn(self, turn: Turn) -> AsyncIterator[None]:
-        """Run a turn, once those before it are over on the other workers too."""
+    async def turn(self, turn: Turn, *, is_oldest: bool) -> AsyncIterator[None]:
+        """Run a turn, once those before it are over on the other workers too. `is_oldest`: it is known that they
+        are."""
         yield
 
 
@@ -105,12 +106,13 @@ class Workers(Alone):
         return {name for (name,) in await self._database.fetch(f"SELECT id FROM workers{since}")} - {self.name}
 
     @asynccontextmanager
-    async def turn(self, turn: Turn) -> AsyncIterator[None]:
+    async def turn(self, turn: Turn, *, is_oldest: bool) -> AsyncIterator[None]:
         key = turn.asked.key
         self._running[key] = turn, asyncio.current_task()
         self._some.set()
         try:
-            await self._until_older_are_over(turn)
+            if not is_oldest:
+                await self._until_older_are_over(turn)
             yield
         finally:
             del self._running[key]

@@ -250,7 +250,7 @@ async def test_a_turn_that_was_taken_over_writes_no_more(postgres_url: str) -> N
         assert (lost.number, next_.number) == (1, 2)
         assert await after.admit(lost.asked) == Admitted(elsewhere=True)
         began = time.monotonic()
-        async with new.turn(next_):
+        async with new.turn(next_, is_oldest=False):
             assert 0.4 < time.monotonic() - began < 3
             opening = await after.opening(next_.asked, {next_.asked.key}, ())
             assert [turn.asked.turn_id for turn in opening.crashed] == ["t1"]
@@ -326,7 +326,7 @@ async def test_ten_seconds_without_the_database(
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 
 
-@pytest.mark.parametrize(("moment", "words"), [("opening", APOLOGY), ("start_call", "That is that.")])
+@pytest.mark.parametrize(("moment", "words"), [("aget_tuple", APOLOGY), ("start_call", "That is that.")])
 async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     gemini: Gemini,
     start: Any,
@@ -342,7 +342,8 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     url = postgres_server.new()
     backend: Backend = await start(tools_dir=deeds.folder, database_url=url, first_token_seconds=1.5)
     assert backend.agent
-    gone, meant = asyncio.Event(), getattr(backend.agent._journal, moment)
+    place = backend.agent._journal if moment == "start_call" else backend.agent._memory.saver
+    gone, meant = asyncio.Event(), getattr(place, moment)
 
     async def away(*arguments: Any) -> Any:
         await asyncio.to_thread(postgres_server.stop)
@@ -350,7 +351,7 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
         return await meant(*arguments)
 
     began = time.monotonic()
-    monkeypatch.setattr(backend.agent._journal, moment, away)
+    monkeypatch.setattr(place, moment, away)
     talking = asyncio.create_task(backend.caller("c1").say("soup", turn="t1"))
     try:
         await asyncio.wait_for(gone.wait(), 30)
@@ -368,7 +369,7 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     async with asyncio.timeout(30):
         while (await backend.caller("c1").say("again", turn=uuid.uuid4().hex)).text != "Here I am.":
             await asyncio.sleep(0.2)
-    assert results_in(gemini.requests[-1].body) == ([] if moment == "opening" else [("order", told_of(gemini))])
+    assert results_in(gemini.requests[-1].body) == ([] if moment == "aget_tuple" else [("order", told_of(gemini))])
 
 
 def told_of(gemini: Gemini) -> str:

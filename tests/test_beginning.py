@@ -1,0 +1,103 @@
+"""How a turn begins: what it must know is looked up in one visit, and thinking begins while LangGraph gets there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+import pytest
+from langchain_core.callbacks import AsyncCallbackHandler
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from langchain_core.tracers import context as tracers
+
+from agent import graph
+from agent.serde import Serializer
+from api.settings import Settings
+from tests.backend import Backend
+from tests.gemini import Gemini, calls, text
+
+
+class Watcher(AsyncCallbackHandler):
+    def __init__(self) -> None:
+        self.parents: dict[UUID, UUID | None] = {}
+        self.asked: list[UUID] = []
+
+    async def on_chain_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
+        self.parents[run_id] = parent_run_id
+
+    async def on_chat_model_start(self, *_: Any, run_id: UUID, parent_run_id: UUID | None = None, **__: Any) -> None:
+        self.parents[run_id] = parent_run_id
+        self.asked.append(run_id)
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    """Sees every run of LangChain's in this process, as LangSmith's tracer does."""
+    seeing = Watcher()
+    tracers.register_configure_hook(ContextVar("watcher", default=seeing), inheritable=True)
+    yield seeing
+    tracers._configure_hooks.pop()
+
+
+async def test_for_a_tracer_the_model_call_is_a_part_of_the_turns_run(
+    gemini: Gemini, start: Any, watcher: Watcher
+) -> None:
+    gemini.script(text("Here I am."))
+    backend: Backend = await start()
+    assert (await backend.caller().say("Hello?")).text == "Here I am."
+    (asked,) = watcher.asked[-1:]
+    depth = 0
+    while parent := watcher.parents.get(asked):
+        asked, depth = parent, depth + 1
+    assert depth == 2  # the node, and the run
+
+
+async def test_a_run_that_breaks_off_before_the_first_node_leaves_no_request_open(
+    gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> str:
+        await asyncio.sleep(0.2)
+        raise RuntimeError("the secret is 42")
+
+    monkeypatch.setattr(graph, "begin", broken)
+    gemini.script(text("Well, never heard.", delay=5))
+    backend: Backend = await start()
+    assert (await backend.caller().say("Hello?")).text == f"Well, {Settings(_env_file=None).apology_message}"
+    await asyncio.wait_for(gemini.settled(), 3)
+    assert [request.closed_early for request in gemini.requests] == [True]
+    assert "42" not in caplog.text
+
+
+async def test_thinking_begins_before_the_graph_is_ready(
+    gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(state: graph.State, runtime: Any) -> str:
+        await asyncio.sleep(0.5)
+        return "think"
+
+    monkeypatch.setattr(graph, "begin", slow)
+    gemini.script(calls(("clock", {"place": "Rome"})), text("It is late."))
+    backend: Backend = await start()
+    reply = await backend.caller().say("What time is it?")
+    first, second = gemini.requests
+    assert second.started - first.started > 0.4  # the tool had to wait for the graph, the first question had not
+    assert reply.text.endswith("It is late.")
+
+
+def test_messages_that_were_read_before_are_the_same_and_are_forgotten_on_demand() -> None:
+    call_ = {"name": "clock", "args": {"place": "Rome"}, "id": "c1", "type": "tool_call"}
+    signed = AIMessage("", tool_calls=[call_], additional_kwargs={"signature": "c2lnbmVk"})
+    messages = [HumanMessage("Hi", id="message:1"), signed, ToolMessage("12:00", tool_call_id="c1", id="t")]
+    serializer = Serializer()
+    kept = serializer.dumps_typed({"messages": messages})
+    once = serializer.loads_typed(kept)["messages"]
+    longer = serializer.loads_typed(serializer.dumps_typed({"messages": [*messages, AIMessage("It is noon.")]}))
+    assert once == messages == longer["messages"][:3]
+    assert [a is b for a, b in zip(once, longer["messages"], strict=False)] == [True] * 3
+    serializer.forget()
+    again = serializer.loads_typed(kept)["messages"]
+    assert again == once
+    assert again[0] is not once[0]
