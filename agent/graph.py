@@ -114,11 +114,11 @@ async def run(
         "recursion_limit": 4 * context.max_tool_steps + 10,
     }
     state = listen(kept.checkpoint["channel_values"] if kept else {}, context)
-    if _first_node(state, context) == "think" and not traced:
-        context.thinking = asyncio.create_task(_think(state, context))
-        await asyncio.sleep(0)  # let it come first
     beginning: Any = {**state, "messages": Overwrite(state["messages"])}
     try:
+        if _first_node(state, context) == "think" and not traced:
+            context.thinking = asyncio.create_task(_think(state, context))
+            await asyncio.sleep(0)  # let it come first
         end = await graph.ainvoke(beginning, config, context=context, durability="exit")
     finally:
         if context.thinking:

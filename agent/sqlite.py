@@ -30,6 +30,7 @@ class SQLite:
         self.connection = connection
         self._loop = asyncio.get_running_loop()
         self._visits: SimpleQueue[_Visit | None] = SimpleQueue()
+        self._closed = False
         self._thread = Thread(target=self._work, name="sqlite", daemon=True)
         self._thread.start()
 
@@ -44,13 +45,17 @@ class SQLite:
 
     def visit(self, work: Callable[..., Made], *arguments: Any) -> asyncio.Future[Made]:
         """Have it done in the connection's thread, after what was asked before."""
+        if self._closed:
+            raise sqlite3.ProgrammingError("The database is closed.")
         done: asyncio.Future[Made] = self._loop.create_future()
         self._visits.put((done, work, arguments))
         return done
 
     async def close(self) -> None:
-        await self.visit(self.connection.close)
+        closing = self.visit(self.connection.close)
+        self._closed = True
         self._visits.put(None)
+        await closing
         await asyncio.to_thread(self._thread.join)
 
     def _work(self) -> None:

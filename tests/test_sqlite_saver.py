@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from agent.memory import open_memory
+from agent.sqlite import open_sqlite
 
 # These look for other checkpoints than the newest, of which it keeps none, or want them listed.
 HISTORY = {
@@ -30,3 +34,14 @@ async def test_it_is_a_checkpointer_without_a_history(tmp_path: Path) -> None:
     assert sum(result.tests_passed for result in results) >= 38
     failures = [failure for result in results for failure in result.failures or ()]
     assert {failure.partition(":")[0] for failure in failures} == HISTORY
+
+
+async def test_a_closed_database_says_so(tmp_path: Path) -> None:
+    async with open_sqlite(tmp_path / "voice.db") as database:
+        visits = [database.visit(lambda: 1), database.visit(lambda: 1 // 0), database.visit(lambda: 3)]
+        visits[0].cancel()
+        assert [type(came) for came in await asyncio.gather(*visits, return_exceptions=True)] == [
+            asyncio.CancelledError, ZeroDivisionError, int,
+        ]  # fmt: skip
+    with pytest.raises(sqlite3.ProgrammingError):
+        await database.fetch("SELECT 1")
