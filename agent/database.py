@@ -8,10 +8,6 @@ from typing import Any, Protocol
 Row = tuple[Any, ...]
 Query = tuple[Any, ...]  # SQL, and its parameters
 
-# What a saver finds in a graph's configuration; underscored, it is not stored.
-KEPT = "__kept"  # the newest checkpoint, which was read before
-TURN = "__turn"  # which turn writes the next one, and its worker's name
-
 
 class DatabaseError(Exception):
     """The database cannot be opened. The text is one sentence for the operator."""

@@ -82,11 +82,16 @@ class Reader:
         self._index: int | None = None
 
     def read(self, lines: Sequence[bytes]) -> tuple[list[Piece], Sequence[bytes] | None]:
-        """The pieces in whole lines, one for each event, up to the first line that is none; and the lines from there
-        on, if there is one."""
+        """The pieces in whole lines, one for each event, up to the first line that is none, or cannot be read; and the
+        lines from there on, if there is one."""
         pieces: list[Piece] = []
         for at, line in enumerate(lines):
-            piece = self._piece(line[6:]) if line.startswith(b"data: ") else None
+            try:
+                piece = self._piece(line[6:]) if line.startswith(b"data: ") else None
+            except Exception:
+                if pieces:  # they come first
+                    return pieces, lines[at:]
+                raise
             if piece is not None:
                 pieces.append(piece)
             elif line.strip():

@@ -41,9 +41,9 @@ from agent import confirmation, history
 from agent.action import Action, fault_in, unknown_tool
 from agent.actions import Actions
 from agent.confirmation import CONFIRM, Pending, latest
-from agent.database import KEPT, TURN
 from agent.entries import Opening
 from agent.model import Models
+from agent.serde import KEPT, TURN, Kept
 from agent.toolbox import manners_of
 from agent.turn import Turn
 
@@ -108,9 +108,9 @@ async def run(
     LangGraph takes a millisecond to come to the first node, so thinking is begun beside that; unless the run is
     `traced`, as the call to the model would not be seen as a part of it then.
     """
-    turn = context.turn
+    turn, conversation = context.turn, context.turn.asked.conversation_id
     config: RunnableConfig = {
-        "configurable": {"thread_id": turn.asked.conversation_id, KEPT: kept, TURN: (turn, worker)},
+        "configurable": {"thread_id": conversation, KEPT: Kept(conversation, kept), TURN: (turn, worker)},
         "recursion_limit": 4 * context.max_tool_steps + 10,
     }
     state = listen(kept.checkpoint["channel_values"] if kept else {}, context)

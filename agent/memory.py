@@ -38,10 +38,9 @@ class Memory:
     journal: Database
     shared: bool = False
 
-    def read(self, conversation: str) -> asyncio.Future[Saved | None]:
+    def read(self, conversation: str) -> asyncio.Task[Saved | None]:
         """Begin to read a conversation's newest checkpoint. Nobody need wait for that."""
-        get = self.saver.newest if isinstance(self.saver, ThreadedSaver) else self.saver.aget_tuple
-        reading = asyncio.ensure_future(get({"configurable": {"thread_id": conversation}}))
+        reading = asyncio.ensure_future(self.saver.aget_tuple({"configurable": {"thread_id": conversation}}))
         reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         return reading
 

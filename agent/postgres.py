@@ -25,10 +25,10 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from agent.database import KEPT, TURN, Database, DatabaseError, Query, Row
+from agent.database import Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
-from agent.serde import Serializer
+from agent.serde import TURN, Serializer, kept_in
 from agent.workers import LEAVE, THERE, Forgotten, TakenOver, leaving
 
 try:
@@ -114,8 +114,8 @@ class FencedSaver(AsyncPostgresSaver):
         self.lock = asyncio.Semaphore(POOL_SIZE)  # type: ignore[assignment]  # theirs lets one statement at a time
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        if KEPT in config["configurable"]:
-            return config["configurable"][KEPT]  # type: ignore[no-any-return]
+        if kept := kept_in(config):
+            return kept.newest
         return await _patiently(lambda: super(FencedSaver, self).aget_tuple(config))
 
     async def aput(

@@ -28,7 +28,6 @@ class SQLite:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._loop = asyncio.get_running_loop()
         self._visits: SimpleQueue[_Visit | None] = SimpleQueue()
         self._closed = False
         self._thread = Thread(target=self._work, name="sqlite", daemon=True)
@@ -47,7 +46,7 @@ class SQLite:
         """Have it done in the connection's thread, after what was asked before."""
         if self._closed:
             raise sqlite3.ProgrammingError("The database is closed.")
-        done: asyncio.Future[Made] = self._loop.create_future()
+        done: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
         self._visits.put((done, work, arguments))
         return done
 
@@ -61,12 +60,14 @@ class SQLite:
     def _work(self) -> None:
         while visit := self._visits.get():
             done, work, arguments = visit
+            if done.cancelled():
+                continue
             result, error = None, None
             try:
                 result = work(*arguments)
-            except Exception as raised:  # noqa: BLE001 - it is raised where it was asked for
+            except BaseException as raised:  # noqa: BLE001 - it is raised where it was asked for
                 error = raised
-            self._loop.call_soon_threadsafe(_settle, done, result, error)
+            done.get_loop().call_soon_threadsafe(_settle, done, result, error)
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> int:
         return self.connection.execute(sql, parameters).rowcount
@@ -104,7 +105,7 @@ async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
         await database.close()
 
 
-def _settle(done: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     if done.done():  # whoever asked has left
         return
     if error:

@@ -6,7 +6,6 @@ its turn in the event loop: with 200 conversations at once that alone held every
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,8 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agent.database import KEPT
-from agent.serde import Serializer
+from agent.serde import Serializer, kept_in
 from agent.sqlite import SQLite
 
 _PRUNE = tuple(
@@ -39,12 +37,9 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
         await self._database.visit(self._saver.setup)
 
     async def aget_tuple(self, config: RunnableConfig) -> Saved | None:
-        if KEPT in config["configurable"]:
-            return config["configurable"][KEPT]  # type: ignore[no-any-return]
-        return await self.newest(config)
-
-    def newest(self, config: RunnableConfig) -> asyncio.Future[Saved | None]:
-        return self._database.visit(self._saver.get_tuple, config)
+        if kept := kept_in(config):
+            return kept.newest
+        return await self._database.visit(self._saver.get_tuple, config)
 
     async def aput(
         self,

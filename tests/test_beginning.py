@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +16,10 @@ from langchain_core.tracers import context as tracers
 
 from agent import graph
 from agent.serde import Serializer
+from agent.sqlite import SQLite
 from api.settings import Settings
 from tests.backend import Backend
+from tests.conversation import results_in
 from tests.gemini import Gemini, calls, text
 
 
@@ -85,6 +88,60 @@ async def test_thinking_begins_before_the_graph_is_ready(
     first, second = gemini.requests
     assert second.started - first.started > 0.4  # the tool had to wait for the graph, the first question had not
     assert reply.text.endswith("It is late.")
+
+
+async def test_a_turn_is_admitted_before_its_memory_is_read(
+    gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a conversation that another process forgets in between would come back."""
+    visits: list[str] = []
+    visit = SQLite.visit
+
+    def noted(self: SQLite, work: Any, *arguments: Any) -> Any:
+        visits.append(work.__qualname__)
+        return visit(self, work, *arguments)
+
+    gemini.script(text("Here I am."))
+    backend: Backend = await start()
+    monkeypatch.setattr(SQLite, "visit", noted)
+    await backend.caller().say("Hello?")
+    assert [name.split(".")[1] for name in visits[:2]] == ["fetch_each", "get_tuple"]
+
+
+NESTED = """
+from typing import TypedDict
+from langgraph.graph import START, StateGraph
+from agent import voice_tool
+
+class State(TypedDict):
+    messages: list[str]
+
+async def look(state: State) -> dict:
+    return {"messages": [*state.get("messages", []), "looked"]}
+
+graph = StateGraph(State)
+graph.add_node("look", look)
+graph.add_edge(START, "look")
+inner = graph.compile()
+
+@voice_tool
+async def nested() -> str:
+    \"\"\"Runs a graph of its own.\"\"\"
+    return str((await inner.ainvoke({}))["messages"])
+"""
+
+
+async def test_a_graph_that_a_tool_runs_does_not_see_the_conversation(
+    gemini: Gemini, start: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "nested.py").write_text(NESTED)
+    backend: Backend = await start(tools_dir=tmp_path / "tools")
+    caller = backend.caller()
+    gemini.script(*[step for _ in range(2) for step in (calls(("nested", {})), text("Done."))])
+    for words in ("A secret.", "And again."):
+        await caller.say(words)
+    assert [results_in(request.body)[-1] for request in gemini.requests[1::2]] == [("nested", "['looked']")] * 2
 
 
 def test_messages_that_were_read_before_are_the_same_and_are_forgotten_on_demand() -> None:

@@ -294,16 +294,26 @@ async def test_a_failure_is_raised_as_the_library_does(gemini: Gemini, step: Any
     assert raised[0] == raised[1]
 
 
+async def _listen(model: ChatGoogleGenerativeAI, heard: list[str]) -> None:
+    async for chunk in model.astream([PROMPT, HumanMessage("Hi")]):
+        heard.append(chunk.text)
+
+
 async def test_an_error_in_the_middle_of_a_stream_is_raised_as_the_library_does() -> None:
     model = fast()
     event = b'data: {"candidates":[{"content":{"parts":[{"text":"One"}]}}]}\r\n\r\n'
-    for tail in (b'data: {"error":{"code":503,"message":"m"}}\r\n\r\n', b'{\n"error": {\n"code": 503}\n}'):
+    for tail in (
+        b'data: {"error":{"code":503,"message":"m"}}\r\n\r\n',
+        b'{\n"error": {\n"code": 503}\n}',
+        b'data: {"candidates":[\r\n\r\n',
+    ):
         raised = []
         for one in (model, slow()):
+            heard: list[str] = []
             with transport_of(one).answering(event + tail), pytest.raises(Exception) as caught:  # noqa: PT011
-                async for _ in one.astream([PROMPT, HumanMessage("Hi")]):
-                    pass
+                await _listen(one, heard)
             raised.append(type(caught.value))
+            assert heard == ["One"]
         assert raised[0] is raised[1]
 
 
