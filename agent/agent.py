@@ -176,10 +176,8 @@ class Agent:
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
         )
         try:
-            reading = (
-                None if self._memory.shared else self._memory.read(asked.conversation_id)
-            )  # its first step is next
-            entry = await self._journal.admit(asked)  # it gets to SQLite before `reading`, whose first step is the next
+            reading = None if self._memory.shared else self._memory.read(asked.conversation_id)
+            entry = await self._journal.admit(asked)  # it gets to SQLite before `reading`, which is a task
             turn.admitted.set()
             turn.elsewhere = entry.elsewhere
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:

@@ -23,7 +23,7 @@ Kind = tuple[str, str]  # model version, reason of its end
 Likes = dict[Kind, Like]
 
 _KINDS = 50
-_MANY = 8  # events that wait: the server is behind, and makes one message of their text
+_MANY = 8  # events that wait: the server is behind, and makes one piece of their words
 _FIELDS = {"candidates", "usageMetadata", "modelVersion", "responseId"}
 _CANDIDATE = {"content", "index", "finishReason"}
 _CONTENT = {"parts", "role"}
@@ -88,10 +88,8 @@ class Reader:
         for at, line in enumerate(lines):
             try:
                 piece = self._piece(line[6:]) if line.startswith(b"data: ") else None
-            except Exception:
-                if pieces:  # they come first
-                    return pieces, lines[at:]
-                raise
+            except ValueError:
+                piece = None  # the library shall say what is wrong with it
             if piece is not None:
                 pieces.append(piece)
             elif line.strip():

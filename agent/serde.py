@@ -15,7 +15,7 @@ KEPT = "__kept"  # a `Kept`
 TURN = "__turn"  # which turn writes the next checkpoint, and its worker's name
 
 _MESSAGES = 8192  # those of two hundred conversations
-_SECONDS = 600.0
+_SECONDS = 600.0  # for which they are kept
 
 
 class Kept(NamedTuple):
@@ -37,7 +37,7 @@ class Serializer(JsonPlusSerializer):
     """LangGraph's own, but a message that was put together for an earlier turn is not put together again: that is most
     of what it costs to read a checkpoint. Messages that it gives out are shared, and must not be changed.
 
-    None is kept for more than ten minutes: another process may have deleted it.
+    The first read after ten minutes begins anew: another process may have deleted what is kept.
     """
 
     def __init__(self) -> None:

@@ -135,7 +135,7 @@ class Turn:
         self.deadline = self.began + timeout
         self._read = 0
         self._readers = 0
-        self._waiting: list[asyncio.Future[None]] = []
+        self._news = asyncio.Event()
         self._scopes: set[asyncio.Timeout] = set()
 
     # What a reader uses.
@@ -161,9 +161,8 @@ class Turn:
                 self._read = max(self._read, position)
             if self.ended:
                 return
-            news = self._loop.create_future()
-            self._waiting.append(news)
-            await news
+            self._news.clear()
+            await self._news.wait()
 
     # What the agent uses.
 
@@ -297,10 +296,7 @@ class Turn:
         return round((self._loop.time() - self.began) * 1000)
 
     def _wake(self) -> None:
-        for news in self._waiting:
-            if not news.done():
-                news.set_result(None)
-        self._waiting.clear()
+        self._news.set()
 
 
 def _text(events: Sequence[Sent], of: str) -> str:

@@ -157,6 +157,7 @@ class TurnResponse(Response):
 
 
 async def _until_gone(receive: Receive, line: asyncio.Timeout) -> None:
+    """Whatever waits within `line` ends when the caller hangs up."""
     while (await receive())["type"] != "http.disconnect":
         pass
     line.reschedule(0)
