@@ -18,10 +18,10 @@ from langchain_core.tools import ToolException
 
 from agent.action import Action, Outcome, Run, fault_in
 from agent.contained import NotStarted
-from agent.database import Database
 from agent.failures import log_failure
 from agent.history import NOT_STARTED, STILL_RUNNING, result_of
 from agent.journal import Journal
+from agent.memory import Memory
 from agent.observer import Observer
 from agent.plain import plain, unbroken
 from agent.toolbox import ToolContext, use_context
@@ -62,7 +62,7 @@ class Actions:
     def __init__(
         self,
         journal: Journal,
-        database: Database,
+        memory: Memory,
         http: httpx.AsyncClient,
         perform: Perform | None = None,
         observer: Observer | None = None,
@@ -72,7 +72,8 @@ class Actions:
         self._patience = patience
         self._observer = observer or Observer()
         self._journal = journal
-        self._database = database
+        self._database = memory.database
+        self._newest = memory.newest
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._perform = perform or self._call
@@ -168,13 +169,17 @@ class Actions:
         run.end(outcome)
         self._observer.tool_over(run.turn, run.seen)
         run.report("failed" if outcome.failed else "finished")
+        told = not run.seen.late
         try:
             await self._journal.end_call(
-                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=not run.seen.late,
+                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=told,
                 did=run.did, ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
             log_failure(log, "the end of a tool call could not be journalled", error)
+            told = False
+        if not told:
+            self._newest.unsettle(run.turn.asked.conversation_id)
 
     async def _call(self, run: Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""

@@ -13,20 +13,18 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import httpx
-from langgraph.checkpoint.base import CheckpointTuple as Saved
 
 from agent.actions import Actions, Perform
-from agent.entries import Opening
+from agent.conversation import Conversations
 from agent.failures import log_failure
 from agent.forgetting import erase_turn
 from agent.gate import Gate
-from agent.graph import Context, Graph, build_graph, is_traced, run
+from agent.graph import Graph, abandon, build_graph
 from agent.habits import Habits
-from agent.journal import Journal
+from agent.journal import Journal, Key
 from agent.memory import Memory
 from agent.model import Models
 from agent.observer import Observer, Observers
@@ -73,7 +71,6 @@ class Agent:
         self._workers = workers
         self.folder = folder
         self.stopping = False
-        self._graph = graph
         self._journal = journal
         self._actions = actions
         self._models = models
@@ -84,7 +81,9 @@ class Agent:
         self._running: dict[tuple[str, str, str], Turn] = {}
         self._order = Order()
         self._turns = OpenTurns()
-        self._traced = is_traced()
+        self._conversations = Conversations(
+            graph, memory, journal, folder, models, actions, habits, summaries, workers.name, self._live
+        )
 
     @property
     def open_turns(self) -> int:
@@ -135,15 +134,17 @@ class Agent:
         """Raises when the database does not answer."""
         await self._journal.ping()
 
+    def _live(self, conversation_id: str) -> set[Key]:
+        mine = (turn.asked.key for turn in self._turns.of(conversation_id) if not turn.elsewhere)
+        return {key for key in mine if key in self._running}
+
     def running(self, conversation_id: str) -> list[Turn]:
         """The conversation's turns that are not over and journalled."""
         return self._turns.of(conversation_id)
 
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""
-        if self._habits.reload_tools:
-            for error in await asyncio.to_thread(self.folder.refresh):
-                log.error("a tool file is broken, its last good tools stay: %s", error)
+        await self._conversations.read_tools()
 
     async def drain(self, seconds: float) -> None:
         """Begin no more turns; give the running ones so long to end, then interrupt them."""
@@ -175,9 +176,11 @@ class Agent:
         silence = asyncio.get_running_loop().call_later(
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
         )
+        ahead = None
         try:
-            reading = None if self._memory.shared else self._memory.read(asked.conversation_id)
-            entry = await self._journal.admit(asked)  # it gets to SQLite before `reading`, which is a task
+            ahead = self._conversations.think_ahead(turn)
+            entry = await self._journal.admit(asked)
+            ahead = await self._conversations.go_on(turn, entry, ahead)
             turn.admitted.set()
             turn.elsewhere = entry.elsewhere
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
@@ -196,10 +199,25 @@ class Agent:
                     asyncio.timeout_at(turn.deadline + _GRACE),
                     self._workers.turn(turn, is_oldest=entry.quiet),
                 ):
-                    opening = Opening()
-                    if not (entry.quiet and turn.undisturbed):
-                        opening, reading = await self._opening(asked), None
-                    await self._converse(turn, opening, await (reading or self._memory.read(asked.conversation_id)))
+                    messages = await self._conversations.converse(turn, entry, ahead)
+                    if not self.stopping:
+                        self._summaries.begin(asked, messages)
+        except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
+            self._fail(turn, error)
+        finally:
+            silence.cancel()
+            turn.end()
+            if ahead:
+                await abandon(ahead)
+            del self._running[asked.key]
+            self._observer.turn_over(turn)
+
+    @asynccontextmanager
+    async def _left(self, turn: Turn) -> AsyncIterator[None]:
+        """A turn that is broken off is over for its caller at once, and then left to whoever recovers it."""
+        asked = turn.asked
+        try:
+            yield
         except Forgotten:
             turn.end()
             await self._erase(asked)
@@ -208,27 +226,14 @@ class Agent:
             turn.interrupt()
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             self._fail(turn, error)
-        finally:
-            silence.cancel()
-            turn.end()
-            del self._running[asked.key]
-            self._observer.turn_over(turn)
-
-    @asynccontextmanager
-    async def _left(self, turn: Turn) -> AsyncIterator[None]:
-        """A turn that is broken off is over for its caller at once, and then left to whoever recovers it."""
-        try:
-            yield
-        except (Forgotten, TakenOver):
-            raise
-        except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
-            self._fail(turn, error)
             await self._journal.leave(turn)
         except BaseException:
             await self._journal.leave(turn)
             raise
 
     def _fail(self, turn: Turn, error: Exception) -> None:
+        if not turn.admitted.is_set():
+            turn.begin_again()
         turn.failed = True
         log_failure(log, "a turn failed", error)
         turn.say(self._models.apology)
@@ -236,7 +241,8 @@ class Agent:
 
     def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:
         """End a turn that has not even come to ask the model, such as when the database does not answer."""
-        if not (turn.silenced or turn.elsewhere or turn.model_calls or turn.times_said) and task:
+        under_way = turn.admitted.is_set() and (turn.elsewhere or turn.model_calls or turn.times_said)
+        if not (turn.silenced or under_way) and task:
             self._fail(turn, TimeoutError())
             task.cancel()
 
@@ -246,41 +252,6 @@ class Agent:
             await erase_turn(self._memory, asked)
         except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left
             log_failure(log, "a turn of a forgotten conversation could not be deleted", error)
-
-    async def _opening(self, asked: Asked) -> Opening:
-        conversation = asked.conversation_id
-        at_work = self._actions.at_work(conversation)
-        mine = (turn.asked.key for turn in self._turns.of(conversation) if not turn.elsewhere)
-        return await self._journal.opening(asked, {key for key in mine if key in self._running}, at_work)
-
-    async def _converse(self, turn: Turn, opening: Opening, kept: Saved | None) -> None:
-        await self.read_tools()
-        turn.late = [call.call for call in opening.late]
-        turn.summary = self._summaries.taken_in(turn.asked, opening.summary)
-        context = Context(
-            turn=turn,
-            opening=replace(opening, summary=turn.summary),
-            tools=dict(self.folder.tools),
-            models=self._models,
-            actions=self._actions,
-            prompt=self._habits.prompt.replace("{today}", self._habits.today()),
-            welcome=self._habits.welcome,
-            max_tool_steps=self._habits.max_tool_steps,
-        )
-        messages = await run(self._graph, kept, context, worker=self._workers.name, traced=self._traced)
-        turn.end()
-        await self._journal.settle(turn.asked, opening)
-        if turn.summary:
-            await self._summaries.taken(turn.asked, turn.summary)
-        if not await self._journal.end(turn.asked, turn.sent, turn.outcome, turn.trace):
-            await self._erase(turn.asked)
-            return
-        try:
-            await self._memory.prune(turn.asked.conversation_id, turn.number)
-        except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
-            log_failure(log, "old checkpoints could not be deleted", error)
-        if not self.stopping:
-            self._summaries.begin(turn.asked, messages)
 
 
 @asynccontextmanager
@@ -306,10 +277,10 @@ async def open_agent(
         journal = Journal(memory, workers)
         await models.rehearse(list(folder.tools.values()))
         models.warm()
-        actions = Actions(journal, memory.database, http, perform, observer, patience=models.first_token)
+        actions = Actions(journal, memory, http, perform, observer, patience=models.first_token)
         agent = Agent(
             build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory,
-            Summaries(memory.journal, models, summaries), workers, observer,
+            Summaries(memory, models, summaries), workers, observer,
         )  # fmt: skip
         try:
             yield agent

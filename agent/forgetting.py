@@ -54,7 +54,7 @@ async def erase(memory: Memory, conversation: str, before: float = math.inf) -> 
     for statements in (_REST, _TURNS, _REST):
         for table, statement in statements.items():
             erased[table] += await memory.database.execute(statement, conversation, before)
-        await memory.saver.adelete_thread(conversation)
+        await memory.delete_state(conversation)
     return erased
 
 
@@ -66,7 +66,7 @@ async def erase_turn(memory: Memory, asked: Asked) -> None:
         "DELETE FROM tool_calls WHERE conversation = ? AND turn = ?", asked.conversation_id, asked.turn_id
     )
     if not memory.shared:  # there a turn whose row is gone writes none, and these are a newer turn's
-        await memory.saver.adelete_thread(asked.conversation_id)
+        await memory.delete_state(asked.conversation_id)
 
 
 async def expired(memory: Memory, before: float) -> list[str]:

@@ -31,7 +31,7 @@ from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCa
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
-from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
@@ -40,10 +40,10 @@ from langgraph.types import Overwrite, Send
 from agent import confirmation, history
 from agent.action import Action, fault_in, unknown_tool
 from agent.actions import Actions
+from agent.checkpoints import TURN
 from agent.confirmation import CONFIRM, Pending, latest
 from agent.entries import Opening
 from agent.model import Models
-from agent.serde import KEPT, TURN, Kept
 from agent.toolbox import manners_of
 from agent.turn import Turn
 
@@ -57,16 +57,17 @@ class State(TypedDict):
 
 @dataclass
 class Context:
-    """What the nodes of one turn work with. Not remembered. thinking: the first step, where it was begun before."""
+    """What the nodes of one turn work with. Not remembered. state: what the turn begins with. thinking: the first
+    step, where it was begun before."""
 
     turn: Turn
-    opening: Opening
     tools: dict[str, BaseTool]
     models: Models
     actions: Actions
     prompt: str
     welcome: str
     max_tool_steps: int
+    state: State
     thinking: asyncio.Task[dict[str, Any]] | None = None
 
 
@@ -100,41 +101,42 @@ def is_traced() -> bool:
     return bool(AsyncCallbackManager.configure(ensure_config().get("callbacks")).handlers)
 
 
-async def run(
-    graph: Graph, kept: CheckpointTuple | None, context: Context, *, worker: str, traced: bool
-) -> list[AnyMessage]:
-    """Run a turn on the conversation's newest checkpoint, and write the next one; the messages in it.
-
-    LangGraph takes a millisecond to come to the first node, so thinking is begun beside that; unless the run is
-    `traced`, as the call to the model would not be seen as a part of it then.
-    """
-    turn, conversation = context.turn, context.turn.asked.conversation_id
+async def run(graph: Graph, context: Context, worker: str) -> list[AnyMessage]:
+    """Run a turn, and write the next checkpoint; the messages in it."""
+    asked = context.turn.asked
     config: RunnableConfig = {
-        "configurable": {"thread_id": conversation, KEPT: Kept(conversation, kept), TURN: (turn, worker)},
+        "configurable": {"thread_id": asked.conversation_id, TURN: (context.turn, worker)},
         "recursion_limit": 4 * context.max_tool_steps + 10,
     }
-    state = listen(kept.checkpoint["channel_values"] if kept else {}, context)
-    beginning: Any = {**state, "messages": Overwrite(state["messages"])}
+    beginning: Any = {**context.state, "messages": Overwrite(context.state["messages"])}
     try:
-        if _first_node(state, context) == "think" and not traced:
-            context.thinking = asyncio.create_task(_think(state, context))
-            await asyncio.sleep(0)  # let it come first
         end = await graph.ainvoke(beginning, config, context=context, durability="exit")
     finally:
-        if context.thinking:
-            context.thinking.cancel()
-            await asyncio.gather(context.thinking, return_exceptions=True)
+        await abandon(context)
     return cast(list[AnyMessage], end["messages"])
 
 
-def listen(kept: Mapping[str, Any], context: Context) -> State:
+def listen(turn: Turn, opening: Opening, kept: Mapping[str, Any]) -> State:
     """What a turn begins with. kept: the state as the last turn has left it; empty in a new conversation. Speaks the
     lines that nobody could hear any more when they were due."""
-    messages = history.listen(kept.get("messages", ()), context.turn.asked, context.opening)
-    for call in context.opening.late:
+    messages = history.listen(kept.get("messages", ()), turn.asked, opening)
+    for call in opening.late:
         for line in call.said:
-            context.turn.progress(line)
+            turn.progress(line)
     return {"messages": messages, "pending": confirmation.heard(kept.get("pending"), messages)}
+
+
+def begin_thinking(context: Context) -> None:
+    """Take the first step before the graph does: LangGraph needs a millisecond to come to its first node."""
+    if _first_node(context.state, context) == "think":
+        context.thinking = asyncio.create_task(_think(context.state, context))
+
+
+async def abandon(context: Context) -> None:
+    """Leave a step that was begun before, if no node has taken it up."""
+    if context.thinking:
+        context.thinking.cancel()
+        await asyncio.gather(context.thinking, return_exceptions=True)
 
 
 async def begin(state: State, runtime: Runtime[Context]) -> str:

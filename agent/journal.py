@@ -85,19 +85,23 @@ _CUT_BEFORE = (
     " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
 )
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
-_CHANGED = f"""SELECT 1 FROM turns AS this WHERE {_KEY} AND (
-    EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND state = 'running' AND number < this.number)
+_NEWEST = "SELECT max(checkpoint_id) FROM checkpoints WHERE checkpoint_ns = '' AND thread_id"
+_FOUND = f"""SELECT ({_NEWEST} = this.conversation),
+    coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
+        WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
+    OR EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND number < this.number
+        AND state = 'running')
     OR EXISTS (SELECT 1 FROM tool_calls WHERE conversation = this.conversation AND told = 0)
     OR EXISTS (SELECT 1 FROM notes WHERE conversation = this.conversation AND seen = 0 AND kind = 'data')
     OR EXISTS (SELECT 1 FROM summaries WHERE conversation = this.conversation)
-    OR coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
-        WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false))"""
+    FROM turns AS this WHERE {_KEY}"""
 
 
 class Journal:
     def __init__(self, memory: Memory, workers: Alone) -> None:
         self._impatient = memory.database
         self._database = memory.journal
+        self._newest = memory.newest
         self._workers = workers
 
     async def ping(self) -> None:
@@ -112,9 +116,10 @@ class Journal:
         entry["heard"] = asdict(asked.heard) if asked.heard else None
         row = *asked.key, as_json(entry), time.time(), self._workers.name, asked.conversation_id
         while True:
-            new, changed = await self._impatient.fetch_each((_ADMIT, *row), (_CHANGED, *asked.key))
+            new, found = await self._impatient.fetch_each((_ADMIT, *row), (_FOUND, *asked.key))
             if new:
-                return Admitted(number=new[0][0], quiet=not (changed or asked.heard))
+                checkpoint, more = found[0] if found else (None, True)  # if it has not been forgotten at once
+                return Admitted(number=new[0][0], quiet=not (more or asked.heard), checkpoint=checkpoint)
             if known := await self._impatient.fetch(_ADMITTED, *asked.key):
                 return await self._again(asked, *known[0])
             # Another turn of the conversation was given that number at this moment.
@@ -151,13 +156,14 @@ class Journal:
         running now, `at_work`: its calls that are."""
         conversation = asked.conversation_id
         mine = conversation, self._workers.name
-        running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
+        running, of_running, untold, unseen, cut_before, summary, newest = await self._database.fetch_each(
             (_RUNNING, *mine),
             (_OF_RUNNING, conversation, *mine),
             (_UNTOLD, conversation),
             (_UNSEEN, conversation, NEWEST_NOTES),
             (_CUT_BEFORE, conversation, conversation, *asked.key),
             (_SUMMARY, conversation),
+            (f"{_NEWEST} = ?", conversation),
         )
         crashed = list(_crashed(asked, running, [call_of(*row) for row in of_running], live))
         late = [call_of(*row) for row in untold if await self._is_over(row, at_work)]
@@ -169,6 +175,7 @@ class Journal:
             [Note(*row) for row in reversed(unseen)],
             await self._spoken(asked, reports) if reports else spoken,
             Summary(*summary[0]) if summary else None,
+            newest[0][0],
         )
 
     async def _is_over(self, row: Row, at_work: Collection[str]) -> bool:
@@ -278,6 +285,7 @@ class Journal:
             conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
         )  # fmt: skip
         if kind == "data":
+            self._newest.unsettle(conversation)
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 

@@ -8,7 +8,6 @@ Postgres (`postgresql://user@host/database`): any number of processes; see agent
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.memory import InMemorySaver
 
+from agent.checkpoints import Newest
 from agent.database import Database, DatabaseError
 from agent.schema import upgrade
 from agent.sqlite import InLoopSQLite, SQLite, open_sqlite
@@ -31,23 +30,24 @@ _PRUNED_EVERY = 10  # turns; that is a dozen statements
 @dataclass(frozen=True)
 class Memory:
     """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
-    database, for what may be asked again while it is away. shared: whether other processes use it too."""
+    database, for what may be asked again while it is away. shared: whether other processes use it too. newest: what
+    the saver has written lately."""
 
     saver: BaseCheckpointSaver[str]
     database: Database
     journal: Database
+    newest: Newest
     shared: bool = False
 
-    def read(self, conversation: str) -> asyncio.Task[Saved | None]:
-        """Begin to read a conversation's newest checkpoint. Nobody need wait for that."""
-        reading = asyncio.ensure_future(self.saver.aget_tuple({"configurable": {"thread_id": conversation}}))
-        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return reading
-
     async def state(self, conversation: str) -> Mapping[str, Any]:
-        """What that checkpoint holds; empty when there is none."""
-        kept = await self.read(conversation)
-        return kept.checkpoint["channel_values"] if kept else {}
+        """What a conversation's newest checkpoint holds; empty when there is none."""
+        saved = await self.saver.aget_tuple({"configurable": {"thread_id": conversation}})
+        return saved.checkpoint["channel_values"] if saved else {}
+
+    async def delete_state(self, conversation: str) -> None:
+        """Delete a conversation's checkpoints."""
+        self.newest.drop(conversation)
+        await self.saver.adelete_thread(conversation)
 
     async def prune(self, conversation: str, turn: int) -> None:
         """Forget the older checkpoints of a conversation, each of which holds the whole state, where the saver does
@@ -70,7 +70,8 @@ async def open_passing_memory() -> AsyncIterator[Memory]:
     database = InLoopSQLite()
     try:
         await upgrade(database)
-        yield Memory(InMemorySaver(), database, database)
+        await database.execute("CREATE TABLE checkpoints (thread_id, checkpoint_ns, checkpoint_id)")  # stays empty
+        yield Memory(InMemorySaver(), database, database, Newest())
     finally:
         database.close()
 
@@ -78,21 +79,22 @@ async def open_passing_memory() -> AsyncIterator[Memory]:
 @asynccontextmanager
 async def open_memory(url: str) -> AsyncIterator[Memory]:
     """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
+    newest = Newest()
     if is_shared(url):
         from agent.postgres import open_postgres
 
-        async with open_postgres(url) as (shared_saver, shared, journal):
-            yield Memory(shared_saver, shared, journal, shared=True)
+        async with open_postgres(url, newest) as (shared_saver, shared, journal):
+            yield Memory(shared_saver, shared, journal, newest, shared=True)
         return
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
-            saver = ThreadedSaver(database)
+            saver = ThreadedSaver(database, newest)
             await saver.setup()
             await _upgrade(database)
         except sqlite3.Error as error:
             raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
-        yield Memory(saver, database, database)
+        yield Memory(saver, database, database, newest)
 
 
 def is_shared(url: str) -> bool:

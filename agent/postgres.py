@@ -25,10 +25,10 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
+from agent.checkpoints import TURN, Newest, is_of_a_turn
 from agent.database import Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
-from agent.serde import TURN, Serializer, kept_in
 from agent.workers import LEAVE, THERE, Forgotten, TakenOver, leaving
 
 try:
@@ -108,14 +108,14 @@ class FencedSaver(AsyncPostgresSaver):
     and its worker: TakenOver when it is not that worker's any more, Forgotten when there is no such turn. Without it
     nothing is checked."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._serde = Serializer()
-        super().__init__(pool, serde=self._serde)
+    def __init__(self, pool: Pool, newest: Newest) -> None:
+        super().__init__(pool)
+        self._newest = newest
         self.lock = asyncio.Semaphore(POOL_SIZE)  # type: ignore[assignment]  # theirs lets one statement at a time
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        if kept := kept_in(config):
-            return kept.newest
+        if is_of_a_turn(config):
+            return None
         return await _patiently(lambda: super(FencedSaver, self).aget_tuple(config))
 
     async def aput(
@@ -125,7 +125,9 @@ class FencedSaver(AsyncPostgresSaver):
             async with self._fenced(config) as saver:
                 return await saver.aput(config, checkpoint, metadata, versions)
 
-        return await _patiently(put)
+        written = await _patiently(put)
+        self._newest.written(config, checkpoint)
+        return written
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -136,10 +138,6 @@ class FencedSaver(AsyncPostgresSaver):
 
         await _patiently(put)
 
-    async def adelete_thread(self, thread_id: str) -> None:
-        await super().adelete_thread(thread_id)
-        self._serde.forget()
-
     @asynccontextmanager
     async def _fenced(self, config: RunnableConfig) -> AsyncIterator[AsyncPostgresSaver]:
         """A saver that writes while nobody can take the turn over, in one transaction with what was sent in it."""
@@ -149,11 +147,11 @@ class FencedSaver(AsyncPostgresSaver):
             if turn and not (await connection.execute(_translated(LEAVE), leaving(turn, worker))).rowcount:
                 there = await connection.execute(_translated(THERE), turn.asked.key)
                 raise TakenOver if await there.fetchone() else Forgotten
-            yield AsyncPostgresSaver(connection, serde=self._serde)
+            yield AsyncPostgresSaver(connection, serde=self.serde)
 
 
 @asynccontextmanager
-async def open_postgres(url: str) -> AsyncIterator[tuple[FencedSaver, Database, Database]]:
+async def open_postgres(url: str, newest: Newest) -> AsyncIterator[tuple[FencedSaver, Database, Database]]:
     """The saver, the database, and the same one for what may be tried again. DatabaseError when it cannot be had."""
     try:
         await _set_up(url)
@@ -170,7 +168,7 @@ async def open_postgres(url: str) -> AsyncIterator[tuple[FencedSaver, Database, 
         kwargs={"autocommit": True, "connect_timeout": 5},
     )
     async with pool:
-        yield FencedSaver(pool), Postgres(pool), Postgres(pool, _PATIENCE)
+        yield FencedSaver(pool, newest), Postgres(pool), Postgres(pool, _PATIENCE)
 
 
 async def _set_up(url: str) -> None:

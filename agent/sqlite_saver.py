@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agent.serde import Serializer, kept_in
+from agent.checkpoints import Newest, is_of_a_turn
 from agent.sqlite import SQLite
 
 _PRUNE = tuple(
@@ -27,18 +27,18 @@ _PRUNE = tuple(
 class ThreadedSaver(BaseCheckpointSaver[str]):
     """Of each conversation only the newest checkpoint is kept: each holds the whole state."""
 
-    def __init__(self, database: SQLite) -> None:
-        self._serde = Serializer()
-        self._saver = SqliteSaver(database.connection, serde=self._serde)
-        super().__init__(serde=self._serde)
+    def __init__(self, database: SQLite, newest: Newest) -> None:
+        super().__init__()
+        self._saver = SqliteSaver(database.connection, serde=self.serde)
         self._database = database
+        self._newest = newest
 
     async def setup(self) -> None:
         await self._database.visit(self._saver.setup)
 
     async def aget_tuple(self, config: RunnableConfig) -> Saved | None:
-        if kept := kept_in(config):
-            return kept.newest
+        if is_of_a_turn(config):
+            return None
         return await self._database.visit(self._saver.get_tuple, config)
 
     async def aput(
@@ -48,7 +48,9 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return await self._database.visit(self._put, config, checkpoint, metadata, new_versions)
+        put = await self._database.visit(self._put, config, checkpoint, metadata, new_versions)
+        self._newest.written(config, checkpoint)
+        return put
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -57,7 +59,6 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._database.visit(self._saver.delete_thread, thread_id)
-        self._serde.forget()
 
     def get_next_version(self, current: str | None, channel: None) -> str:
         return self._saver.get_next_version(current, channel)

@@ -19,9 +19,9 @@ from contextlib import aclosing
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.database import Database
 from agent.failures import log_failure
 from agent.history import STILL_RUNNING, is_summary, newest, repair
+from agent.memory import Memory
 from agent.model import Models
 from agent.turn import Asked, Summary
 
@@ -48,8 +48,9 @@ yours takes its place: keep what still matters of it.
 class Summaries:
     """given: the summaries that turns take in, by turn, and then none is made: replay has those of its recording."""
 
-    def __init__(self, database: Database, models: Models, given: Mapping[str, Summary] | None = None) -> None:
-        self._database = database
+    def __init__(self, memory: Memory, models: Models, given: Mapping[str, Summary] | None = None) -> None:
+        self._database = memory.journal
+        self._newest = memory.newest
         self._models = models
         self._given = given
         self._making: dict[str, asyncio.Task[None]] = {}
@@ -110,6 +111,7 @@ class Summaries:
 
     async def _keep(self, asked: Asked, summary: Summary) -> None:
         """Unless the conversation has been forgotten meanwhile. In the place of an older one that still waits."""
+        self._newest.unsettle(asked.conversation_id)
         await self._database.execute(
             "INSERT INTO summaries (conversation, until, text, at)"
             " SELECT conversation, ?, ?, started FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"

@@ -153,6 +153,7 @@ class Turn:
 
     async def stream(self) -> AsyncIterator[Event]:
         """Every event from the first on, as they come, until the turn ends. Never raises for the turn's sake."""
+        await self.admitted.wait()
         position = 0
         while True:
             while position < len(self.events):
@@ -199,6 +200,12 @@ class Turn:
                 scope.reschedule(self._loop.time())
         self._scopes.clear()
         self._wake()
+
+    def begin_again(self) -> None:
+        """Forget what was begun before the turn was admitted. Nobody has read of it."""
+        self.events.clear()
+        self.model_calls.clear()
+        self.repaired = self.failed = False
 
     def replay(self, sent: Sequence[Sent]) -> None:
         """Be the turn that has been before: the same events, all at once."""

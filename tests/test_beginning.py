@@ -11,11 +11,9 @@ from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
-from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.tracers import context as tracers
 
 from agent import graph
-from agent.serde import Serializer
 from agent.sqlite import SQLite
 from api.settings import Settings
 from tests.backend import Backend
@@ -142,19 +140,3 @@ async def test_a_graph_that_a_tool_runs_does_not_see_the_conversation(
     for words in ("A secret.", "And again."):
         await caller.say(words)
     assert [results_in(request.body)[-1] for request in gemini.requests[1::2]] == [("nested", "['looked']")] * 2
-
-
-def test_messages_that_were_read_before_are_the_same_and_are_forgotten_on_demand() -> None:
-    call_ = {"name": "clock", "args": {"place": "Rome"}, "id": "c1", "type": "tool_call"}
-    signed = AIMessage("", tool_calls=[call_], additional_kwargs={"signature": "c2lnbmVk"})
-    messages = [HumanMessage("Hi", id="message:1"), signed, ToolMessage("12:00", tool_call_id="c1", id="t")]
-    serializer = Serializer()
-    kept = serializer.dumps_typed({"messages": messages})
-    once = serializer.loads_typed(kept)["messages"]
-    longer = serializer.loads_typed(serializer.dumps_typed({"messages": [*messages, AIMessage("It is noon.")]}))
-    assert once == messages == longer["messages"][:3]
-    assert [a is b for a, b in zip(once, longer["messages"], strict=False)] == [True] * 3
-    serializer.forget()
-    again = serializer.loads_typed(kept)["messages"]
-    assert again == once
-    assert again[0] is not once[0]

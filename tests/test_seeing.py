@@ -221,7 +221,8 @@ async def test_a_memory_that_had_to_be_mended_is_counted(gemini: Gemini, tools: 
     async with running(gemini, tools) as server:
         assert server.agent
         state: Any = {"messages": [HumanMessage("Hi"), asked]}
-        await server.agent._graph.aupdate_state({"configurable": {"thread_id": "c1"}}, state, as_node="greet")
+        thread: Any = {"configurable": {"thread_id": "c1"}}
+        await server.agent._conversations.graph.aupdate_state(thread, state, as_node="greet")
         assert (await server.caller("c1").say("Hello?")).ended_once
         await server.agent.drain(5)
         assert (await metrics(server))["voice_repairs_total"] == 1

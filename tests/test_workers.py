@@ -183,7 +183,7 @@ async def test_a_turn_that_failed_on_one_worker_is_run_by_whichever_is_asked_aga
     async def broken(*_: Any) -> None:
         raise RuntimeError("the secret is 42")
 
-    monkeypatch.setattr(agent, "_converse", broken)
+    monkeypatch.setattr(agent._conversations, "converse", broken)
     assert (await two[0].caller("c1").say("hello", turn="t1")).text == Settings(_env_file=None).apology_message
     began = time.monotonic()
     assert (await two[1].caller("c1").say("hello", turn="t1")).text == "Here I am."
