@@ -68,8 +68,11 @@ _ADMITTED = (
 )
 _CALLS = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls WHERE conversation = ?"
 _ONE = f"{_CALLS} AND call = ?"
-# What a turn must know when it begins.
-_MINE_RUNNING = "FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
+# What a turn must know when it begins. A newer one that runs may have come just now: it has not crashed.
+_MINE_RUNNING = (
+    "FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
+    f" AND number <= (SELECT number FROM turns WHERE {_KEY})"
+)
 _RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
 _OF_RUNNING = f"{_CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
 _UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
@@ -155,7 +158,7 @@ class Journal:
         sent in turns that were interrupted, and a summary. `live`: the keys of turns of the conversation that are
         running now, `at_work`: its calls that are."""
         conversation = asked.conversation_id
-        mine = conversation, self._workers.name
+        mine = conversation, self._workers.name, *asked.key
         running, of_running, untold, unseen, cut_before, summary, newest = await self._database.fetch_each(
             (_RUNNING, *mine),
             (_OF_RUNNING, conversation, *mine),

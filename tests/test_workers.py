@@ -120,6 +120,17 @@ async def test_of_two_at_the_same_instant_the_higher_number_wins(
     assert (said.count("hello lower"), said.count("count higher")) == (1, 1)
 
 
+async def test_a_turn_that_came_just_now_has_not_crashed(two: tuple[Backend, Backend]) -> None:
+    """Though the one before it, which looks for what has crashed, did not know of it when it began to look."""
+    agent = two[0].agent
+    assert agent
+    older, newer = Asked("c1", "t1", text="One"), Asked("c1", "t2", text="Two")
+    for asked in (older, newer):
+        await agent._journal.admit(asked)
+    assert (await agent._journal.opening(older, {older.key}, ())).crashed == []
+    assert [crashed.asked for crashed in (await agent._journal.opening(newer, {newer.key}, ())).crashed] == [older]
+
+
 async def test_a_duplicate_on_another_worker_waits_and_gets_the_same_bytes(
     gemini: Gemini, two: tuple[Backend, Backend], deeds: Tools
 ) -> None:
