@@ -179,7 +179,7 @@ class Actions:
             log_failure(log, "the end of a tool call could not be journalled", error)
             told = False
         if not told:
-            self._newest.unsettle(run.turn.asked.conversation_id)
+            self._newest.add_news(run.turn.asked.conversation_id)
 
     async def _call(self, run: Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""

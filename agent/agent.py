@@ -151,7 +151,7 @@ class Agent:
         self.stopping = True
         await self._turns.wait(seconds)
         for turn in self._turns:
-            if not turn.times_said:
+            if not (turn.times_said and turn.admitted.is_set()):
                 turn.say(self._models.apology)
         await asyncio.sleep(0)  # for the streams to take that
         for turn in self._turns:
@@ -181,7 +181,7 @@ class Agent:
             ahead = self._conversations.think_ahead(turn)
             entry = await self._journal.admit(asked)
             ahead = await self._conversations.go_on(turn, entry, ahead)
-            turn.admitted.set()
+            turn.admit()
             turn.elsewhere = entry.elsewhere
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
                 await turn.sleep(_ELSEWHERE)
@@ -207,10 +207,10 @@ class Agent:
         finally:
             silence.cancel()
             turn.end()
-            if ahead:
-                await abandon(ahead)
             del self._running[asked.key]
             self._observer.turn_over(turn)
+            if ahead:
+                await abandon(ahead)
 
     @asynccontextmanager
     async def _left(self, turn: Turn) -> AsyncIterator[None]:
@@ -240,7 +240,7 @@ class Agent:
         turn.end()
 
     def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:
-        """End a turn that has not even come to ask the model, such as when the database does not answer."""
+        """End a turn that has not come to ask the model, or not to be admitted: the database does not answer."""
         under_way = turn.admitted.is_set() and (turn.elsewhere or turn.model_calls or turn.times_said)
         if not (turn.silenced or under_way) and task:
             self._fail(turn, TimeoutError())

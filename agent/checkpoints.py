@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,24 +13,24 @@ from langgraph.checkpoint.base import Checkpoint
 # In `config["configurable"]` of a turn's run: (turn, its worker's name). Underscored, it is not stored.
 TURN = "__turn"
 
-_MESSAGES = 8192  # those of two hundred conversations
+_MOST = 8192  # messages: those of some three hundred conversations
 _SECONDS = 600.0
 
 
-def is_of_a_turn(config: RunnableConfig) -> bool:
-    """Whether a turn's own run asks, which has been given all of the state: there is nothing to be read for it. A graph
-    that a tool runs has the configuration, too, and a memory of its own: its namespace is another."""
+def has_its_state(config: RunnableConfig) -> bool:
+    """Whether a turn's own run asks, which is given all of the state: there is nothing to be read for it. A graph that
+    a tool runs has the configuration, too, and a memory of its own: its namespace is another."""
     asked = config["configurable"]
     turn, _ = asked.get(TURN, (None, ""))
     return bool(turn and turn.asked.conversation_id == asked["thread_id"] and not asked.get("checkpoint_ns"))
 
 
 @dataclass
-class Left:
-    """What a conversation's newest checkpoint holds, as far as this process knows.
+class Kept:
+    """What a checkpoint of a conversation holds.
 
-    state: its messages are shared, and must not be changed. settled: the turn that has left it is over, and knew all
-    that there was; news: there is more since.
+    checkpoint: its id; empty when none was written yet. state: its messages are shared, and must not be changed.
+    settled: the turn that has written it is over, and knew all that there was. news: there is more since.
     """
 
     checkpoint: str
@@ -40,20 +39,24 @@ class Left:
     settled: bool = False
     news: bool = False
 
+    @property
+    def size(self) -> int:
+        return 1 + len(self.state.get("messages", ()))
+
 
 class Newest:
     """The states of conversations as this process has written them, so that the next turn need not read its own.
 
-    Whether one is still the newest only the database can say (`Admitted.checkpoint`). None is kept for long after ten
-    minutes: another process may have deleted it.
+    Whether one is still the newest only the database can say (`Opening.checkpoint`). What is older than ten minutes
+    goes once another one is written: another process may have deleted it.
     """
 
     def __init__(self) -> None:
-        self._left: dict[str, Left] = {}  # by conversation, oldest first
-        self._messages = 0
+        self._kept: dict[str, Kept] = {}  # by conversation, oldest first
+        self._size = 0
 
-    def of(self, conversation: str) -> Left | None:
-        return self._left.get(conversation)
+    def of(self, conversation: str) -> Kept | None:
+        return self._kept.get(conversation)
 
     def written(self, config: RunnableConfig, checkpoint: Checkpoint) -> None:
         if not config["configurable"].get("checkpoint_ns"):
@@ -61,35 +64,31 @@ class Newest:
 
     def told(self, conversation: str) -> None:
         """A turn is about to be told all that there is until now."""
-        if conversation not in self._left:
-            self._put(conversation, "", {})
-        self._left[conversation].news = False
+        if conversation not in self._kept:
+            self._put(conversation, "", {})  # for news that come while it runs
+        self._kept[conversation].news = False
 
-    def settle(self, conversation: str) -> None:
-        left = self._left.get(conversation)
-        if left and left.checkpoint:
-            left.settled = True
+    def settled(self, conversation: str) -> None:
+        kept = self.of(conversation)
+        if kept and kept.checkpoint:
+            kept.settled = True
 
-    def unsettle(self, conversation: str) -> None:
+    def add_news(self, conversation: str) -> None:
         """There is something that the next turn must be told."""
-        if left := self._left.get(conversation):
-            left.news = True
+        if kept := self.of(conversation):
+            kept.news = True
 
     def drop(self, conversation: str) -> None:
-        if left := self._left.pop(conversation, None):
-            self._messages -= _length(left.state)
+        if kept := self._kept.pop(conversation, None):
+            self._size -= kept.size
 
     def _put(self, conversation: str, checkpoint: str, state: Mapping[str, Any]) -> None:
-        news = conversation in self._left and self._left[conversation].news
+        before = self.of(conversation)
         self.drop(conversation)
-        self._left[conversation] = Left(checkpoint, state, time.monotonic(), news=news)
-        self._messages += _length(state)
-        while self._messages > _MESSAGES or self._oldest() < time.monotonic() - _SECONDS:
-            self.drop(next(iter(self._left)))
-
-    def _oldest(self) -> float:
-        return next((left.since for left in self._left.values()), math.inf)
-
-
-def _length(state: Mapping[str, Any]) -> int:
-    return len(state.get("messages", ()))
+        kept = Kept(checkpoint, state, time.monotonic(), news=before is not None and before.news)
+        self._kept[conversation] = kept
+        self._size += kept.size
+        oldest = next(iter(self._kept))
+        while oldest != conversation and (self._size > _MOST or self._kept[oldest].since < kept.since - _SECONDS):
+            self.drop(oldest)
+            oldest = next(iter(self._kept))

@@ -1,8 +1,9 @@
 """A turn in its conversation: what it must know is found out, the graph is run, what it leaves is entered.
 
 As a rule a turn must know nothing but the state that the last one has left, and that is at hand (agent/checkpoints.py).
-Then the model is asked while the turn is being admitted. Nothing of that can be heard before the journal has the turn,
-and no tool is run; should the journal know more, it is as if it had not been.
+Then, where this process is alone on its database, the model is asked while the turn is being admitted. Nothing of that
+can be heard before the journal has the turn, and no tool is run; should the journal know more, the request is dropped,
+and all that came of it.
 """
 
 from __future__ import annotations
@@ -61,19 +62,19 @@ class Conversations:
     def think_ahead(self, turn: Turn) -> Context | None:
         """Begin to think before a turn is admitted, where it must know nothing but what is at hand, as far as this
         process can tell. Beside others it cannot, and a request for nothing has its price."""
-        left = self._newest.of(turn.asked.conversation_id)
-        if left is None or not left.settled or left.news or not turn.undisturbed or turn.asked.heard:
+        kept = self._newest.of(turn.asked.conversation_id)
+        if kept is None or not kept.settled or kept.news or not turn.undisturbed or turn.asked.heard:
             return None
-        if self.memory.shared or self.habits.reload_tools or self._traced or _is_in(turn, left.state):
+        if self.memory.shared or self.habits.reload_tools or self._traced or _is_in(turn, kept.state):
             return None
-        context = self._context(turn, Opening(), left.state)
+        context = self._context(turn, Opening(checkpoint=kept.checkpoint), kept.state)
+        kept.settled = False  # until a turn has come to its end
         begin_thinking(context)
         return context
 
     async def go_on(self, turn: Turn, entry: Admitted, ahead: Context | None) -> Context | None:
         """What was begun ahead, now that the turn is admitted; unless there is more to know: then it is undone."""
-        left = self._newest.of(turn.asked.conversation_id)
-        if ahead is None or (entry.quiet and turn.undisturbed and left and left.checkpoint == entry.checkpoint):
+        if ahead is None or (entry.quiet and turn.undisturbed and ahead.checkpoint == entry.checkpoint):
             return ahead
         await abandon(ahead)
         turn.begin_again()
@@ -87,10 +88,7 @@ class Conversations:
             opening, state = await self._what_to_know(turn, entry)
             await self.read_tools()
             context = self._context(turn, opening, state)
-            if not self._traced:
-                begin_thinking(context)
-                await asyncio.sleep(0)  # let it come first
-        messages = await run(self.graph, context, self.worker)
+        messages = await run(self.graph, context, worker=self.worker, traced=self._traced)
         turn.end()
         await self.journal.settle(asked, opening)
         if turn.summary:
@@ -98,7 +96,7 @@ class Conversations:
         if not await self.journal.end(asked, turn.sent, turn.outcome, turn.trace):
             raise Forgotten
         if turn.outcome == "answered" and not self.actions.at_work(asked.conversation_id):
-            self._newest.settle(asked.conversation_id)
+            self._newest.settled(asked.conversation_id)
         try:
             await self.memory.prune(asked.conversation_id, turn.number)
         except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
@@ -111,10 +109,10 @@ class Conversations:
         if not (entry.quiet and turn.undisturbed):
             at_work = self.actions.at_work(conversation)
             opening = await self.journal.opening(turn.asked, self.live(conversation), at_work)
-        left = self._newest.of(conversation)
-        if left and left.checkpoint == opening.checkpoint:
-            return opening, left.state
-        return opening, await self.memory.state(conversation)
+        kept = self._newest.of(conversation)
+        if kept and kept.checkpoint == opening.checkpoint:
+            return opening, kept.state
+        return opening, await self.memory.state(conversation) if opening.checkpoint else {}
 
     def _context(self, turn: Turn, opening: Opening, state: Mapping[str, Any]) -> Context:
         turn.late = [call.call for call in opening.late]
@@ -128,6 +126,7 @@ class Conversations:
             welcome=self.habits.welcome,
             max_tool_steps=self.habits.max_tool_steps,
             state=listen(turn, replace(opening, summary=turn.summary), state),
+            checkpoint=opening.checkpoint,
         )
 
 

@@ -35,8 +35,8 @@ class Note:
 class Admitted:
     """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
     sent: what was sent, when it has been run. elsewhere: it is running on another worker. quiet: there was nothing
-    that it must know (`Opening`), and no older turn was running on any worker. checkpoint: the id of the conversation's
-    newest."""
+    that it must know (`Opening`), and no older turn was running on any worker. checkpoint: then, the id of the
+    conversation's newest."""
 
     number: int | None = None
     sent: Sequence[Sent] = ()

@@ -57,8 +57,8 @@ class State(TypedDict):
 
 @dataclass
 class Context:
-    """What the nodes of one turn work with. Not remembered. state: what the turn begins with. thinking: the first
-    step, where it was begun before."""
+    """What the nodes of one turn work with. Not remembered. state: what the turn begins with, made of that checkpoint.
+    thinking: the first step, where it was begun before."""
 
     turn: Turn
     tools: dict[str, BaseTool]
@@ -68,6 +68,7 @@ class Context:
     welcome: str
     max_tool_steps: int
     state: State
+    checkpoint: str | None
     thinking: asyncio.Task[dict[str, Any]] | None = None
 
 
@@ -101,8 +102,12 @@ def is_traced() -> bool:
     return bool(AsyncCallbackManager.configure(ensure_config().get("callbacks")).handlers)
 
 
-async def run(graph: Graph, context: Context, worker: str) -> list[AnyMessage]:
-    """Run a turn, and write the next checkpoint; the messages in it."""
+async def run(graph: Graph, context: Context, *, worker: str, traced: bool) -> list[AnyMessage]:
+    """Run a turn, and write the next checkpoint; the messages in it.
+
+    LangGraph takes a millisecond to come to the first node, so thinking is begun beside that; unless the run is
+    `traced`, as the call to the model would not be seen as a part of it then.
+    """
     asked = context.turn.asked
     config: RunnableConfig = {
         "configurable": {"thread_id": asked.conversation_id, TURN: (context.turn, worker)},
@@ -110,6 +115,9 @@ async def run(graph: Graph, context: Context, worker: str) -> list[AnyMessage]:
     }
     beginning: Any = {**context.state, "messages": Overwrite(context.state["messages"])}
     try:
+        if not (traced or context.thinking):
+            begin_thinking(context)
+            await asyncio.sleep(0)  # let it come first
         end = await graph.ainvoke(beginning, config, context=context, durability="exit")
     finally:
         await abandon(context)
@@ -127,7 +135,7 @@ def listen(turn: Turn, opening: Opening, kept: Mapping[str, Any]) -> State:
 
 
 def begin_thinking(context: Context) -> None:
-    """Take the first step before the graph does: LangGraph needs a millisecond to come to its first node."""
+    """Take the first step, for the graph to find it taken. Whoever calls this calls `abandon` in the end."""
     if _first_node(context.state, context) == "think":
         context.thinking = asyncio.create_task(_think(context.state, context))
 

@@ -288,7 +288,7 @@ class Journal:
             conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
         )  # fmt: skip
         if kind == "data":
-            self._newest.unsettle(conversation)
+            self._newest.add_news(conversation)
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.checkpoint.memory import InMemorySaver
 
 from agent.checkpoints import Newest
 from agent.database import Database, DatabaseError
@@ -70,36 +69,41 @@ async def open_passing_memory() -> AsyncIterator[Memory]:
     database = InLoopSQLite()
     try:
         await upgrade(database)
-        await database.execute("CREATE TABLE checkpoints (thread_id, checkpoint_ns, checkpoint_id)")  # stays empty
-        yield Memory(InMemorySaver(), database, database, Newest())
+        yield await _on_sqlite(database)
     finally:
-        database.close()
+        await database.close()
 
 
 @asynccontextmanager
 async def open_memory(url: str) -> AsyncIterator[Memory]:
     """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
-    newest = Newest()
     if is_shared(url):
         from agent.postgres import open_postgres
 
+        newest = Newest()
         async with open_postgres(url, newest) as (shared_saver, shared, journal):
             yield Memory(shared_saver, shared, journal, newest, shared=True)
         return
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
-            saver = ThreadedSaver(database, newest)
-            await saver.setup()
+            memory = await _on_sqlite(database)
             await _upgrade(database)
         except sqlite3.Error as error:
             raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
-        yield Memory(saver, database, database, newest)
+        yield memory
 
 
 def is_shared(url: str) -> bool:
     """Whether a database serves more than one process."""
     return url.startswith(("postgresql://", "postgres://"))
+
+
+async def _on_sqlite(database: SQLite) -> Memory:
+    newest = Newest()
+    saver = ThreadedSaver(database, newest)
+    await saver.setup()
+    return Memory(saver, database, database, newest)
 
 
 async def _upgrade(database: SQLite) -> None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -25,7 +26,7 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from agent.checkpoints import TURN, Newest, is_of_a_turn
+from agent.checkpoints import TURN, Newest, has_its_state
 from agent.database import Database, DatabaseError, Query, Row
 from agent.plain import storable
 from agent.schema import VERSIONS, upgrade, version_of
@@ -111,12 +112,17 @@ class FencedSaver(AsyncPostgresSaver):
     def __init__(self, pool: Pool, newest: Newest) -> None:
         super().__init__(pool)
         self._newest = newest
-        self.lock = asyncio.Semaphore(POOL_SIZE)  # type: ignore[assignment]  # theirs lets one statement at a time
+        self.lock = nullcontext()  # type: ignore[assignment]  # theirs lets one statement at a time; the pool is enough
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        if is_of_a_turn(config):
+        if has_its_state(config):
             return None
         return await _patiently(lambda: super(FencedSaver, self).aget_tuple(config))
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        """Theirs is made unique with `random`, which a tool may seed; and every run begins with the first number."""
+        number = int(current.partition(".")[0]) if current else 0
+        return f"{number + 1:032}.{uuid.uuid4().hex}"
 
     async def aput(
         self, config: RunnableConfig, checkpoint: Checkpoint, metadata: CheckpointMetadata, versions: ChannelVersions

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -42,7 +42,7 @@ class SQLite:
     async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
         return await self.visit(lambda: [self._fetch(sql, parameters) for sql, *parameters in queries])
 
-    def visit(self, work: Callable[..., Made], *arguments: Any) -> asyncio.Future[Made]:
+    def visit(self, work: Callable[..., Made], *arguments: Any) -> Awaitable[Made]:
         """Have it done in the connection's thread, after what was asked before."""
         if self._closed:
             raise sqlite3.ProgrammingError("The database is closed.")
@@ -76,23 +76,17 @@ class SQLite:
         return self.connection.execute(sql, parameters).fetchall()
 
 
-class InLoopSQLite:
-    """A `Database` that lives in this process and uses no thread: for replay, where time is virtual."""
+class InLoopSQLite(SQLite):
+    """One that lives in this process and uses no thread: for replay, where time is virtual."""
 
     def __init__(self) -> None:
-        self._connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
 
-    async def execute(self, sql: str, *parameters: Any) -> int:
-        return self._connection.execute(sql, parameters).rowcount
+    async def visit(self, work: Callable[..., Made], *arguments: Any) -> Made:
+        return work(*arguments)
 
-    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        return self._connection.execute(sql, parameters).fetchall()
-
-    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
-        return [await self.fetch(*query) for query in queries]
-
-    def close(self) -> None:
-        self._connection.close()
+    async def close(self) -> None:
+        self.connection.close()
 
 
 @asynccontextmanager

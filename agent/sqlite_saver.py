@@ -14,12 +14,11 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agent.checkpoints import Newest, is_of_a_turn
+from agent.checkpoints import Newest, has_its_state
 from agent.sqlite import SQLite
 
 _PRUNE = tuple(
-    f"""DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id <
-    (SELECT max(checkpoint_id) FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '')"""  # noqa: S608 - ours
+    f"DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id <> ?"  # noqa: S608 - ours
     for table in ("writes", "checkpoints")
 )
 
@@ -37,7 +36,7 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
         await self._database.visit(self._saver.setup)
 
     async def aget_tuple(self, config: RunnableConfig) -> Saved | None:
-        if is_of_a_turn(config):
+        if has_its_state(config):
             return None
         return await self._database.visit(self._saver.get_tuple, config)
 
@@ -65,7 +64,6 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
 
     def _put(self, config: RunnableConfig, *checkpoint: Any) -> RunnableConfig:
         put = self._saver.put(config, *checkpoint)
-        conversation = config["configurable"]["thread_id"]
-        for statement in _PRUNE:
-            self._database.connection.execute(statement, (conversation, conversation))
+        for statement in () if config["configurable"].get("checkpoint_ns") else _PRUNE:
+            self._database.connection.execute(statement, (config["configurable"]["thread_id"], checkpoint[0]["id"]))
         return put

@@ -111,13 +111,13 @@ class Summaries:
 
     async def _keep(self, asked: Asked, summary: Summary) -> None:
         """Unless the conversation has been forgotten meanwhile. In the place of an older one that still waits."""
-        self._newest.unsettle(asked.conversation_id)
         await self._database.execute(
             "INSERT INTO summaries (conversation, until, text, at)"
             " SELECT conversation, ?, ?, started FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"
             " ON CONFLICT (conversation) DO UPDATE SET until = excluded.until, text = excluded.text, at = excluded.at",
             summary.until, summary.text, *asked.key,
         )  # fmt: skip
+        self._newest.add_news(asked.conversation_id)
 
 
 async def _read(model: BaseChatModel, request: Sequence[BaseMessage]) -> str:

@@ -133,6 +133,7 @@ class Turn:
         self.admitted = asyncio.Event()
         self.began = self._loop.time()
         self.deadline = self.began + timeout
+        self._admitted_ms = 0
         self._read = 0
         self._readers = 0
         self._news = asyncio.Event()
@@ -201,9 +202,14 @@ class Turn:
         self._scopes.clear()
         self._wake()
 
+    def admit(self) -> None:
+        """The journal holds what was asked."""
+        self._admitted_ms = self._ms()
+        self.admitted.set()
+
     def begin_again(self) -> None:
-        """Forget what was begun before the turn was admitted. Nobody has read of it."""
-        self.events.clear()
+        """Forget what thinking came to before the turn was admitted. Nobody has read of it."""
+        self.events[:] = [sent for sent in self.events if isinstance(sent.event, Say) and sent.event.of is None]
         self.model_calls.clear()
         self.repaired = self.failed = False
 
@@ -234,7 +240,9 @@ class Turn:
 
     @property
     def first_words_ms(self) -> int | None:
-        return next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
+        """When there were some to be read."""
+        made = next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
+        return None if made is None else max(made, self._admitted_ms)
 
     @property
     def first_token_ms(self) -> int | None:

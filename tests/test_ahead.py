@@ -25,7 +25,9 @@ from tests.gemini import Gemini, calls, text, thought
 APOLOGY = Settings(_env_file=None).apology_message
 
 
-async def held_up(backend: Backend, monkeypatch: pytest.MonkeyPatch, do: Callable[[], Any]) -> list[float]:
+async def held_up(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, do: Callable[[], Any], seconds: float = 0.2
+) -> list[float]:
     """Once nothing runs, let an admission take a moment, in which `do` is done. When those ended."""
     await quiet(backend)
     assert backend.agent
@@ -33,7 +35,7 @@ async def held_up(backend: Backend, monkeypatch: pytest.MonkeyPatch, do: Callabl
     admit = journal.admit
 
     async def slow(asked: Any) -> Any:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(seconds)
         await asyncio.to_thread(do)
         entry = await admit(asked)
         ended.append(time.monotonic())
@@ -77,7 +79,7 @@ async def test_what_the_journal_knows_more_is_told_and_what_was_begun_is_as_if_i
     caller = backend.caller("c1")
     await caller.say("Hi")
     note = "INSERT INTO notes (conversation, id, kind, body, seen, at) VALUES ('c1', 'n', 'data', '\"news\"', 0, ?)"
-    await held_up(backend, monkeypatch, lambda: changed(tmp_path / "voice.db", note, time.time()))
+    await held_up(backend, monkeypatch, lambda: changed(tmp_path / "voice.db", note, time.time()), seconds=0.8)
     assert (await caller.say("And?", turn="t2")).text == "Right."
     assert "news" in caller_said(gemini.requests[-1].body)
     assert "news" not in caller_said(gemini.requests[1].body), "or it was not begun before"
@@ -117,6 +119,25 @@ async def test_whoever_reads_a_turn_waits_for_its_admission(
     with turn.reader():
         said = [event.text async for event in turn.stream() if isinstance(event, Say)]
     assert "".join(said) == "Who are you?"
+    assert (turn.first_words_ms or 0) >= 200
+
+
+async def test_what_is_said_at_a_shutdown_is_heard_though_the_turn_was_not_admitted(
+    gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemini.script(text("Hello."), text("Never heard."))
+    backend: Backend = await start()
+    await backend.caller("c1").say("Hi")
+
+    def full() -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    await held_up(backend, monkeypatch, full)
+    talking = asyncio.create_task(backend.caller("c1").say("And?", turn="t2"))
+    await asyncio.sleep(0.1)
+    assert backend.agent
+    await backend.agent.drain(0)
+    assert (await talking).text.strip() == APOLOGY
 
 
 async def test_an_admission_that_fails_ends_in_the_apology_and_leaves_no_request_open(
@@ -131,9 +152,10 @@ async def test_an_admission_that_fails_ends_in_the_apology_and_leaves_no_request
         raise sqlite3.OperationalError("database or disk is full")
 
     await held_up(backend, monkeypatch, full)
-    assert (await caller.say("And?")).text == APOLOGY
+    for _ in range(2):
+        assert (await caller.say("And?")).text == APOLOGY
     await gemini.settled()
-    assert gemini.requests[1].closed_early
+    assert [request.closed_early for request in gemini.requests[1:]] == [True], "nor is any made for the next turn"
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
@@ -192,4 +214,4 @@ async def test_the_state_at_hand_is_what_would_be_read_and_is_not_read(
         left = memory.newest.of("c1")
         assert left
         assert left.state == await memory.state("c1")
-    assert read == [None] * 6, "LangGraph asks once a turn and is given nothing; the first turn read for itself"
+    assert read == [None] * 5, "LangGraph asks once a turn, and is given nothing"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from langchain_core.callbacks import AsyncCallbackHandler
@@ -17,7 +17,7 @@ from agent import graph
 from agent.sqlite import SQLite
 from api.settings import Settings
 from tests.backend import Backend
-from tests.conversation import results_in
+from tests.conversation import quiet, results_in
 from tests.gemini import Gemini, calls, text
 
 
@@ -91,7 +91,7 @@ async def test_thinking_begins_before_the_graph_is_ready(
 async def test_a_turn_is_admitted_before_its_memory_is_read(
     gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a conversation that another process forgets in between would come back."""
+    """Otherwise a conversation that another process forgets in between would come back. One that is new is not read."""
     visits: list[str] = []
     visit = SQLite.visit
 
@@ -99,11 +99,18 @@ async def test_a_turn_is_admitted_before_its_memory_is_read(
         visits.append(work.__qualname__)
         return visit(self, work, *arguments)
 
-    gemini.script(text("Here I am."))
+    gemini.script(text("Here I am."), text("Here I am."))
     backend: Backend = await start()
     monkeypatch.setattr(SQLite, "visit", noted)
-    await backend.caller().say("Hello?")
-    assert [name.split(".")[1] for name in visits[:2]] == ["fetch_each", "get_tuple"]
+    for _ in range(2):
+        await backend.caller("c1").say("Hello?", turn=uuid4().hex)
+        await quiet(backend)
+        visits.append(".")
+        assert backend.agent
+        backend.agent._memory.newest.drop("c1")
+    first, second = " ".join(visits).split(" .")[:2]
+    assert second.split()[:2] == ["SQLite.fetch_each.<locals>.<lambda>", "SqliteSaver.get_tuple"]
+    assert "get_tuple" not in first
 
 
 NESTED = """

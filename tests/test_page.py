@@ -203,6 +203,7 @@ async def test_a_tool_file_comes_breaks_and_goes_without_a_reload(here: Visitor,
 async def test_a_reload_resumes_the_conversation_and_a_new_one_is_new(here: Visitor) -> None:
     await here.say("Which bookings do I have? List them.")
     await here.sees("#log .agent", "no bookings")
+    await here.sees("#turns .figures", "end ")  # before that it is not in the memory
     before = here.conversation
     await here.page.reload()
     await here.connected()

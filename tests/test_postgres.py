@@ -343,6 +343,9 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     backend: Backend = await start(tools_dir=deeds.folder, database_url=url, first_token_seconds=1.5)
     assert backend.agent
     place = backend.agent._journal if moment == "start_call" else backend.agent._memory.saver
+    await backend.caller("c1").say("hello", turn="t0")
+    await quiet(backend)
+    backend.agent._memory.newest.drop("c1")  # or it would not be read
     gone, meant = asyncio.Event(), getattr(place, moment)
 
     async def away(*arguments: Any) -> Any:
@@ -374,7 +377,7 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
 
 def told_of(gemini: Gemini) -> str:
     """What the model was told of the tool at first."""
-    return results_in(gemini.requests[1].body)[0][1]
+    return results_in(gemini.requests[2].body)[0][1]
 
 
 async def test_a_full_disk_is_told_in_words_and_leaves_the_file_sound(
@@ -397,3 +400,30 @@ async def test_a_full_disk_is_told_in_words_and_leaves_the_file_sound(
     assert (await caller.say("two", turn="t2")).text == "Here I am."
     assert caller_said(requests_for(gemini, "two")[-1].body).startswith("one\n")
     assert await database.fetch("PRAGMA integrity_check") == [("ok",)]
+
+
+SEEDED = '''
+import random
+from agent import voice_tool
+
+@voice_tool
+async def dice() -> str:
+    """Throws."""
+    random.seed(42)
+    return str(random.randint(1, 6))
+'''
+
+
+async def test_a_tool_that_seeds_random_costs_no_memory(
+    gemini: Gemini, start: Any, tmp_path: Path, postgres_url: str
+) -> None:
+    """The saver keeps each value once, by its version; LangGraph makes these unique with `random`."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "dice.py").write_text(SEEDED)
+    settings = {"tools_dir": tmp_path / "tools", "database_url": postgres_url}
+    gemini.script(*[step for n in range(3) for step in (calls(("dice", {})), text(f"Throw {n}."))], text("Hm."))
+    caller = (await start(**settings)).caller("c1")
+    for _ in range(3):
+        await caller.say("Throw")
+    await (await start(**settings)).caller("c1").say("And?", turn="last")
+    assert len(results_in(gemini.requests[-1].body)) == 3

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointMetadata, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
 from agent.memory import open_memory
@@ -38,10 +38,21 @@ async def test_it_is_a_checkpointer_without_a_history(tmp_path: Path) -> None:
 
 async def test_a_closed_database_says_so(tmp_path: Path) -> None:
     async with open_sqlite(tmp_path / "voice.db") as database:
-        visits = [database.visit(lambda: 1), database.visit(lambda: 1 // 0), database.visit(lambda: 3)]
+        visits = [asyncio.ensure_future(database.visit(work)) for work in (lambda: 1, lambda: 1 // 0, lambda: 3)]
         visits[0].cancel()
         assert [type(came) for came in await asyncio.gather(*visits, return_exceptions=True)] == [
             asyncio.CancelledError, ZeroDivisionError, int,
         ]  # fmt: skip
     with pytest.raises(sqlite3.ProgrammingError):
         await database.fetch("SELECT 1")
+
+
+async def test_a_checkpoint_after_one_of_a_later_clock_is_kept(tmp_path: Path) -> None:
+    """The clock may have been set back, or the file may come from another machine."""
+    async with open_memory(f"sqlite:///{tmp_path}/voice.db") as memory:
+        for id_, said in (("ff", "before"), ("0a", "after")):
+            checkpoint: Checkpoint = {**empty_checkpoint(), "id": id_, "channel_values": {"messages": [said]}}
+            await memory.saver.aput(
+                {"configurable": {"thread_id": "c1", "checkpoint_ns": ""}}, checkpoint, CheckpointMetadata(), {}
+            )
+        assert await memory.state("c1") == {"messages": ["after"]}
