@@ -2,7 +2,7 @@
 
 Everything else is real: the graph, speech, journal and history do their work again, in virtual time. As they take
 none of it, a replay is a little ahead of the recording. So what an interruption cut short, or came before, waits
-for that interruption: the order of things is the recording's.
+for that interruption, and what a turn was told is over before it begins: the order of things is the recording's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -129,7 +131,9 @@ class RecordedTools:
 
     def __init__(self, turns: Sequence[runs.Turn], progress: Progress) -> None:
         self._calls = {call.key: call for turn in turns for call in turn.tools}
-        self._turns = {turn.webhook["turn_id"] for turn in turns}
+        self._turns = [turn.webhook["turn_id"] for turn in turns if turn.webhook["kind"] != "data"]
+        self._told = dict(_told(turns, dict(pairwise(self._turns))))
+        self._due: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._progress = progress
         self.ran: list[str] = []
 
@@ -138,7 +142,7 @@ class RecordedTools:
         call = self._calls.get(run.action.key)
         if call is None:
             return Outcome("This call is not in the recording.", failed=True)
-        until = _Clock()
+        until = _Clock(self._due[self._told[call.key]] if call.key in self._told else None)
         for ms, kind, value in call.did:
             await until.ms(ms)
             (run.say if kind == "say" else run.show)(value)
@@ -151,12 +155,34 @@ class RecordedTools:
         await until.ms(call.ms)
         return Outcome(call.result, failed=call.ended == "failed")
 
+    async def end_before(self, turn: str) -> None:
+        """A turn is to begin that was told of these calls: they end."""
+        if turn in self._told.values():
+            self._due[turn].set()
+            await asyncio.sleep(0.0001)
+
+
+def _told(turns: Sequence[runs.Turn], after: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Of each call that outlived its turn, and the turn that was told of it."""
+    for turn in turns:
+        for call in turn.tools:
+            if call.late and (told := after.get(call.after or turn.webhook["turn_id"])):
+                yield call.key, told
+
 
 class _Clock:
-    def __init__(self) -> None:
+    """due: when it is set, it is late enough."""
+
+    def __init__(self, due: asyncio.Event | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
+        self._due = due
 
     async def ms(self, ms: int) -> None:
         """Wait until so many ms after this clock was made."""
-        await asyncio.sleep(max(0.0, self._began + ms / 1000 - self._loop.time()))
+        seconds = max(0.0, self._began + ms / 1000 - self._loop.time())
+        if self._due is None:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), seconds)

@@ -104,7 +104,7 @@ def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[s
 async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None) -> Replayed:
     async with asyncio.timeout(_LONGEST):
         async with _application(run, project, progress, tools) as (app, agent, memory):
-            streams = await _drive(run, app, agent, pauses=tools is not None)
+            streams = await _drive(run, app, agent, tools)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(memory.database, conversation) or runs.RunFile()
         complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
@@ -143,15 +143,17 @@ async def _application(
         yield app, agent, memory
 
 
-async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, *, pauses: bool) -> list[Heard]:
-    """Send every webhook at its time, whether the one before has been answered or not. Without pauses: as soon as
+async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:
+    """Send every webhook at its time, whether the one before has been answered or not. With real tools: as soon as
     the one before is over, unless it never was."""
     talking: list[asyncio.Task[Heard]] = []
     for before, turn in zip([*run.turns[:1], *run.turns], run.turns, strict=False):
-        if pauses or before.superseded:
+        if tools or before.superseded:
             await asyncio.sleep(max(0, turn.at - before.at) / 1000)
         else:
             await asyncio.gather(*talking)
+        if tools:
+            await tools.end_before(turn.webhook["turn_id"])
         talking.append(asyncio.create_task(Line(app, turn).talk()))
     streams = await asyncio.gather(*talking)
     await agent.drain(_LONGEST / 2)

@@ -273,6 +273,23 @@ async def test_a_tool_that_ended_while_a_later_turn_ran_does_so_again_however_sh
     assert "Still running" in str(run.turns[1].models[0].then)
 
 
+async def test_a_tool_that_ended_in_the_moment_in_which_a_later_turn_began_is_told_in_it_again(
+    gemini: Gemini, start: Any, tmp_path: Path
+) -> None:
+    tools = write_tools(tmp_path / "made")
+    backend: Backend = await start(tools_dir=tools)
+    gemini.script(calls(("order", {"thing": "tea", "seconds": 0.1})), YES)
+    await backend.caller("c1").say("Do it", turn="a", hang_up_after=1)
+    await asyncio.sleep(0.3)
+    await backend.caller("c1").say("So?", turn="b")
+    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
+    (call,) = run.turns[0].tools
+    assert (call.late, call.after) == (True, "")
+    run.turns[1].at = call.ms - 1  # as if the turn had been sent just before that end, and had looked just after it
+    await asyncio.to_thread(replayed, run, project(tools))
+    assert "Finished meanwhile" in str(run.turns[1].models[0].then)
+
+
 # The same again
 
 
