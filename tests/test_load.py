@@ -59,6 +59,7 @@ async def test_five_hundred_conversations_at_once_and_then_again_need_no_more_me
     env = {
         "GOOGLE_API_KEY": "test-key", "GOOGLE_GEMINI_BASE_URL": gemini.url,
         "DATABASE_URL": f"sqlite:///{tmp_path}/voice.db", "FIRST_TOKEN_SECONDS": "60",
+        "MAX_TURNS": str(2 * CONVERSATIONS),  # they speak again at once, while their last turn is being entered
     }  # fmt: skip
     async with served(**env) as backend:
         assert backend.process
