@@ -30,7 +30,8 @@ class Kept:
     """What a checkpoint of a conversation holds.
 
     checkpoint: its id; empty when none was written yet. state: its messages are shared, and must not be changed.
-    settled: the turn that has written it is over, and knew all that there was. news: there is more since.
+    settled: the turn that has written it is over, knew all that there was, and nobody has begun to think since.
+    news: there is more since.
     """
 
     checkpoint: str

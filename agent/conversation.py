@@ -68,13 +68,15 @@ class Conversations:
         if self.memory.shared or self.habits.reload_tools or self._traced or _is_in(turn, kept.state):
             return None
         context = self._context(turn, Opening(checkpoint=kept.checkpoint), kept.state)
-        kept.settled = False  # until a turn has come to its end
         begin_thinking(context)
+        if context.thinking:
+            kept.settled = False  # until a turn has come to its end
         return context
 
     async def go_on(self, turn: Turn, entry: Admitted, ahead: Context | None) -> Context | None:
         """What was begun ahead, now that the turn is admitted; unless there is more to know: then it is undone."""
-        if ahead is None or (entry.quiet and turn.undisturbed and ahead.checkpoint == entry.checkpoint):
+        as_supposed = entry.quiet and turn.undisturbed and not turn.interrupted
+        if ahead is None or (as_supposed and ahead.checkpoint == entry.checkpoint):
             return ahead
         await abandon(ahead)
         turn.begin_again()

@@ -95,10 +95,11 @@ def _call(
 
 def _hold_back(calls: Sequence[tuple[str, runs.ToolCall]], told: Sequence[tuple[str, Sequence[str]]]) -> None:
     """A call of which a turn was told late was not over yet when the turn before that one began. `told`: by turn."""
-    for (before, _), (_, keys) in pairwise(told):
+    for (before, _), (turn, keys) in pairwise(told):
         for owner, call in calls:
-            if call.key in keys and owner != before:
-                call.after = before
+            if call.key in keys:
+                call.told = turn
+                call.after = before if owner != before else ""
 
 
 def _pace(calls: Sequence[tuple[runs.ToolCall, Sequence[Any], float | None, float | None, str]]) -> None:

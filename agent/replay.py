@@ -2,7 +2,8 @@
 
 Everything else is real: the graph, speech, journal and history do their work again, in virtual time. As they take
 none of it, a replay is a little ahead of the recording. So what an interruption cut short, or came before, waits
-for that interruption, and what a turn was told is over before it begins: the order of things is the recording's.
+for that interruption, and what a later turn was told of need not wait for its time then: the order of things is the
+recording's.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -124,16 +124,16 @@ class ScriptedModel(_Given):
 
 
 class RecordedTools:
-    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then.
+    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then; or as soon
+    as a later turn is to begin that was told of it.
 
     ran: the key of every call that was run.
     """
 
     def __init__(self, turns: Sequence[runs.Turn], progress: Progress) -> None:
         self._calls = {call.key: call for turn in turns for call in turn.tools}
-        self._turns = [turn.webhook["turn_id"] for turn in turns if turn.webhook["kind"] != "data"]
-        self._told = dict(_told(turns, dict(pairwise(self._turns))))
-        self._due: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._turns = {turn.webhook["turn_id"] for turn in turns}
+        self._due = {call.told: asyncio.Event() for call in self._calls.values() if call.late and call.told}
         self._progress = progress
         self.ran: list[str] = []
 
@@ -142,9 +142,12 @@ class RecordedTools:
         call = self._calls.get(run.action.key)
         if call is None:
             return Outcome("This call is not in the recording.", failed=True)
-        until = _Clock(self._due[self._told[call.key]] if call.key in self._told else None)
+        due = self._due.get(call.told) if call.late else None
+        until = _Clock(due)
         for ms, kind, value in call.did:
             await until.ms(ms)
+            if due and due.is_set():
+                await run.turn.sleep(math.inf)  # what is not done by now was not heard
             (run.say if kind == "say" else run.show)(value)
         if call.late:
             await run.turn.sleep(math.inf)
@@ -156,18 +159,10 @@ class RecordedTools:
         return Outcome(call.result, failed=call.ended == "failed")
 
     async def end_before(self, turn: str) -> None:
-        """A turn is to begin that was told of these calls: they end."""
-        if turn in self._told.values():
-            self._due[turn].set()
+        """A turn is to begin: the calls that it was told of may end."""
+        if due := self._due.get(turn):
+            due.set()
             await asyncio.sleep(0.0001)
-
-
-def _told(turns: Sequence[runs.Turn], after: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Of each call that outlived its turn, and the turn that was told of it."""
-    for turn in turns:
-        for call in turn.tools:
-            if call.late and (told := after.get(call.after or turn.webhook["turn_id"])):
-                yield call.key, told
 
 
 class _Clock:

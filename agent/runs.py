@@ -74,8 +74,8 @@ class ModelCall(_Model):
 class ToolCall(_Model):
     """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
     interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
-    after: and after this later one had begun, which did not know of its end. Times are since the first call of
-    its step began."""
+    told: the later one that was told of that, if there was one; after: the one before that, if it is not the call's
+    own: it did not know yet. Times are since the first call of its step began."""
 
     key: str
     name: str
@@ -84,6 +84,7 @@ class ToolCall(_Model):
     result: str = ""
     ended: Literal["finished", "failed", "stopped", "unknown"] = "finished"
     late: bool = False
+    told: str = ""
     after: str = ""
     ms: int = 0
 

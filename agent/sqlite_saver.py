@@ -24,7 +24,8 @@ _PRUNE = tuple(
 
 
 class ThreadedSaver(BaseCheckpointSaver[str]):
-    """Of each conversation only the newest checkpoint is kept: each holds the whole state."""
+    """Of each conversation only the newest checkpoint is kept: each holds the whole state. Not so of the graphs that
+    tools run with a memory of their own."""
 
     def __init__(self, database: SQLite, newest: Newest) -> None:
         super().__init__()

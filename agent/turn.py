@@ -203,7 +203,7 @@ class Turn:
         self._wake()
 
     def admit(self) -> None:
-        """The journal holds what was asked."""
+        """The journal holds what was asked: it may be read."""
         self._admitted_ms = self._ms()
         self.admitted.set()
 
@@ -223,7 +223,8 @@ class Turn:
         """No more events. Readers finish."""
         if not self.ended:
             self.ended, self.ended_ms = True, self._ms()
-        self.admitted.set()
+        if not self.admitted.is_set():
+            self.admit()  # or nobody would ever read it
         self._wake()
 
     @contextmanager

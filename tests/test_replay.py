@@ -273,6 +273,21 @@ async def test_a_tool_that_ended_while_a_later_turn_ran_does_so_again_however_sh
     assert "Still running" in str(run.turns[1].models[0].then)
 
 
+async def test_a_tool_that_ended_when_nobody_was_there_any_more_is_told_to_nobody(
+    gemini: Gemini, start: Any, tmp_path: Path
+) -> None:
+    tools = write_tools(tmp_path / "made")
+    backend: Backend = await start(tools_dir=tools)
+    gemini.script(calls(("pay", {"seconds": 0.4})), YES)
+    await backend.caller("c1").say("Do it", turn="a", hang_up_after=2)
+    await backend.caller("c1").say("So?", turn="b")
+    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
+    (call,) = run.turns[0].tools
+    assert (call.late, call.told) == (True, "")
+    await asyncio.to_thread(replayed, run, project(tools))
+    assert "Still running" in str(run.turns[1].models[0].then)
+
+
 async def test_a_tool_that_ended_in_the_moment_in_which_a_later_turn_began_is_told_in_it_again(
     gemini: Gemini, start: Any, tmp_path: Path
 ) -> None:
@@ -284,7 +299,7 @@ async def test_a_tool_that_ended_in_the_moment_in_which_a_later_turn_began_is_to
     await backend.caller("c1").say("So?", turn="b")
     run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
     (call,) = run.turns[0].tools
-    assert (call.late, call.after) == (True, "")
+    assert (call.late, call.told, call.after) == (True, "b", "")
     run.turns[1].at = call.ms - 1  # as if the turn had been sent just before that end, and had looked just after it
     await asyncio.to_thread(replayed, run, project(tools))
     assert "Finished meanwhile" in str(run.turns[1].models[0].then)
