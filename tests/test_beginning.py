@@ -72,6 +72,29 @@ async def test_a_run_that_breaks_off_before_the_first_node_leaves_no_request_ope
     assert "42" not in caplog.text
 
 
+async def test_a_turn_that_is_cancelled_as_it_begins_to_think_leaves_nobody_thinking(
+    gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thinking: list[graph.Context] = []
+
+    def begin_and_be_cancelled(context: graph.Context) -> None:
+        begin(context)
+        thinking.append(context)
+        task = asyncio.current_task()
+        assert task
+        task.cancel()
+
+    begin = graph.begin_thinking
+    monkeypatch.setattr(graph, "begin_thinking", begin_and_be_cancelled)
+    gemini.answer = lambda _: text("Never heard.", delay=5)
+    backend: Backend = await start()
+    assert (await backend.caller().say("Hello?")).ended_once
+    [context] = thinking
+    await asyncio.sleep(0.1)
+    assert context.thinking
+    assert context.thinking.done()
+
+
 async def test_thinking_begins_before_the_graph_is_ready(
     gemini: Gemini, start: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
