@@ -78,7 +78,7 @@ class Agent:
         self._observer = observer
         self._room = Gate(habits.max_turns, _QUEUE)
         self._note_room = Gate(_NOTES_AT_ONCE, _NOTES_WAITING)
-        self._running: dict[tuple[str, str, str], Turn] = {}
+        self._running: dict[Key, Turn] = {}
         self._order = Order()
         self._turns = OpenTurns()
         self._conversations = Conversations(

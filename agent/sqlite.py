@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 from typing import Any, TypeVar
 
 from agent.database import Query, Row
@@ -20,7 +19,6 @@ from agent.database import Query, Row
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 
 Made = TypeVar("Made")
-_Visit = tuple[asyncio.Future[Any], Callable[..., Any], Sequence[Any]]
 
 
 class SQLite:
@@ -28,10 +26,8 @@ class SQLite:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self._visits: SimpleQueue[_Visit | None] = SimpleQueue()
+        self._thread = ThreadPoolExecutor(1, "sqlite")
         self._closed = False
-        self._thread = Thread(target=self._work, name="sqlite", daemon=True)
-        self._thread.start()
 
     async def execute(self, sql: str, *parameters: Any) -> int:
         return await self.visit(self._execute, sql, parameters)
@@ -46,28 +42,13 @@ class SQLite:
         """Have it done in the connection's thread, after what was asked before."""
         if self._closed:
             raise sqlite3.ProgrammingError("The database is closed.")
-        done: asyncio.Future[Made] = asyncio.get_running_loop().create_future()
-        self._visits.put((done, work, arguments))
-        return done
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     async def close(self) -> None:
         closing = self.visit(self.connection.close)
         self._closed = True
-        self._visits.put(None)
         await closing
-        await asyncio.to_thread(self._thread.join)
-
-    def _work(self) -> None:
-        while visit := self._visits.get():
-            done, work, arguments = visit
-            if done.cancelled():
-                continue
-            result, error = None, None
-            try:
-                result = work(*arguments)
-            except BaseException as raised:  # noqa: BLE001 - it is raised where it was asked for
-                error = raised
-            done.get_loop().call_soon_threadsafe(_settle, done, result, error)
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> int:
         return self.connection.execute(sql, parameters).rowcount
@@ -97,15 +78,6 @@ async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
         yield database
     finally:
         await database.close()
-
-
-def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if done.done():  # whoever asked has left
-        return
-    if error:
-        done.set_exception(error)
-    else:
-        done.set_result(result)
 
 
 def _connect(path: Path) -> sqlite3.Connection:

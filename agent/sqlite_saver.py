@@ -65,6 +65,7 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
 
     def _put(self, config: RunnableConfig, *checkpoint: Any) -> RunnableConfig:
         put = self._saver.put(config, *checkpoint)
-        for statement in () if config["configurable"].get("checkpoint_ns") else _PRUNE:
-            self._database.connection.execute(statement, (config["configurable"]["thread_id"], checkpoint[0]["id"]))
+        if not config["configurable"].get("checkpoint_ns"):
+            for statement in _PRUNE:
+                self._database.connection.execute(statement, (config["configurable"]["thread_id"], checkpoint[0]["id"]))
         return put

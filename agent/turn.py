@@ -241,7 +241,7 @@ class Turn:
 
     @property
     def first_words_ms(self) -> int | None:
-        """When there were some to be read."""
+        """ms until there were some that could be read: not before the admission."""
         made = next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
         return None if made is None else max(made, self._admitted_ms)
 

@@ -258,50 +258,60 @@ async def test_a_hang_up_before_the_model_was_asked_replays_as_a_hang_up(
     assert run.turns[-1].models[-1].then[-1]["caller"].endswith("So?")
 
 
+async def outlived(
+    gemini: Gemini, start: Any, tmp_path: Path, play: Callable[[Caller], Awaitable[object]], *steps: Any
+) -> tuple[RunFile, runs.ToolCall, Project]:
+    """The run file of a conversation in which a call outlived its turn; that call; what it is replayed against."""
+    tools = write_tools(tmp_path / "made")
+    backend: Backend = await start(tools_dir=tools)
+    gemini.script(*steps)
+    await play(backend.caller("c1"))
+    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
+    (call,) = run.turns[0].tools
+    assert call.late
+    return run, call, project(tools)
+
+
+def goes_on(after: int, pause: float) -> Callable[[Caller], Awaitable[object]]:
+    """The line is dropped after so many events; the caller speaks once more, so many seconds later."""
+
+    async def play(caller: Caller) -> None:
+        await caller.say("Do it", turn="a", hang_up_after=after)
+        await asyncio.sleep(pause)
+        await caller.say("So?", turn="b")
+
+    return play
+
+
 async def test_a_tool_that_ended_while_a_later_turn_ran_does_so_again_however_short_it_was(
     gemini: Gemini, start: Any, tmp_path: Path
 ) -> None:
-    tools = write_tools(tmp_path / "made")
-    backend: Backend = await start(tools_dir=tools)
-    gemini.script(calls(("order", {"thing": "tea", "seconds": 0.1})), YES, YES)
-    await hangs_up(after=1)(backend.caller("c1"))
-    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
-    (call,) = run.turns[0].tools
-    assert (call.late, call.after) == (True, "b")
+    order = calls(("order", {"thing": "tea", "seconds": 0.1}))
+    run, call, against = await outlived(gemini, start, tmp_path, hangs_up(after=1), order, YES, YES)
+    assert call.after == "b"
     call.ms = 1  # as if it had ended just before the second turn, and had been entered just after it began
-    await asyncio.to_thread(replayed, run, project(tools))
+    await asyncio.to_thread(replayed, run, against)
     assert "Still running" in str(run.turns[1].models[0].then)
 
 
 async def test_a_tool_that_ended_when_nobody_was_there_any_more_is_told_to_nobody(
     gemini: Gemini, start: Any, tmp_path: Path
 ) -> None:
-    tools = write_tools(tmp_path / "made")
-    backend: Backend = await start(tools_dir=tools)
-    gemini.script(calls(("pay", {"seconds": 0.4})), YES)
-    await backend.caller("c1").say("Do it", turn="a", hang_up_after=2)
-    await backend.caller("c1").say("So?", turn="b")
-    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
-    (call,) = run.turns[0].tools
-    assert (call.late, call.told) == (True, "")
-    await asyncio.to_thread(replayed, run, project(tools))
+    pay = calls(("pay", {"seconds": 0.4}))
+    run, call, against = await outlived(gemini, start, tmp_path, goes_on(after=2, pause=0), pay, YES)
+    assert call.told == ""
+    await asyncio.to_thread(replayed, run, against)
     assert "Still running" in str(run.turns[1].models[0].then)
 
 
 async def test_a_tool_that_ended_in_the_moment_in_which_a_later_turn_began_is_told_in_it_again(
     gemini: Gemini, start: Any, tmp_path: Path
 ) -> None:
-    tools = write_tools(tmp_path / "made")
-    backend: Backend = await start(tools_dir=tools)
-    gemini.script(calls(("order", {"thing": "tea", "seconds": 0.1})), YES)
-    await backend.caller("c1").say("Do it", turn="a", hang_up_after=1)
-    await asyncio.sleep(0.3)
-    await backend.caller("c1").say("So?", turn="b")
-    run = await recorded(backend, "c1", database_url=f"sqlite:///{tmp_path}/voice.db", tools_dir=tools)
-    (call,) = run.turns[0].tools
-    assert (call.late, call.told, call.after) == (True, "b", "")
+    order = calls(("order", {"thing": "tea", "seconds": 0.1}))
+    run, call, against = await outlived(gemini, start, tmp_path, goes_on(after=1, pause=0.3), order, YES)
+    assert (call.told, call.after) == ("b", "")
     run.turns[1].at = call.ms - 1  # as if the turn had been sent just before that end, and had looked just after it
-    await asyncio.to_thread(replayed, run, project(tools))
+    await asyncio.to_thread(replayed, run, against)
     assert "Finished meanwhile" in str(run.turns[1].models[0].then)
 
 
