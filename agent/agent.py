@@ -17,24 +17,24 @@ from typing import Any
 
 import httpx
 
-from agent.actions import Actions, Perform
+from agent.config import Habits
 from agent.conversation import Conversations
 from agent.failures import log_failure
-from agent.forgetting import erase_turn
-from agent.gate import Gate
 from agent.graph import Graph, abandon, build_graph
-from agent.habits import Habits
-from agent.journal import Journal, Key
-from agent.memory import Memory
-from agent.model import Models
+from agent.llm.answer import Models
+from agent.llm.gemini.transport import tls_context
 from agent.observer import Observer, Observers
-from agent.open_turns import OpenTurns
-from agent.order import PATIENCE, Order
+from agent.storage.forgetting import erase_turn
+from agent.storage.journal import Journal, Key
+from agent.storage.open import Memory
+from agent.storage.workers import Alone, Forgotten, TakenOver, open_workers
 from agent.summaries import Summaries
-from agent.tool_files import ToolFolder
-from agent.transport import tls_context
-from agent.turn import Asked, Summary, Turn
-from agent.workers import Alone, Forgotten, TakenOver, open_workers
+from agent.tooling.folder import ToolFolder
+from agent.tooling.runner import Actions, Perform
+from agent.turns.limit import Gate
+from agent.turns.open_turns import OpenTurns
+from agent.turns.order import PATIENCE, Order
+from agent.turns.turn import Asked, Summary, Turn
 
 log = logging.getLogger(__name__)
 

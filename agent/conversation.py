@@ -1,6 +1,6 @@
 """A turn in its conversation: what it must know is found out, the graph is run, what it leaves is entered.
 
-As a rule a turn must know nothing but the state that the last one has left, and that is at hand (agent/checkpoints.py).
+As a rule a turn must know nothing but the state that the last one has left, and that is at hand (the storage).
 Then, where this process is alone on its database, the model is asked while the turn is being admitted. Nothing of that
 can be heard before the journal has the turn, and no tool is run; should the journal know more, the request is dropped,
 and all that came of it.
@@ -16,19 +16,19 @@ from typing import Any
 
 from langchain_core.messages import AnyMessage
 
-from agent.actions import Actions
-from agent.entries import Admitted, Opening
+from agent.config import Habits
 from agent.failures import log_failure
 from agent.graph import Context, Graph, abandon, begin_thinking, is_traced, listen, run
-from agent.habits import Habits
-from agent.history import human_id
-from agent.journal import Journal, Key
-from agent.memory import Memory
-from agent.model import Models
+from agent.llm.answer import Models
+from agent.memory.history import human_id
+from agent.storage.entries import Admitted, Opening
+from agent.storage.journal import Journal, Key
+from agent.storage.open import Memory
+from agent.storage.workers import Forgotten
 from agent.summaries import Summaries
-from agent.tool_files import ToolFolder
-from agent.turn import Turn
-from agent.workers import Forgotten
+from agent.tooling.folder import ToolFolder
+from agent.tooling.runner import Actions
+from agent.turns.turn import Turn
 
 log = logging.getLogger(__name__)
 

@@ -37,15 +37,15 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
-from agent import confirmation, history
-from agent.action import Action, fault_in, unknown_tool
-from agent.actions import Actions
-from agent.checkpoints import TURN
-from agent.confirmation import CONFIRM, Pending, latest
-from agent.entries import Opening
-from agent.model import Models
-from agent.toolbox import manners_of
-from agent.turn import Turn
+from agent.llm.answer import Models
+from agent.memory import confirmation, history
+from agent.memory.confirmation import CONFIRM, Pending, latest
+from agent.storage.entries import Opening
+from agent.storage.fence import TURN
+from agent.tooling.call import Action, fault_in, unknown_tool
+from agent.tooling.decorator import manners_of
+from agent.tooling.runner import Actions
+from agent.turns.turn import Turn
 
 
 class State(TypedDict):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.failures import log_failure
-from agent.turn import ToolRun, Turn
+from agent.turns.turn import ToolRun, Turn
 
 log = logging.getLogger(__name__)
 

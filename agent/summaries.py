@@ -20,10 +20,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from agent.failures import log_failure
-from agent.history import STILL_RUNNING, is_summary, newest, repair
-from agent.memory import Memory
-from agent.model import Models
-from agent.turn import Asked, Summary
+from agent.llm.answer import Models
+from agent.memory.history import STILL_RUNNING, is_summary, newest, repair
+from agent.storage.open import Memory
+from agent.turns.turn import Asked, Summary
 
 log = logging.getLogger(__name__)
 

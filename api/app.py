@@ -19,18 +19,18 @@ import httpx
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from agent.retention import retention
-from api.authorize import authorize_router
-from api.health import health_router
-from api.logs import TurnLines
-from api.metrics import Metrics, metrics_router
-from api.recorder import Recorder, delete_run_file
+from agent.storage.retention import retention
+from api.operations.health import health_router
+from api.operations.logs import TurnLines
+from api.operations.metrics import Metrics, metrics_router
+from api.platforms.layercode.authorize import authorize_router
+from api.platforms.layercode.webhook import webhook_router
+from api.replay.recorder import Recorder, delete_run_file
 from api.settings import NotConfigured, Settings
-from api.webhook import webhook_router
 from api.wiring import Parts, load_parts, open_configured
 
 if TYPE_CHECKING:
-    from api.spans import Spans
+    from api.operations.spans import Spans
 
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
 
@@ -98,7 +98,7 @@ def _tracing() -> type[Spans] | None:
     if disabled or os.environ.get("OTEL_TRACES_EXPORTER") == "none" or not any(map(os.environ.get, asked)):
         return None
     try:
-        from api.spans import Spans
+        from api.operations.spans import Spans
     except ImportError:
         raise NotConfigured(
             "An OTEL_ variable asks for traces, and OpenTelemetry is not installed: uv sync --extra otel"

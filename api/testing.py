@@ -26,17 +26,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agent import runs
 from agent.agent import open_agent
-from agent.habits import Habits
-from agent.memory import open_passing_memory
-from agent.model import Models
+from agent.config import Habits
+from agent.llm.answer import Models
 from agent.observer import Observer
-from agent.replay import ScriptedModel
-from agent.tool_files import ToolFolder
-from agent.turn import Turn
+from agent.replay import run_file as runs
+from agent.replay.stand_ins import ScriptedModel
+from agent.storage.open import open_passing_memory
+from agent.tooling.folder import ToolFolder
+from agent.turns.turn import Turn
 from api.app import create_app
-from api.line import SECRET, Line
+from api.replay.line import SECRET, Line
 from api.settings import Settings
 from api.wiring import Parts
 

@@ -14,12 +14,12 @@ from api.settings import NotConfigured, Settings
 
 if TYPE_CHECKING:
     from agent.agent import Agent
-    from agent.habits import Habits
-    from agent.mcp_config import ServerConfig
-    from agent.memory import Memory
-    from agent.model import Models
+    from agent.config import Habits
+    from agent.llm.answer import Models
     from agent.observer import Observer
-    from agent.tool_files import ToolFolder
+    from agent.storage.open import Memory
+    from agent.tooling.folder import ToolFolder
+    from agent.tooling.mcp_config import ServerConfig
 
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Parts:
 
 def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
     """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
-    from agent.tool_files import ToolFileError, ToolFolder
+    from agent.tooling.folder import ToolFileError, ToolFolder
 
     problems: list[str] = []
     folder = ToolFolder(settings.tools_dir)
@@ -64,8 +64,8 @@ def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
     """What MCP_SERVERS says. NotConfigured when the file is wrong, or nothing is installed to use it."""
     if settings.mcp_servers is None:
         return {}
-    from agent.mcp_config import McpFileError
-    from agent.mcp_config import load_servers as load
+    from agent.tooling.mcp_config import McpFileError
+    from agent.tooling.mcp_config import load_servers as load
 
     if find_spec("langchain_mcp_adapters") is None:
         raise NotConfigured("MCP_SERVERS needs packages that are not installed: uv sync --extra mcp.")
@@ -81,7 +81,7 @@ async def open_servers(servers: Mapping[str, ServerConfig], folder: ToolFolder) 
     if not servers:
         yield []
         return
-    from agent.mcp import open_servers as open_
+    from agent.tooling.mcp import open_servers as open_
 
     async with open_(servers, folder) as faults:
         yield faults
@@ -105,7 +105,7 @@ def load_models(settings: Settings) -> Models:
 
 
 def _models(settings: Settings, problems: list[str]) -> Models | None:
-    from agent.model import ModelError, Models, load_model
+    from agent.llm.answer import ModelError, Models, load_model
 
     def load(variable: str, name: str) -> Any:
         try:
@@ -133,7 +133,7 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
 
 
 def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
-    from agent.habits import PROMPT_FILE, Habits
+    from agent.config import PROMPT_FILE, Habits
 
     file = settings.system_prompt_file or PROMPT_FILE
     try:
@@ -157,7 +157,7 @@ async def open_configured(
 ) -> AsyncIterator[tuple[Agent, Memory]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
-    from agent.memory import open_memory
+    from agent.storage.open import open_memory
 
     async with (
         _explained_database(),
@@ -174,7 +174,7 @@ async def open_configured(
 
 @asynccontextmanager
 async def _explained_database() -> AsyncIterator[None]:
-    from agent.database import DatabaseError
+    from agent.storage.database import DatabaseError
 
     try:
         yield
@@ -185,7 +185,7 @@ async def _explained_database() -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Memory]:
     """The memory. NotConfigured when the database cannot be opened."""
-    from agent.memory import open_memory
+    from agent.storage.open import open_memory
 
     async with _explained_database(), open_memory(settings.database_url) as memory:
         yield memory
@@ -193,7 +193,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Memory]:
 
 def check_workers(settings: Settings, count: int) -> None:
     """NotConfigured when the database serves one process only."""
-    from agent.memory import is_shared
+    from agent.storage.open import is_shared
 
     if count > 1 and not is_shared(settings.database_url):
         raise NotConfigured(

@@ -23,9 +23,9 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from agent.agent import Agent
-from api import signature
 from api.app import create_app
-from api.server import server_config
+from api.operations.server import server_config
+from api.platforms.layercode import signature
 from api.settings import Settings
 
 SECRET = "whsec_0123456789abcdef"
@@ -178,7 +178,7 @@ def process(command: list[str], **env: str) -> Iterator[subprocess.Popen[str]]:
     """A `voice` command in a process of its own, in a session of its own; killed at the end if it still runs."""
     full = {key: value for key, value in os.environ.items() if not key.startswith(("LAYERCODE", "GOOGLE", "GEMINI"))}
     running = subprocess.Popen(
-        [sys.executable, "-m", "api.cli", *command],
+        [sys.executable, "-m", "api.cli.main", *command],
         env={**full, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TOOLS_DIR": str(ROOT / "tools"), **env},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pipesize=1 << 20,
     )  # fmt: skip

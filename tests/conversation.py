@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.memory.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
 from tests.backend import Backend
 from tests.gemini import Gemini, Request, said
 

@@ -1,4 +1,4 @@
-"""Layercode's REST API on a local port, as far as `api.layercode` asks it, and a `cloudflared` that opens nothing."""
+"""Layercode's REST API on a local port, as far as it is asked, and a `cloudflared` that opens nothing."""
 
 from __future__ import annotations
 

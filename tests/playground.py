@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from api import signature
-from api.dev import development_app
+from api.cli.dev import development_app
+from api.platforms.layercode import signature
 from api.playground.ears import Ears
 from api.playground.voice import Voice
 from api.settings import Settings

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agent import runs
-from agent.habits import Habits
-from agent.memory import open_memory
-from agent.tool_files import ToolFolder
-from api.recording import record, sent_otherwise
-from api.replay import Project, Replayed, replay
-from api.replay_command import project_of
+from agent.config import Habits
+from agent.replay import run_file as runs
+from agent.storage.open import open_memory
+from agent.tooling.folder import ToolFolder
+from api.cli.replay import project_of
+from api.replay.player import Project, Replayed, replay
+from api.replay.recording import record, sent_otherwise
 from api.settings import Settings
 from tests.backend import ROOT, SECRET, Backend, Caller, backend
 from tests.conversation import quiet

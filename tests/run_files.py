@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from agent.compare import Difference, report
-from agent.runs import RunFileError
-from api.replay import Project
-from api.replay_command import check, project_of
+from agent.replay.compare import Difference, report
+from agent.replay.run_file import RunFileError
+from api.cli.replay import check, project_of
+from api.replay.player import Project
 from api.settings import Settings
 
 ROOT = Path(__file__).parent.parent

@@ -15,8 +15,8 @@ import pytest
 from langchain_core.messages import HumanMessage
 
 from agent.graph import build_graph
-from agent.memory import open_memory
-from agent.turn import Asked, Say
+from agent.storage.open import open_memory
+from agent.turns.turn import Asked, Say
 from api.settings import Settings
 from tests.backend import Backend
 from tests.conversation import Tools, caller_said, quiet

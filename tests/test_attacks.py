@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from api import signature
+from api.platforms.layercode import signature
 from tests.backend import SECRET, Backend, served, signed, stopped
 from tests.test_storm import resources
 

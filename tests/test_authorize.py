@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from api.authorize import MAX_BODY, authorize_router
+from api.platforms.layercode.authorize import MAX_BODY, authorize_router
 
 KEY = "lc_live_t0psecret"
 GRANTED = {
@@ -415,7 +415,7 @@ async def test_the_log_has_one_line_with_the_status_and_the_key_is_nowhere(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     response = await ask(Layercode(answer), {"metadata": {"name": "Ada"}})
-    assert [r.getMessage() for r in caplog.records if r.name == "api.authorize"] == [line]
+    assert [r.getMessage() for r in caplog.records if r.name == "api.platforms.layercode.authorize"] == [line]
     for seen in (caplog.text, response.text, str(response.headers)):
         assert KEY not in seen
         assert "Ada" not in seen

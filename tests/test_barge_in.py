@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pytest
 
-from agent.history import STILL_RUNNING
+from agent.memory.history import STILL_RUNNING
 from tests.backend import Backend, Reply
 from tests.conversation import (
     Tools,

@@ -14,7 +14,7 @@ from langchain_core.callbacks import AsyncCallbackHandler
 from langchain_core.tracers import context as tracers
 
 from agent import graph
-from agent.sqlite import SQLite
+from agent.storage.sqlite import SQLite
 from api.settings import Settings
 from tests.backend import Backend
 from tests.conversation import quiet, results_in

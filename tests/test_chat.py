@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from api.cli import app
+from api.cli.main import app
 from tests.backend import ROOT
 from tests.gemini import Gemini, text
 
@@ -108,7 +108,7 @@ START = """
 import fcntl, runpy, sys, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 sys.argv = ["voice", "chat"]
-runpy.run_module("api.cli", run_name="__main__")
+runpy.run_module("api.cli.main", run_name="__main__")
 """
 CTRL_C, CTRL_D = "\x03", "\x04"
 

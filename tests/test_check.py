@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from api.check import check
-from api.cli import app
-from api.probe import probe
+from api.cli.check import check
+from api.cli.main import app
+from api.cli.probe import probe
 from api.settings import Settings
 from tests.backend import SECRET, Backend
 from tests.gemini import Gemini, error, stall, text

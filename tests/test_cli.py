@@ -16,7 +16,7 @@ import pytest
 from starlette.testclient import TestClient
 from typer.testing import CliRunner, Result
 
-from api.cli import app
+from api.cli.main import app
 from api.settings import Settings
 from tests.backend import ROOT, SECRET, Backend, free_port, signed
 from tests.gemini import Gemini, text
@@ -54,7 +54,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     def run(app: Any, listener: socket.socket, settings: Settings) -> None:
         runs.append({"app": app, "port": listener.getsockname()[1], "settings": settings})
 
-    monkeypatch.setattr("api.server.run", run)
+    monkeypatch.setattr("api.operations.server.run", run)
     return runs
 
 
@@ -180,7 +180,7 @@ def test_a_refusal_is_exit_status_2_and_a_sentence_on_stderr(tmp_path: Path) -> 
     """In a process of its own, where nothing else may be printed on the way out either."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "DATABASE_URL": f"sqlite:///{tmp_path}"}
     done = subprocess.run(
-        [sys.executable, "-m", "api.cli", "serve"], env=environment, capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "api.cli.main", "serve"], env=environment, capture_output=True, text=True, timeout=30
     )
     assert done.returncode == 2
     assert done.stdout == ""
@@ -374,7 +374,7 @@ def test_tools_of_an_empty_folder_are_none_and_of_a_broken_one_an_error() -> Non
 
 HELP = """
 import resource, sys
-from api.cli import app
+from api.cli.main import app
 try:
     app(["--help"])
 except SystemExit as done:

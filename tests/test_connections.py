@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api import connections
+from api.operations import connections
 from tests.backend import Backend
 from tests.gemini import Gemini, text
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.memory.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
 from tests.backend import Backend, served
 from tests.conversation import Tools, answers_in, caller_said, offered, question, requests_for, results_in, steps_taken
 from tests.gemini import Answer, Failure, Gemini, calls, stall, text

@@ -9,9 +9,9 @@ import pytest
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
-from agent.confirmation import _confirm as confirm
-from agent.demo_model import DemoModel
-from agent.tool_files import ToolFolder
+from agent.llm.demo import DemoModel
+from agent.memory.confirmation import _confirm as confirm
+from agent.tooling.folder import ToolFolder
 
 NOTICE = "This is the demo: no language model, only your tools."
 

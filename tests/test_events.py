@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from agent.plain import MAX_DEPTH
-from api.events import (
+from agent.json_values import MAX_DEPTH
+from api.platforms.layercode.events import (
     BadWebhook,
     Data,
     Interruption,

@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.history import UNKNOWN
+from agent.memory.history import UNKNOWN
 from tests import test_barge_in, test_storm
 from tests.backend import SECRET, Backend, Caller, client, free_port, process
 from tests.conversation import Tools, answers_in, caller_said, question, requests_for, results_in, steps_taken

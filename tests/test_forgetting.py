@@ -15,12 +15,12 @@ import psycopg
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent import runs
-from agent.memory import open_memory
-from agent.retention import expire
-from agent.tool_files import ToolFileError, ToolFolder
-from api.cli import app
-from api.replay_command import record_conversation
+from agent.replay import run_file as runs
+from agent.storage.open import open_memory
+from agent.storage.retention import expire
+from agent.tooling.folder import ToolFileError, ToolFolder
+from api.cli.main import app
+from api.cli.replay import record_conversation
 from api.settings import Settings
 from tests.backend import Backend, backend
 from tests.conversation import Tools, caller_said, question, quiet, request_for, results_in, steps_taken

@@ -20,11 +20,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.ai import add_ai_message_chunks, add_usage
 from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 
-from agent import gemini_stream, history
-from agent.gemini import Gemini as FastGemini
-from agent.model import load_model
-from agent.transport import Transport
-from agent.words import as_message, fields_of, joined, whole
+from agent.llm.answer import load_model
+from agent.llm.gemini import stream as gemini_stream
+from agent.llm.gemini.chat_model import Gemini as FastGemini
+from agent.llm.gemini.transport import Transport
+from agent.memory import history
+from agent.turns.text_chunk import as_message, fields_of, joined, whole
 from tests.gemini import Gemini, cut, error, text
 from tests.test_run_files import ANSWERS, TOOL
 

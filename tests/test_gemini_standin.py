@@ -25,7 +25,7 @@ from langchain_google_genai.chat_models import (
     GoogleRateLimitError,
 )
 
-from agent.transport import Transport
+from agent.llm.gemini.transport import Transport
 from tests import gemini as standin
 from tests.gemini import PLACEHOLDER, Gemini, Json, calls, cut, error, said, stall, text, thought
 

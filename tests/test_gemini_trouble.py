@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agent.attempts import Attempts, Candidate
-from agent.breaker import Breaker
+from agent.llm.attempts import Attempts, Candidate
+from agent.llm.breaker import Breaker
 from tests.backend import Backend
 from tests.gemini import Gemini, Step, cut, error, stall, text
 

@@ -20,17 +20,17 @@ from typing import Any
 import pytest
 from langchain_core.messages import BaseMessage, ToolMessage
 
-from agent import runs
 from agent.agent import Agent, open_agent
-from agent.database import Database, Query, Row
-from agent.history import KEPT_MESSAGES
-from agent.memory import _PRUNED_EVERY, Memory, open_memory
-from agent.model import Models
+from agent.llm.answer import Models
+from agent.memory.history import KEPT_MESSAGES
 from agent.observer import Observer
-from agent.replay import ScriptedModel
+from agent.replay import run_file as runs
+from agent.replay.stand_ins import ScriptedModel
+from agent.storage.database import Database, Query, Row
+from agent.storage.open import _PRUNED_EVERY, Memory, open_memory
 from agent.summaries import PROMPT
-from agent.tool_files import ToolFolder
-from agent.turn import Asked, Heard, Turn
+from agent.tooling.folder import ToolFolder
+from agent.turns.turn import Asked, Heard, Turn
 
 TURNS = int(os.environ.get("GROWTH_TURNS", "160"))
 FULL = TURNS >= 1000

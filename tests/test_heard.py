@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.heard import heard_parts, heard_until
+from agent.memory.heard import heard_parts, heard_until
 
 Said = list[tuple[str | None, str]]
 

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, message_to_dict
 from langchain_google_genai.chat_models import _parse_chat_history
 
-from agent import confirmation, history
-from agent.entries import Call, Crashed, Note, Opening, Spoken
-from agent.history import CALL_BEGINS, NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.memory import confirmation, history
+from agent.memory.history import CALL_BEGINS, NOT_STARTED, STILL_RUNNING, UNKNOWN
 from agent.speech import speakable
-from agent.turn import Asked, Kind, Say, Sent, Show
+from agent.storage.entries import Call, Crashed, Note, Opening, Spoken
+from agent.turns.turn import Asked, Kind, Say, Sent, Show
 
 Messages = list[AnyMessage]
 FEW = settings(max_examples=60, deadline=None)

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessageChunk
 
-from agent import runs, voice_tool
-from agent.replay import ScriptedModel
+from agent import voice_tool
+from agent.replay import run_file as runs
+from agent.replay.stand_ins import ScriptedModel
 from api.testing import call, conversation, scripted_model
 from tests.backend import Backend
 from tests.gemini import Gemini, calls, text

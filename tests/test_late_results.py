@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.history import STILL_RUNNING
+from agent.memory.history import STILL_RUNNING
 from tests.backend import Backend, Caller
 from tests.conversation import Tools, caller_said, each_action_once, quiet, results_in
 from tests.gemini import Gemini, calls, text

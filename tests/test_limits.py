@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.gate import Busy, Gate
-from api.events import MAX_METADATA, MAX_TEXT, Message, parse
-from api.rate import Rate, network_of
+from agent.turns.limit import Busy, Gate
+from api.operations.rate import Rate, network_of
+from api.platforms.layercode.events import MAX_METADATA, MAX_TEXT, Message, parse
 from api.testing import call, conversation, scripted_model
 from tests.backend import Backend, Reply, signed
 from tests.gemini import Gemini, Json, Step, said, text

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent import history, model
-from agent.runs import RunFile, load_run, save_run
-from api.cli import app
+from agent.llm import answer as model
+from agent.memory import history
+from agent.replay.run_file import RunFile, load_run, save_run
+from api.cli.main import app
 from tests.backend import Caller
 from tests.gemini import Gemini, calls, error, text
 from tests.recordings import TOOLS, record_once, write_tools

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.turn import Turn
+from agent.turns.turn import Turn
 from tests.backend import Backend, served, signed
 from tests.blocking import no_blocking_calls
 from tests.gemini import Gemini, Step, calls, responses, text

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 from mcp import types
 
-from agent import mcp
-from agent.action import fault_in
-from agent.mcp_config import McpFileError, ServerConfig, load_servers
-from agent.model import Models, load_model
-from agent.tool_files import ToolFolder
-from agent.toolbox import Manners
-from api.replay_command import check, project_of, record_conversation
+from agent.llm.answer import Models, load_model
+from agent.tooling import mcp
+from agent.tooling.call import fault_in
+from agent.tooling.decorator import Manners
+from agent.tooling.folder import ToolFolder
+from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
+from api.cli.replay import check, project_of, record_conversation
 from api.settings import NotConfigured, Settings
 from api.wiring import check_servers
 from tests.backend import Backend, Caller, backend, free_port

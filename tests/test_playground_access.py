@@ -212,7 +212,7 @@ from agent import voice_tool
 @voice_tool
 async def modules(kind: str = "") -> str:
     """Modules that are loaded in this process."""
-    found = [name for name in ("api.app", "api.playground", "api.dev") if name in sys.modules]
+    found = [name for name in ("api.app", "api.playground", "api.cli.dev") if name in sys.modules]
     return f"Loaded: {', '.join(found)}."
 '''
 

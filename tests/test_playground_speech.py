@@ -29,7 +29,7 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
     command = [uv, "run", "--no-sync", "--project", str(ROOT), *(arg for one in extra for arg in ("--with", one))]
     environment = {"MODEL": "demo", "WELCOME_MESSAGE": WELCOME, "LAYERCODE_WEBHOOK_SECRET": SECRET}
     command += ["env", *(f"{name}={value}" for name, value in environment.items())]
-    command += [f"TOOLS_DIR={ROOT / 'tools'}", f"PYTHONPATH={ROOT}", "python", "-m", "api.cli", "dev", "--port"]
+    command += [f"TOOLS_DIR={ROOT / 'tools'}", f"PYTHONPATH={ROOT}", "python", "-m", "api.cli.main", "dev", "--port"]
     pipe = subprocess.PIPE
     running = subprocess.Popen([*command, str(port)], cwd=tmp_path, stdout=pipe, stderr=subprocess.STDOUT, text=True)
     try:

@@ -21,14 +21,14 @@ from langgraph.checkpoint.conformance import checkpointer_test, validate
 from typer.testing import CliRunner
 
 from agent import ToolContext, VoiceTool, use_context
-from agent.database import DatabaseError
-from agent.entries import Admitted
-from agent.journal import Journal
-from agent.memory import Memory, open_memory
-from agent.schema import VERSIONS
-from agent.turn import Asked, Say, Turn
-from agent.workers import Alone, TakenOver, open_workers
-from api.cli import app
+from agent.storage.database import DatabaseError
+from agent.storage.entries import Admitted
+from agent.storage.journal import Journal
+from agent.storage.open import Memory, open_memory
+from agent.storage.schema import VERSIONS
+from agent.storage.workers import Alone, TakenOver, open_workers
+from agent.turns.turn import Asked, Say, Turn
+from api.cli.main import app
 from tests.backend import ROOT, SECRET, Backend
 from tests.conversation import Tools, caller_said, quiet, requests_for, results_in
 from tests.gemini import Gemini, calls, text

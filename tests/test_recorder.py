@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api import recorder
-from api.recorder import Recorder
+from api.replay import recorder
+from api.replay.recorder import Recorder
 from tests.test_fleet import alive
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from agent import runs
-from agent.compare import Difference, differences
-from agent.runs import RunFile, dump_run, load_run, save_run
-from api.cli import app
-from api.replay import Project, replay
+from agent.replay import run_file as runs
+from agent.replay.compare import Difference, differences
+from agent.replay.run_file import RunFile, dump_run, load_run, save_run
+from api.cli.main import app
+from api.replay.player import Project, replay
 from tests.backend import ROOT, SECRET, Backend, Caller, served, stopped
 from tests.gemini import Answer, Gemini, Json, Step, calls, cut, error, stall, text, thought
 from tests.recordings import TOOLS, project, pytest_on, record_once, recorded, replayed, write_tools

@@ -16,12 +16,12 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_google_genai.chat_models import _parse_chat_history
 from typer.testing import CliRunner
 
-from agent import runs
-from agent.export import model_call
-from agent.model import load_model
-from agent.runs import RunFile, RunFileError, dump_run, load_run, save_run, scrubbed
-from agent.trace import ModelCall, chunk_from
-from api.cli import app
+from agent.llm.answer import load_model
+from agent.replay import run_file as runs
+from agent.replay.export import model_call
+from agent.replay.run_file import RunFile, RunFileError, dump_run, load_run, save_run, scrubbed
+from agent.turns.trace import ModelCall, chunk_from
+from api.cli.main import app
 from tests.gemini import Gemini, Step, calls, text, thought
 
 MODEL = "gemini-3.5-flash-lite"

@@ -20,9 +20,9 @@ from langchain_core.messages import AIMessage, HumanMessage
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agent.observer import Observer, Observers
-from agent.turn import Asked, Turn
+from agent.turns.turn import Asked, Turn
 from api.app import _tracing
-from api.logs import JsonLines, Lines
+from api.operations.logs import JsonLines, Lines
 from api.settings import NotConfigured
 from tests.backend import ROOT, Backend, backend, served, signed, stopped
 from tests.gemini import Gemini, Json, Step, calls, error, responses, said, text
@@ -350,7 +350,7 @@ async def test_an_endpoint_that_does_not_answer_costs_nobody_anything(
 def test_unless_it_is_asked_for_nothing_of_it_is_loaded(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "api.spans", None)  # importing it would raise
+    monkeypatch.setitem(sys.modules, "api.operations.spans", None)  # importing it would raise
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
     for name, value in variables.items():
@@ -362,7 +362,7 @@ async def test_without_the_extra_the_start_says_what_to_install(
     gemini: Gemini, tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.setitem(sys.modules, "api.spans", None)
+    monkeypatch.setitem(sys.modules, "api.operations.spans", None)
     with pytest.raises(NotConfigured, match="uv sync --extra otel"):
         async with running(gemini, tools):
             pass

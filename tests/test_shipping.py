@@ -70,7 +70,7 @@ def test_the_image_serves_without_the_playground_which_is_not_in_it(tmp_path: Pa
 
     served = run("-c", "import api.app, api.check, api.cli, api.server, api.workers; print(api.app.__file__)")
     assert served.stdout == f"{tmp_path}/api/app.py\n", served.stderr
-    developed = run("-m", "api.cli", "dev")
+    developed = run("-m", "api.cli.main", "dev")
     assert (developed.returncode, developed.stdout) == (2, "")
     assert developed.stderr == "This is an image for production, without the playground: run voice dev in a clone.\n"
 

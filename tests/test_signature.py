@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from api.signature import HEADER, BadSignature, sign, verify
+from api.platforms.layercode.signature import HEADER, BadSignature, sign, verify
 
 SECRET = "whsec_test_7f3a"
 T = 1760000000

@@ -11,8 +11,8 @@ import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointMetadata, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
-from agent.memory import open_memory
-from agent.sqlite import open_sqlite
+from agent.storage.open import open_memory
+from agent.storage.sqlite import open_sqlite
 
 # These look for other checkpoints than the newest, of which it keeps none, or want them listed.
 HISTORY = {

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.forgetting import erase
-from agent.history import KEPT_MESSAGES, STILL_RUNNING
-from agent.memory import open_memory
+from agent.memory.history import KEPT_MESSAGES, STILL_RUNNING
+from agent.storage.forgetting import erase
+from agent.storage.open import open_memory
 from agent.summaries import KEPT_WHOLE, SUMMARISED_ABOVE, foldable
 from tests.backend import Backend, Caller, backend, served
 from tests.conversation import Tools, caller_said, question, quiet, request_for, steps_taken

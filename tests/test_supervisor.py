@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from api import workers
+from api.operations import workers
+from api.operations.workers import METRICS_FOLDER, Supervisor, Worker
 from api.settings import Settings
-from api.workers import METRICS_FOLDER, Supervisor, Worker
 
 
 def stubborn(_: Settings, __: socket.socket, ready: threading.Event) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.tool_files import ToolFileError, ToolFolder
+from agent.tooling.folder import ToolFileError, ToolFolder
 
 TOOL = '''
 from agent import voice_tool

@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from agent import ToolContext, VoiceTool, use_context
-from agent.memory import open_memory
-from agent.toolbox import fill
+from agent.storage.open import open_memory
+from agent.tooling.decorator import fill
 from tests.blocking import no_blocking_calls
 from tests.services import Mode, Services, services
 from tools import _http

@@ -19,11 +19,11 @@ import pytest
 from pydantic import SecretStr
 from typer.testing import CliRunner
 
-from api.cli import app
-from api.layercode import Layercode
+from api.cli.main import app
+from api.cli.tunnel import give_back_after_crash, tunnel
+from api.platforms.layercode.rest import Layercode
+from api.platforms.layercode.webhook_url import FILE, WebhookUrl, borrowed
 from api.settings import NotConfigured, Settings
-from api.tunnel import give_back_after_crash, tunnel
-from api.webhook_url import FILE, WebhookUrl, borrowed
 from tests.backend import ROOT, SECRET, free_port
 from tests.layercode_api import FAILED, KEY, ORIGINAL, Account, FakeCloudflared, account, agent
 
@@ -33,7 +33,7 @@ DEAD = "https://dead-dashed-words.trycloudflare.com/api/agent"
 # Public URLs lead to the server on this machine: what a tunnel is for.
 DRIVER = """
 import sys
-import api.tunnel
+import api.cli.tunnel
 from api.cli import app
 from api.probe import probe
 api.tunnel._SETTLES = 0
@@ -52,8 +52,8 @@ def layercode() -> Iterator[Account]:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeCloudflared]]:
     """`installed()`: a cloudflared on PATH, of which no process is left at the end."""
     made: list[FakeCloudflared] = []
-    monkeypatch.setattr("api.tunnel._SETTLES", 0)
-    monkeypatch.setattr("api.tunnel._PAUSE", 0.01)
+    monkeypatch.setattr("api.cli.main.tunnel._SETTLES", 0)
+    monkeypatch.setattr("api.cli.main.tunnel._PAUSE", 0.01)
 
     def install(**options: Any) -> FakeCloudflared:
         made.append(FakeCloudflared(tmp_path / "bin", **options))
@@ -317,7 +317,7 @@ def test_a_url_that_does_not_answer_is_not_set(
 ) -> None:
     """It is waited for, with signs of life, for so long; then another one is asked for."""
     for name, seconds in (("_ANSWERS", 0.5), ("_TOLD", 0.0)):
-        monkeypatch.setattr(f"api.tunnel.{name}", seconds)
+        monkeypatch.setattr(f"api.cli.main.tunnel.{name}", seconds)
     cloudflared, said = installed(), list[str]()
     with opened(settings(layercode), said, answers=lambda url: None if "-2." in url else "it answers 530"):
         wait_for(said, "webhook URL is now")
@@ -372,7 +372,7 @@ def test_it_leads_to_no_other_backend() -> None:
 def test_without_cloudflared_it_says_how_to_get_it(layercode: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("PATH", "/nowhere"), ("MODEL", "demo"), ("TOOLS_DIR", str(ROOT / "tools"))):
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("api.server.run", partial(pytest.fail, "it served"))
+    monkeypatch.setattr("api.operations.server.run", partial(pytest.fail, "it served"))
     result = CliRunner().invoke(app, ["dev", "--tunnel", "--port", "0"])
     assert result.exit_code == 2
     assert "brew install cloudflared" in result.stderr

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api import signature
-from api.logs import Lines
+from api.operations.logs import Lines
+from api.platforms.layercode import signature
 from tests.backend import SECRET, Backend, signed
 from tests.gemini import Gemini, text
 

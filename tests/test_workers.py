@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.entries import Admitted
-from agent.history import STILL_RUNNING
-from agent.turn import Asked
+from agent.memory.history import STILL_RUNNING
+from agent.storage.entries import Admitted
+from agent.turns.turn import Asked
 from api.settings import Settings
 from tests.backend import Backend
 from tests.conversation import Tools, answers_in, caller_said, question, quiet, requests_for, results_in, steps_taken

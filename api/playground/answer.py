@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.failures import log_failure
-from agent.heard import count_words
+from agent.memory.heard import count_words
 from api.playground.playback import Playback
 from api.playground.speaker import Mute, Speaker, Speaking
 from api.playground.voice import Voice

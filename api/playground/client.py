@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from agent.plain import plain
-from api.body import json_object
+from agent.json_values import plain
+from api.platforms.body import json_object
 
 
 class Client:

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocket
 
-from api.body import TooLarge, json_object, read_body
+from api.platforms.body import TooLarge, json_object, read_body
 from api.playground.client import Client
 from api.playground.guard import LAYERCODE
 from api.playground.session import Session, Studio

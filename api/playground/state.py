@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agent import runs
 from agent.agent import Agent
-from agent.inspection import inspect, tools_found
-from agent.memory import Memory
-from api.recording import record
+from agent.replay import run_file as runs
+from agent.replay.inspection import inspect, tools_found
+from agent.storage.open import Memory
+from api.replay.recording import record
 from api.settings import Settings
 from api.wiring import Parts
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import httpx
 
-from agent.plain import unbroken
-from agent.transport import tls_context
-from api import signature
-from api.body import json_object
+from agent.json_values import unbroken
+from agent.llm.gemini.transport import tls_context
+from api.platforms.body import json_object
+from api.platforms.layercode import signature
 from api.playground.sessions import Conversation
 
 _PATIENCE = httpx.Timeout(120, connect=5)  # seconds between two pieces of an answer

@@ -204,7 +204,7 @@ def start(name: str, source: Path, stack: ExitStack, model: int, database: str =
         "TOOLS_DIR": str(source / "tools"), "MAX_TURNS": "1000",
     }  # fmt: skip
     floor = ["-m", "tests.bench.floor", str(port), url]
-    command = floor if name == "floor" else ["-m", "api.cli", "serve", "--port", str(port)]
+    command = floor if name == "floor" else ["-m", "api.cli.main", "serve", "--port", str(port)]
     return Server(name, port, stack.enter_context(running(command, _CORES[:1], folder, **env)), [])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import uvicorn
 
-from api import signature
+from api.platforms.layercode import signature
 
 _KEPT = 40
 _START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]}

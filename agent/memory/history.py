@@ -1,0 +1,297 @@
+"""What is remembered, and what the model is shown of it. Pure functions on lists of messages.
+
+A turn leaves: a HumanMessage; then, per step, an AIMessage with tool calls and its ToolMessages; then an
+AIMessage with the answer. Rules:
+
+- A message that carries tool calls is never rebuilt: Gemini signs them, and refuses a changed one.
+- An answer is cut at what the caller heard, and removed when they heard none of it. Progress lines are
+  not the model's words and never stand in its messages.
+- Remarks for the model ([in brackets], before the caller's words) are made once, in the message of the turn
+  that learns of something: an interruption, a late result, data from the page.
+- Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
+  `welcome:T` is where a call begins: the caller says nothing there.
+- A summary of older turns is the first message, `summary:…`, in brackets like a remark. It is made of what callers
+  and tools have said, so it stands where they speak, and not with the authority of the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
+
+from agent.memory.heard import heard_parts
+from agent.speech import speakable
+from agent.storage.entries import Call, Crashed, Opening, Spoken
+from agent.storage.journal import NEWEST_NOTES
+from agent.turns.turn import Asked, Say, Summary
+
+KEPT_MESSAGES = 40
+
+STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
+UNKNOWN = (
+    "It is unknown whether this happened: the system was restarted while it ran."
+    " Do not repeat it before the caller has been told so and has agreed."
+)
+NOT_STARTED = "Not started: the turn was broken off first. Nothing was done."
+CALL_BEGINS = "[The call begins.]"
+_SILENCE = "[The caller says nothing.]"
+UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
+_DATA_SHOWN = 4_000  # characters of a note
+_SUMMARY = "summary:"
+
+
+def human_id(asked: Asked) -> str:
+    return f"{asked.kind}:{asked.turn_id}"
+
+
+def reply_id(asked: Asked, messages: Sequence[AnyMessage]) -> str:
+    """The id of the assistant's next message in this turn."""
+    numbers = [int((m.id or "").rpartition("/")[2]) for m in messages if _is_reply(m, asked.turn_id)]
+    return f"{asked.turn_id}/{max(numbers, default=-1) + 1}"
+
+
+def tool_steps(messages: Sequence[AnyMessage]) -> int:
+    """How often the model has called tools since the caller last spoke."""
+    return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in last_turn(messages))
+
+
+def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
+    """The messages after the caller's last one."""
+    for position in range(len(messages) - 1, -1, -1):
+        if isinstance(messages[position], HumanMessage):
+            return messages[position + 1 :]
+    return messages
+
+
+def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> list[AnyMessage]:
+    """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
+    messages = fold(list(messages), opening.summary)
+    again = any(m.id == human_id(asked) for m in messages)
+    mine = [turn for turn in opening.crashed if turn.asked.key == asked.key and not again]
+    mended = recover(messages, [turn for turn in opening.crashed if turn not in mine])
+    known = mended
+    for spoken in opening.spoken:
+        known = cut(known, spoken)
+    late = [call for call in opening.late if any(_waits_for(m, call) for m in messages)]
+    known = [_with_late_result(m, late) for m in known]
+    if again:
+        return [m for m in known if not _is_reply(m, asked.turn_id) or _calls(m)]
+    lines = [*_late(late), *_page_data(opening)]
+    if asked.text.strip():
+        lines = [*_interruption(known, len(known) < len(mended)), *lines, asked.text.strip()]
+    elif asked.kind == "welcome" and not known:
+        lines = [CALL_BEGINS, *lines]
+    words = [HumanMessage("\n".join(lines), id=human_id(asked))] if lines else []
+    done = [message for turn in mine for message in _steps(turn.calls)]
+    return [*cap(known), *words, *done]
+
+
+def newest(messages: Sequence[AnyMessage], limit: int) -> int:
+    """Where the newest `limit` messages begin, at words of the caller; the last of these when all are older."""
+    starts = [i for i, m in enumerate(messages) if isinstance(m, HumanMessage) and not is_summary(m)]
+    within = [i for i in starts if i >= len(messages) - limit]
+    return (within or starts[-1:] or [0])[0]
+
+
+def cap(messages: list[AnyMessage], limit: int = KEPT_MESSAGES) -> list[AnyMessage]:
+    """The newest messages, at most `limit`, from where the caller speaks; never less than the last turn. A summary
+    of what was before stays, beyond that number."""
+    at = newest(messages, limit)
+    return [*filter(is_summary, messages[: min(at, 1)]), *messages[at:]]
+
+
+def fold(messages: list[AnyMessage], summary: Summary | None) -> list[AnyMessage]:
+    """The messages with a summary in place of those it covers. One of what is no longer there changes nothing."""
+    at = next((i for i, m in enumerate(messages) if summary and m.id == summary.until), None)
+    if summary is None or at is None:
+        return messages
+    text = f"[Summary of the conversation before this: {summary.text}]"
+    return [HumanMessage(text, id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
+
+
+def is_summary(message: AnyMessage) -> bool:
+    return (message.id or "").startswith(_SUMMARY)
+
+
+def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
+    """Cut the answers of one turn at what was heard of it. Other turns are untouched."""
+    said = [s.event for s in spoken.sent if isinstance(s.event, Say)]
+    parts = heard_parts([(say.of, say.text) for say in said], spoken.heard)
+    kept: list[AnyMessage] = []
+    for message in messages:
+        if not _is_reply(message, spoken.turn) or _calls(message):
+            kept.append(message)
+            continue
+        text, whole = parts.get(message.id or "", ("", False))
+        if whole and _is_all_of(text, message):
+            kept.append(message)
+        elif text:
+            kept.append(interrupted_message(text, message.id))
+    return kept
+
+
+def interrupted_message(text: str, id_: str | None) -> AIMessage:
+    return AIMessage(text, id=id_, additional_kwargs={"interrupted": True})
+
+
+def was_interrupted(message: AnyMessage) -> bool:
+    return bool(message.additional_kwargs.get("interrupted"))
+
+
+def recover(messages: list[AnyMessage], crashed: Sequence[Crashed]) -> list[AnyMessage]:
+    """Add what turns that were killed had done, as far as it is missing: the journal has it, the checkpoint may not."""
+    for turn in crashed:
+        if turn.asked.kind == "welcome":
+            continue
+        known = {_identity(m) for m in messages}
+        steps = list(_steps(turn.calls))
+        whole = [HumanMessage(turn.asked.text, id=human_id(turn.asked)), *steps, *_answers_sent(turn, steps)]
+        messages = [*messages, *[m for m in whole if _identity(m) not in known]]
+    return messages
+
+
+def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """The same messages, fit for a model: each tool call answered once, right behind it, and nothing else
+    from a tool; the caller speaks first; no message is empty. A fit list comes back as it was."""
+    fit: list[AnyMessage] = []
+    for position, message in enumerate(messages):
+        if isinstance(message, ToolMessage) or _is_empty(message):
+            continue
+        if not fit and isinstance(message, AIMessage):
+            fit.append(HumanMessage(CALL_BEGINS))
+        fit.append(message)
+        if calls := _calls(message):
+            results = _results(messages[position + 1 :], {call["id"] for call in calls})
+            fit += [results.get(call["id"]) or _unknown(call) for call in calls]
+    return fit
+
+
+def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
+    """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be."""
+    merged: list[AnyMessage] = []
+    for message in fit:
+        last = merged[-1] if merged else None
+        if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
+            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)
+        elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
+            if last.tool_calls or message.tool_calls:
+                merged += [HumanMessage(_SILENCE), message]
+            else:
+                merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
+        elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
+            merged += [AIMessage(UNSAID), message]
+        else:
+            merged.append(message)
+    return merged
+
+
+def result_of(call: Call) -> str:
+    """What the model is told of a journalled call."""
+    return UNKNOWN if call.result is None else call.result
+
+
+def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:
+    """The messages of a crashed turn: each that called tools, once, and an answer to every call in it."""
+    seen: set[str] = set()
+    by_answered = {call.answers: call for call in calls}
+    for call in calls:
+        message: AIMessage = messages_from_dict([call.message])[0]  # type: ignore[assignment]
+        if message.id in seen:
+            continue
+        seen.add(message.id or "")
+        yield message
+        for made in message.tool_calls:
+            entry = by_answered.get(made["id"] or "")
+            text = result_of(entry) if entry else NOT_STARTED
+            yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
+
+
+def _answers_sent(turn: Crashed, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
+    """The words of a turn that was broken off, if it could still enter them in the journal."""
+    parts = heard_parts([(s.event.of, s.event.text) for s in turn.sent if isinstance(s.event, Say)], None)
+    in_steps = {message.id for message in steps}
+    yield from (interrupted_message(text, id_) for id_, (text, _) in parts.items() if text and id_ not in in_steps)
+
+
+def _calls(message: AnyMessage) -> Sequence[ToolCall]:
+    return message.tool_calls if isinstance(message, AIMessage) else ()
+
+
+def _is_reply(message: AnyMessage, turn: str) -> bool:
+    return isinstance(message, AIMessage) and (message.id or "").rpartition("/")[0] == turn
+
+
+def _results(following: Sequence[AnyMessage], ids: Collection[str | None]) -> dict[str | None, ToolMessage]:
+    """The first result of each call, before a call has one of these ids again: some providers count from 0."""
+    results: dict[str | None, ToolMessage] = {}
+    for message in following:
+        if any(call["id"] in ids for call in _calls(message)):
+            break
+        if isinstance(message, ToolMessage) and message.tool_call_id in ids:
+            results.setdefault(message.tool_call_id, message)
+    return results
+
+
+def _unknown(call: ToolCall) -> ToolMessage:
+    return ToolMessage(UNKNOWN, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def _identity(message: AnyMessage) -> str | None:
+    return f"result of {message.tool_call_id}" if isinstance(message, ToolMessage) else message.id
+
+
+def _is_empty(message: AnyMessage) -> bool:
+    content = message.content
+    return not _calls(message) and not (content if isinstance(content, str) else message.text).strip()
+
+
+def _waits_for(message: AnyMessage, call: Call) -> bool:
+    """Whether the call's result is still to come there. Where one stands that is known, the journal may have lost it:
+    the memory has not."""
+    mine = isinstance(message, ToolMessage) and message.tool_call_id == call.answers
+    return mine and message.text in (STILL_RUNNING, UNKNOWN)
+
+
+def _with_late_result(message: AnyMessage, late: Sequence[Call]) -> AnyMessage:
+    for call in late:
+        if _waits_for(message, call):
+            return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
+    return message
+
+
+def _is_all_of(text: str, message: AnyMessage) -> bool:
+    """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent. Some
+    answers, such as a question to be confirmed, are spoken as they stand: so letters count, not spaces."""
+    return sum(map(str.isalnum, text)) >= sum(map(str.isalnum, speakable(message.text)))
+
+
+def _interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:
+    """A remark when the last turn did not come to its end in the caller's ear. `unheard`: an answer was removed."""
+    messages = [m for m in messages if not (isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:"))]
+    turn = last_turn(messages)
+    answer = turn[-1] if turn and isinstance(turn[-1], AIMessage) else None
+    if not messages or (answer and not was_interrupted(answer) and not unheard):
+        return
+    tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
+    if answer:
+        untold = f" They may not know the whole result of: {tools}." if tools else ""
+        yield f"[The caller interrupted you and heard only the words above.{untold}]"
+    else:
+        untold = f" They do not know the result of: {tools}." if tools else ""
+        yield f"[The caller went on before hearing an answer.{untold}]"
+
+
+def _late(late: Sequence[Call]) -> Iterator[str]:
+    finished, unknown = (
+        ", ".join(dict.fromkeys(call.name for call in late if (call.result is None) is lost)) for lost in (False, True)
+    )
+    if finished:
+        yield f"[Finished meanwhile: {finished}. The result stands above; the caller has not heard it.]"
+    if unknown:
+        yield f"[The system was restarted while this ran: {unknown}. The caller does not know.]"
+
+
+def _page_data(opening: Opening) -> Iterator[str]:
+    for note in opening.notes[-NEWEST_NOTES:]:
+        yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -1,0 +1,183 @@
+"""Standing in for what a recording holds: the model's answers, the tools' results, at the times they came.
+
+Everything else is real: the graph, speech, journal and history do their work again, in virtual time. As they take
+none of it, a replay is a little ahead of the recording. So what an interruption cut short, or came before, waits
+for that interruption, and what a later turn was told of need not wait for its time then: the order of things is the
+recording's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import suppress
+from typing import Any
+
+from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
+
+from agent.observer import Observer
+from agent.replay import run_file as runs
+from agent.tooling.call import Outcome, Run
+from agent.turns.trace import chunk_from
+from agent.turns.turn import Turn
+
+
+class Unexpected(Exception):
+    """The model was asked, or a tool called, where the recording has nothing."""
+
+
+class RecordedError(Exception):
+    """The model failed here in the recording."""
+
+
+class _Given(BaseChatModel):
+    """A model whose answers are given: chunk by chunk, at their times."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "given"
+
+    def bind_tools(
+        self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
+    ) -> Runnable[Any, AIMessage]:
+        return self.bind(**kwargs)
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        """The answer to what is asked now. Unexpected when there is none."""
+        raise NotImplementedError
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError("answers are streamed")
+
+    async def _astream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: AsyncCallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[ChatGenerationChunk]:
+        answer, until = self.next_answer(messages), _Clock()
+        for chunk in answer.chunks:
+            await until.ms(chunk[0])
+            yield ChatGenerationChunk(message=chunk_from(chunk, answer.common))
+        if answer.ended == "left":
+            await asyncio.Event().wait()
+        await until.ms(answer.ms)
+        if answer.ended != "complete":
+            raise RecordedError(answer.ended)
+
+
+class Progress(Observer):
+    """How far the replay is. begun: by turn, set once it has asked the model, or is over. over: those turns."""
+
+    def __init__(self) -> None:
+        self.begun: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.over: dict[str, Turn] = {}
+
+    def turn_over(self, turn: Turn) -> None:
+        self.over[turn.asked.turn_id] = turn
+        self.begun[turn.asked.turn_id].set()
+
+
+class RecordedModel(_Given):
+    """Gives the recorded answers of each turn, in order. `answers`: by turn. interrupted: the turns that were."""
+
+    answers: dict[str, deque[runs.ModelCall]]
+    interrupted: Collection[str] = ()
+    progress: Progress
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
+        turn = asked.partition(":")[2]
+        self.progress.begun[turn].set()
+        if self.answers.get(turn):
+            return self.answers[turn].popleft()
+        if turn in self.interrupted:
+            return runs.ModelCall(ended="left")
+        raise Unexpected("the model")
+
+
+class ScriptedModel(_Given):
+    """Gives the answers of a script, in order, whoever asks."""
+
+    script: deque[runs.ModelCall]
+    asked_too_often: int = 0
+
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+        if not self.script:
+            self.asked_too_often += 1
+            raise Unexpected("the model")
+        return self.script.popleft()
+
+
+class RecordedTools:
+    """Gives the recorded result of each call, after the recorded time, saying and showing what it did then; or as soon
+    as a later turn is to begin that was told of it.
+
+    ran: the key of every call that was run.
+    """
+
+    def __init__(self, turns: Sequence[runs.Turn], progress: Progress) -> None:
+        self._calls = {call.key: call for turn in turns for call in turn.tools}
+        self._turns = {turn.webhook["turn_id"] for turn in turns}
+        self._due = {call.told: asyncio.Event() for call in self._calls.values() if call.late and call.told}
+        self._progress = progress
+        self.ran: list[str] = []
+
+    async def perform(self, run: Run) -> Outcome:
+        self.ran.append(run.action.key)
+        call = self._calls.get(run.action.key)
+        if call is None:
+            return Outcome("This call is not in the recording.", failed=True)
+        due = self._due.get(call.told) if call.late else None
+        until = _Clock(due)
+        for ms, kind, value in call.did:
+            await until.ms(ms)
+            if due and due.is_set():
+                await run.turn.sleep(math.inf)  # what is not done by now was not heard
+            (run.say if kind == "say" else run.show)(value)
+        if call.late:
+            await run.turn.sleep(math.inf)
+        if call.after in self._turns:
+            await self._progress.begun[call.after].wait()
+        if call.ended in ("stopped", "unknown"):
+            await asyncio.Event().wait()
+        await until.ms(call.ms)
+        return Outcome(call.result, failed=call.ended == "failed")
+
+    async def end_before(self, turn: str) -> None:
+        """A turn is to begin: the calls that it was told of may end."""
+        if due := self._due.get(turn):
+            due.set()
+            await asyncio.sleep(0.0001)
+
+
+class _Clock:
+    """due: when it is set, it is late enough."""
+
+    def __init__(self, due: asyncio.Event | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._due = due
+
+    async def ms(self, ms: int) -> None:
+        """Wait until so many ms after this clock was made."""
+        seconds = max(0.0, self._began + ms / 1000 - self._loop.time())
+        if self._due is None:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), seconds)

@@ -1,0 +1,117 @@
+"""The journal's entries as the agent has them, and how they stand in its tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agent.turns.turn import Asked, Heard, Kind, Say, Sent, Show, Summary
+
+
+@dataclass(frozen=True)
+class Call:
+    """A row of `tool_calls`."""
+
+    call: str
+    answers: str
+    turn: str
+    name: str
+    message: dict[str, Any]
+    state: str
+    result: str | None
+    said: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Note:
+    id: str
+    body: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
+    sent: what was sent, when it has been run. elsewhere: it is running on another worker. quiet: there was nothing
+    that it must know (`Opening`), and no older turn was running on any worker. checkpoint: then, the id of the
+    conversation's newest."""
+
+    number: int | None = None
+    sent: Sequence[Sent] = ()
+    elsewhere: bool = False
+    quiet: bool = False
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """A turn that never ended, with the tool calls it had begun and, if it did not die with its process, what
+    it had sent."""
+
+    asked: Asked
+    calls: Sequence[Call]
+    sent: Sequence[Sent] = ()
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was sent in an earlier turn, and how much of it counts as heard.
+
+    heard: the platform's `text_heard`; None when it said nothing: then all that was sent.
+    """
+
+    turn: str
+    sent: Sequence[Sent]
+    heard: str | None
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a conversation's memory does not know yet when a turn begins.
+
+    late: calls that their turn did not wait for. One without a result ran in a process that has died.
+    summary: made since the last turn, of what the memory still holds. checkpoint: the id of the newest.
+    """
+
+    crashed: Sequence[Crashed] = ()
+    late: Sequence[Call] = ()
+    notes: Sequence[Note] = ()
+    spoken: Sequence[Spoken] = ()
+    summary: Summary | None = None
+    checkpoint: str | None = None
+
+
+def call_of(
+    call: str,
+    answers: str,
+    turn: str,
+    name: str,
+    message: str,
+    state: str,
+    result: str | None,
+    said: str | None,
+    _worker: str = "",
+) -> Call:
+    return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
+
+
+def as_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def row_of(sent: Sent) -> list[Any]:
+    if isinstance(sent.event, Say):
+        return [sent.ms, "say", sent.event.text, sent.event.of]
+    return [sent.ms, "show", sent.event.data]
+
+
+def sent_of(rows: str | None) -> list[Sent]:
+    return [Sent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
+
+
+def asked_of(conversation: str, turn: str, kind: Kind, entry: str) -> Asked:
+    fields = json.loads(entry)
+    heard = fields.pop("heard")
+    return Asked(conversation, turn, kind, heard=Heard(**heard) if heard else None, **fields)

@@ -1,0 +1,126 @@
+"""Where everything is kept: LangGraph's checkpointer, and a small database beside it for journal and tools.
+
+SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit
+survives a killed process; a power cut may cost the last moments, never the file. What is deleted is overwritten.
+
+Postgres (`postgresql://user@host/database`): any number of processes; see agent/storage/postgres.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from agent.storage.database import Database, DatabaseError
+from agent.storage.fence import Newest
+from agent.storage.schema import upgrade
+from agent.storage.sqlite import InLoopSQLite, SQLite, open_sqlite
+from agent.storage.sqlite_saver import ThreadedSaver
+
+_PRUNED_EVERY = 10  # turns; that is a dozen statements
+
+
+@dataclass(frozen=True)
+class Memory:
+    """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
+    database, for what may be asked again while it is away. shared: whether other processes use it too. newest: what
+    the saver has written lately."""
+
+    saver: BaseCheckpointSaver[str]
+    database: Database
+    journal: Database
+    newest: Newest
+    shared: bool = False
+
+    async def state(self, conversation: str) -> Mapping[str, Any]:
+        """What a conversation's newest checkpoint holds; empty when there is none."""
+        saved = await self.saver.aget_tuple({"configurable": {"thread_id": conversation}})
+        return saved.checkpoint["channel_values"] if saved else {}
+
+    async def delete_state(self, conversation: str) -> None:
+        """Delete a conversation's checkpoints."""
+        self.newest.drop(conversation)
+        await self.saver.adelete_thread(conversation)
+
+    async def prune(self, conversation: str, turn: int) -> None:
+        """Forget the older checkpoints of a conversation, each of which holds the whole state, where the saver does
+        not do that itself. `turn`: its number."""
+        if self.shared and turn % _PRUNED_EVERY == 0:
+            await self.saver.aprune([conversation])
+
+    async def wipe(self) -> bool:
+        """Let go of the bytes of what was deleted, as far as the database can do that beside its other users.
+        Whether it could."""
+        if not isinstance(self.database, SQLite):
+            return True
+        busy, *_ = (await self.database.fetch("PRAGMA wal_checkpoint(TRUNCATE)"))[0]
+        return not busy
+
+
+@asynccontextmanager
+async def open_passing_memory() -> AsyncIterator[Memory]:
+    """Memory that is gone afterwards."""
+    database = InLoopSQLite()
+    try:
+        await upgrade(database)
+        yield await _on_sqlite(database)
+    finally:
+        await database.close()
+
+
+@asynccontextmanager
+async def open_memory(url: str) -> AsyncIterator[Memory]:
+    """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
+    if is_shared(url):
+        from agent.storage.postgres import open_postgres
+
+        newest = Newest()
+        async with open_postgres(url, newest) as (shared_saver, shared, journal):
+            yield Memory(shared_saver, shared, journal, newest, shared=True)
+        return
+    async with AsyncExitStack() as stack:
+        try:
+            database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
+            memory = await _on_sqlite(database)
+            await _upgrade(database)
+        except sqlite3.Error as error:
+            raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
+        yield memory
+
+
+def is_shared(url: str) -> bool:
+    """Whether a database serves more than one process."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
+async def _on_sqlite(database: SQLite) -> Memory:
+    newest = Newest()
+    saver = ThreadedSaver(database, newest)
+    await saver.setup()
+    return Memory(saver, database, database, newest)
+
+
+async def _upgrade(database: SQLite) -> None:
+    """A process that begins meanwhile waits, for as long as `busy_timeout` says."""
+    await database.execute("BEGIN IMMEDIATE")
+    try:
+        await upgrade(database)
+    except BaseException:
+        await database.execute("ROLLBACK")
+        raise
+    await database.execute("COMMIT")
+
+
+def _sqlite_path(url: str) -> Path:
+    if not url.startswith("sqlite:///"):
+        raise DatabaseError(
+            "DATABASE_URL must look like sqlite:///voice.db or postgresql://user@host/database,"
+            f" not {url.split(':')[0]}:…."
+        )
+    return Path(url.removeprefix("sqlite:///"))

@@ -1,0 +1,136 @@
+"""One call of a tool: what is to be run, how it goes while it runs, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.tools import BaseTool
+from pydantic import TypeAdapter, ValidationError
+
+from agent.json_values import plain, unbroken
+from agent.tooling.decorator import Manners, VoiceTool, fill, manners_of
+from agent.turns.turn import ToolRun, Turn
+
+_LONGEST_LINE = 300  # characters that a tool may say at once
+_LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
+_MOST_DEEDS = 200  # lines and data of one call
+
+
+@dataclass(frozen=True)
+class Action:
+    """A call to be run. `key` is what it is once: the message that made it, and its id, which some providers count
+    anew in each answer. `answers` is the id of the call in `message` that gets the result: its own, or that of the
+    `confirm` call for a call that was pinned until then."""
+
+    key: str
+    answers: str
+    tool: BaseTool
+    arguments: dict[str, Any]
+    message: AIMessage
+
+    @property
+    def manners(self) -> Manners:
+        return manners_of(self.tool)
+
+    def fill(self, text: str) -> str:
+        """A text of the tool's manners, with the call's arguments, or their defaults, in its braces."""
+        defaults = {
+            name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
+        }
+        return fill(text, {**defaults, **self.arguments})
+
+    def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
+        """The result under the name that was called, which is `confirm` for a pinned call."""
+        status = "error" if failed else "success"
+        called = next((c["name"] for c in self.message.tool_calls if c["id"] == self.answers), self.tool.name)
+        return ToolMessage(text, tool_call_id=self.answers, name=called, status=status)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """`ended`: how, where finished or failed does not say it."""
+
+    text: str
+    failed: bool
+    ended: str = ""
+
+
+@dataclass
+class Run:
+    """A tool at work for a turn. `seen` is what observers see of it; `outcome` is there once it is over."""
+
+    action: Action
+    turn: Turn
+    seen: ToolRun
+    outcome: Outcome | None = None
+    said: list[str] = field(default_factory=list)
+    did: list[tuple[float, str, Any]] = field(default_factory=list)
+
+    def report(self, status: str, **more: Any) -> None:
+        """Tell the page how the call stands."""
+        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": round(self.ms())}
+        self.turn.show({**about, **more})
+
+    def show(self, data: Any) -> None:
+        """The tool shows something, as it is now and as JSON has it. ValueError when it is too much."""
+        data = plain(data)
+        if len(json.dumps(data)) > _LONGEST_SHOWN:
+            raise ValueError(f"show() takes at most {_LONGEST_SHOWN} characters of JSON")
+        if self._counts():
+            self.did.append((self.ms(), "show", data))
+            self.turn.show(data)
+
+    def say(self, line: str) -> None:
+        """The tool says something."""
+        line = " ".join(unbroken(str(line))[:_LONGEST_LINE].split())
+        if line and self._counts():
+            self.did.append((self.ms(), "say", line))
+            self.speak(line)
+
+    def _counts(self) -> bool:
+        """Whether the tool may still say and show something: nothing grows without bound."""
+        return len(self.did) < _MOST_DEEDS
+
+    def speak(self, line: str) -> None:
+        if self.turn.silenced:
+            self.said.append(line)
+        elif self.turn.progress(line):
+            self.report("progress", text=line)
+
+    def say_slow(self, line: str, said_before: int) -> None:
+        if self.turn.times_said == said_before:
+            self.speak(line)
+
+    def ms(self) -> float:
+        """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
+        return round((self.turn.now() - self.seen.began) * 1000, 3)
+
+    def end(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+        self.seen.seconds = self.ms() / 1000
+        self.seen.ended = outcome.ended or ("failed" if outcome.failed else "finished")
+
+
+def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
+    text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
+    return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
+    """What is wrong with a call's arguments, in words for the model."""
+    if isinstance(tool, VoiceTool) and tool.faults:
+        return _nothing_done(tool.faults(arguments))
+    try:
+        TypeAdapter(tool.get_input_schema()).validate_python(arguments)
+    except ValidationError as error:
+        return _nothing_done([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()])
+    return None
+
+
+def _nothing_done(faults: Sequence[str]) -> str | None:
+    """What to mend, without the values."""
+    return f"Nothing was done: the arguments are wrong. {'; '.join(faults[:5])}." if faults else None

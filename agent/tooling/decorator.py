@@ -1,0 +1,193 @@
+"""What the author of a tool uses: `@voice_tool`, `say()`, `show()`, `tool_context()`.
+
+A tool is a LangChain tool with manners for a voice call: what is said while it runs, how long it may
+take, and what becomes of it when the caller interrupts. Put it into `tools/` and the agent has it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import string
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, overload
+
+import httpx
+from langchain_core.tools import BaseTool, StructuredTool
+from pydantic import Field
+
+from agent.storage.database import Database
+from agent.tooling.sandbox import contained
+
+OnBargeIn = Literal["finish", "cancel", "protect"]
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How a tool behaves in a call. Texts may name the tool's arguments in braces.
+
+    say: spoken when the tool starts, unless the model has just spoken.
+    slow: spoken once when the tool still runs after `slow_after` seconds and nothing was said meanwhile.
+    timeout: seconds until the call is given up.
+    on_barge_in: what an interruption does. `finish`: it runs on, and its result waits for the next turn.
+        `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
+        said first in the next turn.
+    confirm: a question that the caller must have heard before the call is run.
+    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any.
+    """
+
+    say: str | None = None
+    slow: str | None = None
+    slow_after: float = 4.0
+    timeout: float = 20.0
+    on_barge_in: OnBargeIn = "finish"
+    confirm: str | None = None
+    at_once: int | None = None
+
+
+class VoiceTool(StructuredTool):
+    """A LangChain tool that knows its manners. faults: what is wrong with a call's arguments, for a tool that is
+    described by a JSON schema."""
+
+    manners: Manners = Field(default_factory=Manners)
+    faults: Callable[[Mapping[str, Any]], list[str]] | None = None
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """What a running tool may use. `tool_context()` returns the one of the present call.
+
+    call_id: unique, and the same should one action ever be run again: the key that makes it happen once.
+    caller: the phone number, on telephone calls, else None.
+    metadata: the `custom_metadata` of the webhook. A page may have set it: it is no proof of who calls.
+    http: a shared client; its time limits are 10 s unless a request says otherwise.
+    database: the agent's own database, for what the tool must keep.
+    """
+
+    call_id: str
+    conversation_id: str
+    caller: str | None
+    metadata: Mapping[str, Any]
+    http: httpx.AsyncClient
+    database: Database
+    say: Callable[[str], None]
+    show: Callable[[Any], None]
+
+
+_current: ContextVar[ToolContext] = ContextVar("tool_context")
+
+
+def tool_context() -> ToolContext:
+    """The context of the tool call that is running here. RuntimeError outside of one."""
+    try:
+        return _current.get()
+    except LookupError:
+        raise RuntimeError(
+            "tool_context(), say() and show() work inside a running tool; in a test, enter use_context() first"
+        ) from None
+
+
+class use_context:
+    """`with use_context(ctx): await my_tool.ainvoke({...})` runs a tool as if the agent had called it."""
+
+    def __init__(self, context: ToolContext) -> None:
+        self._context = context
+
+    def __enter__(self) -> ToolContext:
+        self._token = _current.set(self._context)
+        return self._context
+
+    def __exit__(self, *_: object) -> None:
+        _current.reset(self._token)
+
+
+def say(text: str) -> None:
+    """Speak a line to the caller while the tool works."""
+    tool_context().say(text)
+
+
+def show(data: Any) -> None:
+    """Send JSON to the caller's page, unchanged, as `response.data`. Not spoken."""
+    tool_context().show(data)
+
+
+_NAME = re.compile(r"[A-Za-z_]\w{0,63}", re.ASCII)
+_RESERVED = {"config", "run_manager", "callbacks"}
+_LONGEST_ARGUMENT = 80  # characters of an argument that are spoken
+
+Function = Callable[..., Any] | Callable[..., Awaitable[Any]]
+
+
+@overload
+def voice_tool(function: Function, /) -> VoiceTool: ...
+@overload
+def voice_tool(
+    *,
+    name: str | None = None,
+    say: str | None = None,
+    slow: str | None = None,
+    slow_after: float = 4.0,
+    timeout: float = 20.0,
+    on_barge_in: OnBargeIn = "finish",
+    confirm: str | None = None,
+    at_once: int | None = None,
+) -> Callable[[Function], VoiceTool]: ...
+def voice_tool(
+    function: Function | None = None, /, *, name: str | None = None, **manners: Any
+) -> VoiceTool | Callable[[Function], VoiceTool]:
+    """Make a tool of a function: its name, docstring and annotations are what the model sees.
+
+    Options: see `Manners`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
+    """
+
+    def make(function: Function) -> VoiceTool:
+        made = Manners(**manners)
+        label = name or function.__name__
+        if not inspect.getdoc(function):
+            raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
+        check(label, made, inspect.signature(function).parameters)
+        return VoiceTool.from_function(  # type: ignore[return-value]
+            func=None if inspect.iscoroutinefunction(function) else function,
+            coroutine=contained(function, made.at_once),
+            name=label,
+            manners=made,
+        )
+
+    return make if function is None else make(function)
+
+
+def manners_of(tool: BaseTool) -> Manners:
+    """A plain LangChain tool has the manners of `@voice_tool` without options."""
+    return tool.manners if isinstance(tool, VoiceTool) else Manners()
+
+
+def fill(text: str, arguments: Mapping[str, Any]) -> str:
+    """`text` with its braces filled from a call's arguments, each shortened to what one can listen to; a missing one
+    leaves nothing behind."""
+    short = {name: str(value)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
+    return " ".join(text.format_map(_Blank(short)).split())
+
+
+class _Blank(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def check(tool: str, manners: Manners, arguments: Collection[str]) -> None:
+    """ValueError with what to mend, before any call."""
+    if not _NAME.fullmatch(tool) or tool == "confirm":
+        raise ValueError(f"tool {tool!r}: a name has letters, digits and _, at most 64, and is not `confirm`")
+    if manners.on_barge_in not in get_args(OnBargeIn):
+        raise ValueError(f"tool {tool!r}: on_barge_in= is one of {', '.join(get_args(OnBargeIn))}")
+    if manners.at_once is not None and manners.at_once < 1:
+        raise ValueError(f"tool {tool!r}: at_once= is at least 1")
+    for taken in _RESERVED.intersection(arguments):
+        raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
+    for option in ("say", "slow", "confirm"):
+        for _, field, spec, conversion in string.Formatter().parse(getattr(manners, option) or ""):
+            if field is not None and field not in arguments:
+                raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
+            if spec or conversion:
+                raise ValueError(f"tool {tool!r}: {option}= takes plain {{{field}}}, without a format")

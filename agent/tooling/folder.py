@@ -1,0 +1,198 @@
+"""The tools in a folder: every LangChain tool at the top level of a `*.py` file, but of `_*.py` and `.*.py`.
+
+A file whose tools keep something about callers has a function beside them that `voice forget` calls:
+
+    async def forget(database: Database, conversations: Sequence[str], caller: str | None) -> int:
+
+It deletes what was kept of these conversations and, when a person is to be forgotten, of their phone number
+(`caller`), and returns how many things that were. It may be called again for the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+import threading
+import traceback
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+from langchain_core.tools import BaseTool
+
+from agent.storage.database import Database
+
+Forget = Callable[[Database, Sequence[str], str | None], Awaitable[int]]
+
+_STALE = (0, 0)
+
+
+class ToolFileError(Exception):
+    """Tool files that cannot be used. The text has a line for each fault, with file and line number."""
+
+
+@dataclass(frozen=True)
+class _File:
+    version: tuple[int, int]
+    tools: Mapping[str, BaseTool]
+    forget: Forget | None = None
+    error: ToolFileError | None = None
+
+
+class ToolFolder:
+    """The tools of one folder.
+
+    `load()` reads it strictly: errors are raised. `refresh()` reads what has changed since, for development: a
+    broken file keeps its last good tools, and the error is returned once. Turns call it from several threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: dict[Path, _File] = {}
+        self._offered: Mapping[str, Mapping[str, BaseTool]] = {}
+        self._tools: Mapping[str, BaseTool] = {}
+        self._helpers: Mapping[Path, tuple[int, int]] = {}
+        self._clashes: list[ToolFileError] = []
+        self._lock = threading.Lock()
+
+    @property
+    def tools(self) -> Mapping[str, BaseTool]:
+        """The tools by name, as last read. A new object whenever something changed."""
+        return self._tools
+
+    def owner_of(self, name: str) -> str:
+        """The file of a tool, or who else has offered it."""
+        return next(owner for owner, tools in self._owners() if name in tools)
+
+    def offer(self, owner: str, tools: Mapping[str, BaseTool]) -> list[ToolFileError]:
+        """Have tools that are in no file, in place of those that `owner` offered before. A name that a file, or an
+        owner before this one, has too stays theirs, and the error comes back."""
+        with self._lock:
+            self._offered = {**self._offered, owner: tools}
+            self._tools, clashes = _merged(self._owners())
+        return [clash for clash in clashes if f"{owner} " in str(clash)]
+
+    @property
+    def errors(self) -> list[str]:
+        """What is wrong with the files, as last read."""
+        return [str(error) for error in [*(file.error for file in self._files.values()), *self._clashes] if error]
+
+    @property
+    def forgets(self) -> Mapping[Path, Forget]:
+        """The functions that `voice forget` calls, by file."""
+        return {path: file.forget for path, file in self._files.items() if file.forget}
+
+    def load(self) -> None:
+        """Read every file. ToolFileError names each that does not import, and two tools of one name."""
+        if not self.path.is_dir():
+            raise ToolFileError(f"There is no folder {self.path} with tools in it: set TOOLS_DIR or make it.")
+        errors = self.refresh()
+        if errors:
+            raise ToolFileError("\n".join(map(str, errors)))
+
+    def refresh(self) -> list[ToolFileError]:
+        """Read new and changed files, forget deleted ones. What is newly wrong comes back."""
+        with self._lock:
+            return self._refresh()
+
+    def _refresh(self) -> list[ToolFileError]:
+        found, helpers = _versions(self.path, "[!_.]*.py"), _versions(self.path, "_*.py")
+        if helpers != self._helpers and self._files:
+            self._forget(helpers)
+        self._helpers = helpers
+        changed = [p for p, version in found.items() if p not in self._files or self._files[p].version != version]
+        if not changed and len(found) == len(self._files):
+            return []
+        self._files = {path: file for path, file in self._files.items() if path in found}
+        for path in changed:
+            self._files[path] = self._read(path, found[path])
+        errors = [file.error for path in changed if (file := self._files[path]).error]
+        self._tools, self._clashes = _merged(self._owners())
+        return errors + self._clashes
+
+    def _owners(self) -> Iterator[tuple[str, Mapping[str, BaseTool]]]:
+        yield from ((str(path), file.tools) for path, file in sorted(self._files.items()))
+        yield from self._offered.items()
+
+    def _forget(self, helpers: Iterable[Path]) -> None:
+        """What tool files import from beside them has changed: read all of it anew."""
+        importlib.invalidate_caches()
+        for path in helpers:
+            sys.modules.pop(f"{self.path.name}.{path.stem}", None)
+        self._files = {path: replace(file, version=_STALE) for path, file in self._files.items()}
+
+    def _read(self, path: Path, version: tuple[int, int]) -> _File:
+        try:
+            module = _import(path, self.path.name)
+            return _File(version, _tools_of(module, path), _forget_of(module, path))
+        except ToolFileError as error:
+            before = self._files.get(path)
+            return replace(before or _File(version, {}), version=version, error=error)
+
+
+def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
+    """A file that is replaced at this moment, or a link into nowhere, is not there."""
+    versions = {}
+    for path in sorted(folder.glob(pattern)):
+        with suppress(OSError):
+            status = path.stat()
+            versions[path] = (status.st_mtime_ns, status.st_size)
+    return versions
+
+
+def _merged(
+    offers: Iterable[tuple[str, Mapping[str, BaseTool]]],
+) -> tuple[dict[str, BaseTool], list[ToolFileError]]:
+    """All of them, and an error for each name that comes twice: the first stays."""
+    tools: dict[str, BaseTool] = {}
+    owners: dict[str, str] = {}
+    errors = []
+    for owner, offered in offers:
+        for name, tool in offered.items():
+            if tools.setdefault(name, tool) is not tool:
+                errors.append(ToolFileError(f"{owners[name]} and {owner} both have a tool {name!r}: rename one."))
+            owners.setdefault(name, owner)
+    return tools, errors
+
+
+def _import(path: Path, package: str) -> ModuleType:
+    """Run the file from its source: a cached byte code may be as old as a second."""
+    module = ModuleType(f"{package}.{path.stem}")
+    module.__file__ = str(path)
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    try:
+        exec(compile(path.read_bytes(), path, "exec"), module.__dict__)  # noqa: S102 - the developer's own file
+    except (Exception, SystemExit) as error:
+        if before is None:
+            del sys.modules[module.__name__]
+        else:
+            sys.modules[module.__name__] = before
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ToolFileError(f"{path}:{_line(error, path)}: {what}") from error
+    return module
+
+
+def _line(error: BaseException, path: Path) -> int:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    frames = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+    return (frames or [1])[-1] or 1
+
+
+def _forget_of(module: ModuleType, path: Path) -> Forget | None:
+    forget = vars(module).get("forget")
+    if inspect.isfunction(forget) and not inspect.iscoroutinefunction(forget):
+        raise ToolFileError(f"{path}: forget must be `async def forget(database, conversations, caller)`.")
+    return forget if inspect.iscoroutinefunction(forget) else None
+
+
+def _tools_of(module: ModuleType, path: Path) -> dict[str, BaseTool]:
+    tools: dict[str, BaseTool] = {}
+    for value in vars(module).values():
+        if isinstance(value, BaseTool) and tools.setdefault(value.name, value) is not value:
+            raise ToolFileError(f"{path} has two tools {value.name!r}: rename one.")
+    return tools

@@ -1,0 +1,299 @@
+"""The tools of MCP servers, with the manners of every other tool.
+
+A server's session belongs to one task from its opening to its end: the client's cancel scopes must be left where they
+were entered. A server that is down is tried again, with growing pauses, and its tools say so meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import math
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from typing import Any
+
+import anyio
+import httpx
+import jsonschema  # type: ignore[import-untyped]
+from langchain_core.tools import ToolException
+from langchain_core.utils.json_schema import dereference_refs
+from langchain_mcp_adapters.sessions import create_session
+from mcp import ClientSession, McpError, types
+
+from agent.llm.gemini.transport import tls_context
+from agent.tooling.decorator import Manners, VoiceTool, check
+from agent.tooling.folder import ToolFolder
+from agent.tooling.mcp_config import ServerConfig
+from agent.tooling.sandbox import contained
+
+log = logging.getLogger(__name__)
+
+_WAIT = 8.0  # seconds that our start waits for the servers
+_START = 30.0  # seconds a server has to say what tools it has: a command may have to be fetched first
+_PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts
+_SOUND = 30.0  # seconds after which a server that was up counts as sound: the next pause is short again
+_LOOK = 5.0  # seconds between looks whether it is still there
+_PATIENCE = 30.0  # seconds it has to answer then
+_END = 6.0  # seconds for its end; within them a process that stays gets SIGTERM, then SIGKILL
+_TAKE_BACK = 0.05  # seconds to tell it that a call is not wanted any more
+_UNAVAILABLE = "{} is unavailable at the moment, and nothing was done. Tell the caller, and go on without it."
+_NOT_TEXT = "[Something that cannot be read out: {}.]"
+
+Run = Callable[..., Awaitable[str]]
+
+
+class Server:
+    """One MCP server. `settled` is set once it is up, or was found down. `faults`: what of its configuration does not
+    fit it, a sentence each."""
+
+    def __init__(self, name: str, config: ServerConfig, folder: ToolFolder) -> None:
+        self.name, self._config, self._folder = name, config, folder
+        self.settled = asyncio.Event()
+        self.faults: list[str] = []
+        self._session: ClientSession | None = None
+        self._calls: set[asyncio.Timeout] = set()
+        self._doubt = asyncio.Event()
+
+    async def run(self) -> None:
+        """Hold a session for good. What the server offers is offered in the folder."""
+        pause, now = _PAUSE, asyncio.get_running_loop().time
+        await self._offer([_stand_in(self.name)])
+        while True:
+            up = math.inf
+            why: Exception = ConnectionError()
+            try:
+                async with create_session(_connection(self._config)) as session:
+                    await self._start(session)
+                    up = now()
+                    await self._watch(session)
+            except Exception as error:  # noqa: BLE001 - whatever it is: the conversations go on, and it is tried again
+                why = error
+            self._lose(why)
+            pause = _PAUSE if now() - up >= _SOUND else pause
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _start(self, session: ClientSession) -> None:
+        async with asyncio.timeout(_START):
+            await session.initialize()
+            page = await session.list_tools()
+            listed = page.tools
+            while page.nextCursor:
+                page = await session.list_tools(params=types.PaginatedRequestParams(cursor=page.nextCursor))
+                listed += page.tools
+        await self._offer(self._fitting(listed))
+        self._session = session
+        log.info("the MCP server %s is up", self.name)
+        self.settled.set()
+
+    async def _watch(self, session: ClientSession) -> None:
+        """Raises once it is gone. A call that has failed is a reason to look at once."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._doubt.wait()
+            self._doubt.clear()
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await session.send_ping()
+            except TimeoutError:
+                if not self._calls:  # while it works on one it may not answer
+                    raise
+            except McpError as error:
+                if error.error.code != types.METHOD_NOT_FOUND:
+                    raise
+
+    def _lose(self, error: BaseException) -> None:
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        if self._session or not self.settled.is_set():
+            log.error("the MCP server %s is down (%s); it is tried again", self.name, type(error).__name__)
+        log.debug("the MCP server %s", self.name, exc_info=error)
+        self._session = None
+        for lost in self._calls:
+            lost.reschedule(asyncio.get_running_loop().time())
+        self._calls.clear()
+        self.settled.set()
+
+    async def _offer(self, tools: Sequence[VoiceTool]) -> None:
+        named = {tool.name: tool for tool in tools}
+        clashes = await asyncio.to_thread(self._folder.offer, f"the MCP server {self.name}", named)
+        self.faults += [f'{clash} "only" in MCP_SERVERS leaves tools out.' for clash in clashes]
+        for fault in self.faults if self.settled.is_set() else ():
+            log.error("%s", fault)
+
+    def _fitting(self, listed: Sequence[types.Tool]) -> list[VoiceTool]:
+        """The tools to offer. One that the file names and that does not fit is a fault, another is left out."""
+        names, only, tools = [tool.name for tool in listed], self._config.only, []
+        wanted = {*(only or ()), *self._config.tools} - {"*"}
+        self.faults = [
+            f"MCP_SERVERS names a tool {name!r}, which {self.name} does not have. It has: {', '.join(names)}."
+            for name in sorted(wanted.difference(names))
+        ]
+        for tool in listed:
+            try:
+                if only is None or tool.name in only:
+                    tools.append(self._make(tool))
+            except (ValueError, KeyError, jsonschema.SchemaError) as error:
+                why = str(error) if type(error) is ValueError else f"{tool.name}: its schema cannot be used"
+                fault = f"The MCP server {self.name}, {why}."
+                self.faults += [fault] if tool.name in wanted else []
+                log.warning("%s It is left out", fault)
+        return tools
+
+    def _make(self, tool: types.Tool) -> VoiceTool:
+        hints, config = tool.annotations or types.ToolAnnotations(), self._config
+        if hints.destructiveHint and not hints.readOnlyHint and "confirm" not in config.options_of(tool.name):
+            raise ValueError(f'tool {tool.name!r} is destructive: set "confirm" to a question, or to false')
+
+        async def run(**arguments: Any) -> str:
+            return _in_words(await self._call(tool.name, arguments))
+
+        manners = config.manners_of(tool.name, reads=bool(hints.readOnlyHint))
+        limited = contained(run, manners.at_once)
+        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, manners, limited)
+
+    async def _call(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
+        """Run a call in the session that is open. ToolException, with words for the model, when there is none."""
+        session, unavailable = self._session, ToolException(_UNAVAILABLE.format(tool))
+        if session is None:
+            raise unavailable
+        number = session._request_id  # the call's, which nothing else tells
+        try:
+            async with asyncio.timeout(None) as lost:
+                self._calls.add(lost)
+                return await session.call_tool(tool, arguments)
+        except asyncio.CancelledError:
+            await _take_back(session, number)
+            raise
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # nothing was sent
+            self._doubt.set()
+            raise unavailable from None
+        except TimeoutError:
+            raise ConnectionError from None
+        except Exception:
+            self._doubt.set()
+            raise
+        finally:
+            self._calls.discard(lost)
+
+
+def _connection(config: ServerConfig) -> Any:
+    """As langchain-mcp-adapters takes it."""
+    if config.command:
+        return {"transport": "stdio", **config.model_dump(include={"command", "args", "env"})}
+    transport = "sse" if config.type == "sse" else "streamable_http"
+    return {"transport": transport, "url": config.url, "headers": config.headers, "httpx_client_factory": _http_client}
+
+
+def _http_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx.AsyncClient:
+    """The certificates are read once, not at each attempt."""
+    return httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=tls_context())
+
+
+def _stand_in(server: str) -> VoiceTool:
+    """Offered until the server has said what it has."""
+
+    async def unavailable() -> str:
+        raise ToolException(_UNAVAILABLE.format(server))
+
+    name, does = f"{server.replace('-', '_')}_unavailable", f"Tells that the service {server} cannot be reached now."
+    return VoiceTool(
+        name=name, description=does, args_schema={"type": "object", "properties": {}}, coroutine=unavailable
+    )
+
+
+async def _take_back(session: ClientSession, number: int) -> None:
+    params = types.CancelledNotificationParams(requestId=number)
+    with suppress(Exception):  # a server that is gone, or does not listen, need not be told
+        async with asyncio.timeout(_TAKE_BACK):
+            await session.send_notification(types.ClientNotification(types.CancelledNotification(params=params)))
+
+
+def _in_words(result: types.CallToolResult) -> str:
+    """The result as text. ToolException when the server says that it is an error."""
+    texts = [getattr(getattr(part, "resource", part), "text", _NOT_TEXT.format(part.type)) for part in result.content]
+    if result.structuredContent and not texts:
+        texts = [json.dumps(result.structuredContent, ensure_ascii=False)]
+    if result.isError:
+        raise ToolException("\n".join(texts) or "It failed.")
+    return "\n".join(texts)
+
+
+def _voice_tool(
+    server: str, name: str, does: str, schema: dict[str, Any], manners: Manners, run: Run | None = None
+) -> VoiceTool:
+    """ValueError, KeyError or SchemaError when it cannot be offered."""
+    checker = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
+    checker.check_schema(schema)
+    shown = {"type": "object", "properties": {}, **_shown(dereference_refs(schema))}
+    label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
+    check(label, manners, shown["properties"])
+    return VoiceTool(
+        name=label, description=does, args_schema=shown, coroutine=run, manners=manners,
+        faults=lambda arguments: _faults(checker(schema), arguments),
+        metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(manners)}},
+    )  # fmt: skip
+
+
+def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
+    """The MCP servers' tools among those that a run file says were offered: good for anything but being run."""
+    tools = {}
+    for label, tool in offered.items():
+        if about := tool.get("mcp"):
+            manners = Manners(**about["manners"])
+            tools[label] = _voice_tool(about["server"], about["name"], tool["description"], about["schema"], manners)
+    return tools
+
+
+def _faults(checker: Any, arguments: Mapping[str, Any]) -> list[str]:
+    """What to mend, without the values."""
+    return [
+        f"{error.json_path.removeprefix('$').lstrip('.') or 'arguments'}: {error.validator} {error.validator_value}"
+        for error in checker.iter_errors(dict(arguments))
+    ]
+
+
+def _shown(schema: Any) -> dict[str, Any]:
+    """A schema in words that all providers of models know: some refuse a whole request for one that they do not. What
+    is left out is still checked at the call."""
+    schema = schema if isinstance(schema, dict) else {}
+    made: dict[str, Any] = {key: schema[key] for key in ("type", "description", "default", "required") if key in schema}
+    if "properties" in schema:
+        made["properties"] = {name: _shown(part) for name, part in schema["properties"].items()}
+    if "items" in schema:
+        made["items"] = _shown(schema["items"])
+    if options := [option for key in ("anyOf", "oneOf", "allOf") for option in schema.get(key, ())]:
+        made["anyOf"] = [_shown(option) for option in options]
+    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
+    if choices and all(isinstance(choice, str) for choice in choices):
+        made["enum"] = choices
+    elif choices:
+        made["description"] = f"{made.get('description', '')} One of: {json.dumps(choices)}.".strip()
+    return made
+
+
+@asynccontextmanager
+async def open_servers(configs: Mapping[str, ServerConfig], folder: ToolFolder) -> AsyncIterator[list[str]]:
+    """Offer the servers' tools in `folder` while this is open. Yields what is wrong with the configuration, a sentence
+    each. A server that is down is not."""
+    servers = [Server(name, config, folder) for name, config in configs.items()]
+    tasks = [asyncio.create_task(server.run(), name=f"MCP server {server.name}") for server in servers]
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT):
+                await asyncio.gather(*(server.settled.wait() for server in servers))
+        for server in servers:
+            if not server.settled.is_set():
+                log.error("the MCP server %s has not answered yet: its tools come when it does", server.name)
+                server.settled.set()
+        yield [fault for server in servers for fault in server.faults]
+    finally:
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_END)

@@ -1,0 +1,56 @@
+"""The turns that are not over and journalled, and the tasks that run them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+from agent.turns.turn import Turn
+
+_MOST = 8  # of one conversation, waiting ones included
+
+
+class OpenTurns:
+    def __init__(self) -> None:
+        self._turns: dict[asyncio.Task[None], Turn] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # of each conversation, oldest first
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __iter__(self) -> Iterator[Turn]:
+        return iter(list(self._turns.values()))
+
+    def of(self, conversation: str) -> list[Turn]:
+        return [self._turns[task] for task in self._tasks.get(conversation, ())]
+
+    def add(self, turn: Turn, task: asyncio.Task[None]) -> None:
+        if others := self.of(turn.asked.conversation_id):
+            for each in (turn, *others):
+                each.undisturbed = False
+        self._turns[task] = turn
+        self._tasks.setdefault(turn.asked.conversation_id, []).append(task)
+
+    def remove(self, task: asyncio.Task[None]) -> None:
+        conversation = self._turns.pop(task).asked.conversation_id
+        self._tasks[conversation].remove(task)
+        if not self._tasks[conversation]:
+            del self._tasks[conversation]
+
+    def thin_out(self, conversation: str) -> None:
+        """End the oldest of too many turns that wait in one conversation: only the newest will have a reader. The
+        first is not one of them: it has the conversation, and has been told to end."""
+        for task in self._tasks[conversation][1:-_MOST]:
+            turn = self._turns[task]
+            turn.refused = not turn.admitted.is_set()
+            turn.interrupt()
+            asyncio.get_running_loop().call_soon(task.cancel)  # not before its first step, which it would never make
+
+    async def wait(self, seconds: float) -> None:
+        """For the end of all of them, at most so long."""
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=seconds)
+
+    def cancel(self) -> None:
+        for task in self._turns:
+            task.cancel()

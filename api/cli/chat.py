@@ -1,0 +1,164 @@
+"""`voice chat`: the agent in the terminal, without a server.
+
+The answer streams as `agent: …`; what a tool says and does stands on lines of its own. Ctrl-C while the agent
+speaks is a barge-in: the agent is told what had been printed. Ctrl-D leaves. From a pipe each line is a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from agent.agent import Agent
+from agent.storage.open import Memory
+from agent.turns.turn import Asked, Event, Heard, Say, Turn
+from api.settings import Settings
+from api.wiring import Parts, open_configured
+
+_PROMPT = "you: "
+
+
+async def chat(settings: Settings, parts: Parts, record_to: Path | None = None) -> None:
+    """Talk until the input ends; then, if wanted, write the conversation as a run file."""
+    async with open_configured(settings, parts) as (agent, memory):
+        conversation = Conversation(agent, uuid.uuid4().hex)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, conversation.barge_in)
+        try:
+            await conversation.speak("welcome", "")
+            async for line in _lines():
+                if line.strip():
+                    await conversation.speak("message", line.strip())
+            await agent.drain(settings.drain_seconds)
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+        if record_to:
+            await _record(conversation.id, record_to, settings, parts, memory)
+
+
+async def _record(conversation: str, path: Path, settings: Settings, parts: Parts, memory: Memory) -> None:
+    from agent.replay.run_file import save_run
+    from api.replay.recording import record
+
+    recorded = await record(memory.database, conversation, settings, parts.habits, parts.folder)
+    if recorded:
+        save_run(recorded[0], path)
+        typer.echo(f"Recorded: {path}. It is a test when it stands in tests/runs/.")
+
+
+class Conversation:
+    """One conversation in the terminal."""
+
+    def __init__(self, agent: Agent, id_: str) -> None:
+        self._agent = agent
+        self.id = id_
+        self._count = 0
+        self._turn: Turn | None = None
+        self._heard: Heard | None = None
+
+    async def speak(self, kind: Any, text: str) -> None:
+        """Run one turn and print it."""
+        asked = Asked(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
+        self._count += 1
+        self._heard = None
+        self._turn = await self._agent.begin(asked)
+        printer = _Printer()
+        async for event in self._turn.stream():
+            if self._turn.interrupted:
+                break
+            printer.print(event)
+        if self._turn.interrupted:
+            self._heard = Heard(printer.heard, asked.turn_id)
+            printer.remark("— interrupted")
+        printer.end()
+        self._turn = None
+
+    def barge_in(self) -> None:
+        if self._turn:
+            self._turn.interrupt()
+        else:
+            typer.echo(f"\n(Ctrl-D leaves.)\n{_PROMPT}", nl=False)
+
+
+class _Printer:
+    """Prints a turn's events; `heard` is what was printed of its words."""
+
+    def __init__(self) -> None:
+        self.heard = ""
+        self._in_answer = False
+
+    def print(self, event: Event) -> None:
+        if isinstance(event, Say):
+            self.heard += event.text
+        if isinstance(event, Say) and event.of is not None:
+            self._answer(event.text)
+        elif isinstance(event, Say):
+            self.remark(f"… {event.text.strip()}")
+        else:
+            self.remark(_described(event.data))
+
+    def remark(self, text: str) -> None:
+        self.end()
+        typer.secho(f"  {text}", dim=True)
+
+    def end(self) -> None:
+        if self._in_answer:
+            typer.echo()
+        self._in_answer = False
+
+    def _answer(self, text: str) -> None:
+        if not self._in_answer:
+            typer.secho("agent: ", fg="cyan", nl=False)
+            text = text.lstrip()
+        self._in_answer = True
+        typer.echo(text, nl=False)
+        sys.stdout.flush()
+
+
+def _described(data: Any) -> str:
+    """A tool's doings in a line; whatever else it shows as it is."""
+    if not (isinstance(data, dict) and data.keys() >= {"tool", "status", "ms"}):
+        return f"[shows] {json.dumps(data, ensure_ascii=False, default=str)}"
+    took = "" if data["status"] == "started" else f" ({data['ms']} ms)"
+    return f"[{data['tool']}] {data['status']}{took}"
+
+
+async def _lines() -> AsyncIterator[str]:
+    """Lines from the terminal or a pipe. A thread of its own reads them, as nothing can interrupt a `read`."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str | None] = asyncio.Queue()
+    wanted = threading.Semaphore(0)
+
+    def read() -> None:
+        line: str | None = ""
+        while line is not None:
+            wanted.acquire()
+            line = _line()
+            loop.call_soon_threadsafe(lines.put_nowait, line)
+
+    threading.Thread(target=read, daemon=True, name="stdin").start()
+    while True:
+        wanted.release()
+        line = await lines.get()
+        if line is None:
+            return
+        yield line
+
+
+def _line() -> str | None:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline() or None
+    try:
+        return input(_PROMPT)
+    except EOFError:
+        print()  # noqa: T201 - the prompt's line is still open
+        return None

@@ -1,0 +1,102 @@
+"""`voice say`: one signed webhook to a running server, and what comes back, with times."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import typer
+
+from api.platforms.layercode import signature
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A webhook to send. `heard`: what was heard of `interrupted`, the id of an earlier turn."""
+
+    text: str
+    conversation: str
+    interrupted: str | None = None
+    heard: str = ""
+
+    def body(self, turn_id: str) -> bytes:
+        fields = {
+            "type": "message", "session_id": "voice-say", "conversation_id": self.conversation,
+            "turn_id": turn_id, "text": self.text,
+        }  # fmt: skip
+        context = {
+            "previous_turn_interrupted": True, "words_heard": len(self.heard.split()),
+            "text_heard": self.heard, "assistant_turn_id": self.interrupted,
+        }  # fmt: skip
+        return json.dumps(fields | ({"interruption_context": context} if self.interrupted else {})).encode()
+
+
+def say(spoken: Spoken, *, url: str, secret: str, hang_up_after: int | None) -> int:
+    """Send it and print the events. The exit status: 0 when the answer was complete or hung up on."""
+    turn_id = f"turn_{uuid.uuid4().hex[:12]}"
+    body = spoken.body(turn_id)
+    headers = {
+        "Content-Type": "application/json",
+        signature.HEADER: signature.sign(secret, body, int(time.time())),
+    }
+    began = time.monotonic()
+    try:
+        with httpx.stream("POST", url, content=body, headers=headers, timeout=120) as response:
+            if response.status_code != 200:
+                typer.secho(f"{response.status_code}: {response.read().decode(errors='replace')[:500]}", err=True)
+                return 1
+            heard, ended = _read(response, began, hang_up_after)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        broken = isinstance(error, httpx.ReadError | httpx.ReadTimeout | httpx.RemoteProtocolError)
+        what = "The answer broke off:" if broken else "No server answers at"
+        typer.secho(f"{what} {url} ({type(error).__name__}).{'' if broken else ' Is it running?'}", err=True)
+        return 1
+    if ended is None:
+        typer.echo(f"Hung up. To go on as a caller who heard just this:\n  {_go_on(spoken, turn_id, heard, url)}")
+    elif not ended:
+        typer.secho("The stream broke off without response.end.", err=True)
+    return 1 if ended is False else 0
+
+
+def _read(response: httpx.Response, began: float, hang_up_after: int | None) -> tuple[str, bool | None]:
+    """Print the events: the words among them, and whether they came to their end; None when we hung up."""
+    heard, ended = "", False
+    for count, event in enumerate(_events(response), start=1):
+        typer.echo(f"{(time.monotonic() - began) * 1000:7.0f} ms  {_described(event)}")
+        heard += str(event["content"]) if event["type"] == "response.tts" and "content" in event else ""
+        ended = ended or event["type"] == "response.end"
+        if count == hang_up_after and not ended:
+            return heard, None
+    return heard, ended
+
+
+def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
+    """SSE lines end with LF, CR LF or CR; `iter_lines` would also split at U+2028, which may stand in an event."""
+    pending = ""
+    for part in response.iter_text():
+        *lines, pending = (pending + part.replace("\r", "\n")).split("\n")
+        yield from (_event(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) and "type" in event else {"type": "(not an event)", "content": line}
+
+
+def _described(event: dict[str, Any]) -> str:
+    content = event.get("content", "")
+    return f"{event['type']:<14} {json.dumps(content, ensure_ascii=False) if content != '' else ''}".rstrip()
+
+
+def _go_on(spoken: Spoken, turn_id: str, heard: str, url: str) -> str:
+    options = {"conversation": spoken.conversation, "interrupted": turn_id, "heard": heard.strip(), "url": url}
+    return shlex.join(["voice", "say", "What did you say?", *(x for k, v in options.items() for x in (f"--{k}", v))])

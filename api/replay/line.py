@@ -1,0 +1,109 @@
+"""One webhook over ASGI, as a server would carry it, and the caller's end of the line: for replay and for tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastapi import FastAPI
+
+from agent.replay import run_file as runs
+from api.platforms.layercode import signature
+
+SECRET = f"whsec_{secrets.token_hex(16)}"
+
+
+@dataclass
+class Heard:
+    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
+    the line was dropped before that."""
+
+    sent: list[tuple[int, Literal["say", "show"], Any]] = field(default_factory=list)
+    raw: bytes = b""
+    ended: int = 0
+    hung_up: bool = False
+
+
+class Line:
+    """One webhook over ASGI, as a server would carry it, and the caller's end of the line."""
+
+    def __init__(self, app: FastAPI, turn: runs.Turn) -> None:
+        self._app = app
+        self._turn = turn
+        self._body: bytes | None = request_body(turn.webhook)
+        self._heard = Heard()
+        self._news = asyncio.Event()
+        self._dropped = asyncio.Event()
+        self._began = asyncio.get_running_loop().time()
+
+    async def talk(self) -> Heard:
+        header = signature.sign(SECRET, self._body or b"", int(time.time()))
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+            "path": "/api/agent", "raw_path": b"/api/agent", "query_string": b"", "root_path": "",
+            "headers": [(signature.HEADER.encode(), header.encode())], "client": None, "server": None, "state": {},
+        }  # fmt: skip
+        hanging_up = asyncio.create_task(self._hang_up()) if self._turn.hung_up else None
+        try:
+            await self._app(scope, self._receive, self._send)
+        finally:
+            if hanging_up:
+                hanging_up.cancel()
+        return self._heard
+
+    async def _hang_up(self) -> None:
+        """At the recorded moment, and not before as much was heard as then."""
+        moment = self._turn.hung_up
+        assert moment is not None  # noqa: S101 - for the type
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0.0, self._began + moment.ms / 1000 - loop.time()))
+        while len(self._heard.sent) < moment.events:
+            self._news.clear()
+            await self._news.wait()
+        self._heard.hung_up = not self._heard.ended
+        self._dropped.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        await self._dropped.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        body = message.get("body", b"")
+        if not body.startswith(b"data: "):
+            return
+        if self._turn.hung_up and len(self._heard.sent) >= self._turn.hung_up.events:
+            await asyncio.Event().wait()  # nothing more came through then; the response is cancelled here
+        if self._dropped.is_set():
+            return
+        event = json.loads(body.removeprefix(b"data: "))
+        ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
+        self._heard.raw += body
+        if event["type"] == "response.end":
+            self._heard.ended += 1
+        else:
+            self._heard.sent.append((ms, "say" if event["type"] == "response.tts" else "show", event["content"]))
+        self._news.set()
+
+
+def request_body(webhook: runs.Webhook) -> bytes:
+    """The recorded request in Layercode's words."""
+    kinds = {"message": "message", "welcome": "session.start", "data": "data"}
+    body: dict[str, Any] = {
+        "type": kinds[webhook["kind"]],
+        "session_id": "replay",
+        "custom_metadata": webhook.get("metadata", {}),
+    }
+    body |= {name: value for name, value in webhook.items() if name in ("conversation_id", "turn_id", "text", "data")}
+    if webhook.get("caller"):
+        body["from_phone_number"] = webhook["caller"]
+    if heard := webhook.get("heard"):
+        context = {"previous_turn_interrupted": True, "text_heard": heard["text"]}
+        body["interruption_context"] = {**context, "assistant_turn_id": heard.get("turn_id")}
+    return json.dumps(body).encode()

@@ -1,0 +1,99 @@
+"""Asking the configured model again what a recorded one was asked: would it still do the same?
+
+The callers' words and the tools' results are the recording's; the answers are new. Judged are only the tool calls
+and their arguments, turn by turn: words always differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agent.agent import open_agent
+from agent.llm.answer import Models
+from agent.replay import run_file as runs
+from agent.storage.open import open_passing_memory
+from agent.tooling.call import Outcome, Run
+from agent.turns.turn import Asked, Heard, Say
+from api.replay.player import Project, folder_for
+
+Calls = Sequence[tuple[str, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One turn, then and now. number: its place in the file. then, now: (spoken words, tool calls). interrupted: the
+    recording has only the beginning. failed: the model gave no answer now."""
+
+    number: int
+    caller: str
+    then: tuple[str, Calls]
+    now: tuple[str, Calls]
+    interrupted: bool
+    failed: bool
+
+    @property
+    def same(self) -> bool:
+        then, now = list(self.then[1]), list(self.now[1])
+        return not self.failed and then == (now[: len(then)] if self.interrupted else now)
+
+
+async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
+    """Hold the conversation again, a turn at a time, each until its end."""
+    tools = _Results(run)
+    habits = replace(project.habits, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    compared = []
+    async with (
+        open_passing_memory() as memory,
+        open_agent(
+            memory=memory, folder=folder_for(run, project.folder), models=models, habits=habits, perform=tools.perform
+        ) as agent,
+    ):
+        for number, turn in enumerate(run.turns, 1):
+            webhook = turn.webhook
+            if webhook["kind"] == "data":
+                await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook.get("data"))
+                continue
+            tools.called = []
+            running = await agent.begin(_asked(webhook))
+            said = "".join([event.text async for event in running.stream() if isinstance(event, Say)])
+            then = "".join(content for _, event, content in turn.sent if event == "say")
+            recorded = [(call.name, call.arguments) for call in turn.tools]
+            compared.append(
+                Comparison(
+                    number, webhook.get("text", ""), (then, recorded), (said, tools.called),
+                    turn.interrupted, running.failed,
+                )
+            )  # fmt: skip
+    return compared
+
+
+def _asked(webhook: runs.Webhook) -> Asked:
+    heard = webhook.get("heard")
+    return Asked(
+        conversation_id=webhook["conversation_id"],
+        turn_id=webhook["turn_id"],
+        kind="welcome" if webhook["kind"] == "welcome" else "message",
+        text=webhook.get("text", ""),
+        heard=Heard(heard["text"], heard.get("turn_id")) if heard else None,
+        caller=webhook.get("caller"),
+        metadata=webhook.get("metadata", {}),
+    )
+
+
+class _Results:
+    """Answers a call as the recording did: one with the same arguments, else one of the same tool."""
+
+    def __init__(self, run: runs.RunFile) -> None:
+        self._recorded = [call for turn in run.turns for call in turn.tools]
+        self.called: list[tuple[str, dict[str, Any]]] = []
+
+    async def perform(self, run: Run) -> Outcome:
+        name, arguments = run.action.tool.name, run.action.arguments
+        self.called.append((name, arguments))
+        named = [call for call in self._recorded if call.name == name and call.ended in ("finished", "failed")]
+        found = next((call for call in named if call.arguments == arguments), named[0] if named else None)
+        if found is None:
+            return Outcome("This tool has no result in the recording.", failed=True)
+        return Outcome(found.result, failed=found.ended == "failed")

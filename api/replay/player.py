@@ -1,0 +1,217 @@
+"""Replaying a run file through the real application, in virtual time: webhooks in, events out, no network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from agent.agent import Agent, open_agent
+from agent.config import Habits
+from agent.llm.answer import Models
+from agent.replay import run_file as runs
+from agent.replay.export import export_run
+from agent.replay.hang_ups import broken, interrupted_everywhere
+from agent.replay.stand_ins import Progress, RecordedModel, RecordedTools
+from agent.replay.virtual_time import run_in_virtual_time
+from agent.storage.open import Memory, open_passing_memory
+from agent.tooling.folder import ToolFolder
+from agent.turns.trace import compact
+from agent.turns.turn import Summary, Turn
+from api.app import create_app
+from api.replay.line import SECRET, Heard, Line
+from api.settings import Settings
+from api.wiring import Parts, open_servers
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agent.tooling.mcp_config import ServerConfig
+
+_LONGEST = 24 * 3600.0  # seconds of virtual time: a replay that has not ended by then hangs
+
+
+@dataclass(frozen=True)
+class Project:
+    """What a run is replayed against: today's tools, prompt and settings."""
+
+    folder: ToolFolder
+    habits: Habits
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """`run`: what came, in the form of a run file. `streams`: a stream for each turn. `turns`: the turns as the
+    agent had them, by id. `ran`: the keys of the tool calls that ran."""
+
+    run: runs.RunFile
+    streams: Sequence[Heard]
+    turns: dict[str, Turn]
+    ran: Sequence[str]
+
+
+def replay(run: runs.RunFile, project: Project) -> Replayed:
+    """Replay it, on its own settings and today's code, prompt and tools. Those of MCP servers are the recording's."""
+    progress = Progress()
+    tools = RecordedTools(run.turns, progress)
+    project = replace(project, folder=folder_for(run, project.folder))
+    return run_in_virtual_time(_replay(run, project, progress, tools))
+
+
+def replay_with_tools(run: runs.RunFile, project: Project, servers: Mapping[str, ServerConfig]) -> Replayed:
+    """As `replay`, but the tools really run, in real time but for the caller's pauses, on memory that is gone
+    afterwards."""
+
+    async def replayed() -> Replayed:
+        async with open_servers(servers, project.folder):
+            return await _replay(run, project, Progress(), None)
+
+    return asyncio.run(replayed())
+
+
+def folder_for(run: runs.RunFile, folder: ToolFolder) -> ToolFolder:
+    """The folder, with the MCP servers' tools that the run was offered."""
+    if not any("mcp" in tool for tool in run.offered.values()):
+        return folder
+    from agent.tooling.mcp import recorded_tools
+
+    folder = copy(folder)
+    folder.offer("the recording", recorded_tools(run.offered))
+    return folder
+
+
+def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[str, list[str]]]:
+    """Replay it once for each of its events, hanging up there. Yields the place, and what did not hold."""
+    for label, cut in interrupted_everywhere(run):
+        came = replay(cut, project)
+        turn, question = cut.turns[-2:]
+        heard = "".join(content for _, kind, content in came.streams[-2].sent if kind == "say")
+        answer = "".join(content for _, kind, content in came.streams[-1].sent if kind == "say")
+        faults = list(broken(turn, heard, came.turns[question.webhook["turn_id"]], answer, came.ran))
+        asked = zip(cut.turns, came.streams, strict=True)
+        if any(s.ended != 1 and not s.hung_up for turn, s in asked if turn.webhook["kind"] != "data"):
+            faults.append("a stream did not end with one response.end")
+        yield label, faults
+
+
+async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None) -> Replayed:
+    async with asyncio.timeout(_LONGEST):
+        async with _application(run, project, progress, tools) as (app, agent, memory):
+            streams = await _drive(run, app, agent, tools)
+            conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
+            came = await export_run(memory.database, conversation) or runs.RunFile()
+        complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
+        return Replayed(complete, streams, progress.over, tools.ran if tools else [])
+
+
+@asynccontextmanager
+async def _application(
+    run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None
+) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
+    answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
+    interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
+    model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
+    fallback = model if run.settings.fallback else None
+    models = Models(model, fallback, first_token=run.settings.first_token, apology=run.settings.apology)
+    habits = replace(
+        project.habits,
+        welcome=run.settings.welcome,
+        turn_timeout=run.settings.turn_timeout,
+        max_tool_steps=run.settings.max_tool_steps,
+        today=lambda: run.settings.today,
+        reload_tools=False,
+    )
+    settings = Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET))  # not from the environment
+    app = create_app(settings, Parts(project.folder, models, habits))
+    taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
+    summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
+    async with (
+        open_passing_memory() as memory,
+        open_agent(
+            memory=memory, folder=project.folder, models=models, habits=habits,
+            perform=tools.perform if tools else None, summaries=summaries, observers=[progress],
+        ) as agent,
+    ):  # fmt: skip
+        app.state.agent = agent
+        yield app, agent, memory
+
+
+async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:
+    """Send every webhook at its time, whether the one before has been answered or not. With real tools: as soon as
+    the one before is over, unless it never was."""
+    talking: list[asyncio.Task[Heard]] = []
+    for before, turn in zip([*run.turns[:1], *run.turns], run.turns, strict=False):
+        if tools or before.superseded:
+            await asyncio.sleep(max(0, turn.at - before.at) / 1000)
+        else:
+            await asyncio.gather(*talking)
+        if tools:
+            await tools.end_before(turn.webhook["turn_id"])
+        talking.append(asyncio.create_task(Line(app, turn).talk()))
+    streams = await asyncio.gather(*talking)
+    await agent.drain(_LONGEST / 2)
+    return list(streams)
+
+
+def _complete(
+    run: runs.RunFile,
+    came: runs.RunFile,
+    seen: dict[str, Turn],
+    streams: Sequence[Heard],
+    project: Project,
+    *,
+    recorded_tools: bool,
+) -> runs.RunFile:
+    """What came, with the inputs of the recording: its chunks and results are not what is compared."""
+    turns = {turn.webhook["turn_id"]: turn for turn in came.turns}
+    shown: list[dict[str, Any]] = []
+    made = []
+    for then, stream in zip(run.turns, streams, strict=True):
+        now = turns.get(then.webhook["turn_id"])
+        turn = then.model_copy(deep=True)
+        turn.sent = stream.sent
+        calls = seen[then.webhook["turn_id"]].model_calls if then.webhook["turn_id"] in seen else []
+        turn.models = []
+        for number, call in enumerate(calls):
+            base = then.models[number] if number < len(then.models) else runs.ModelCall(ended=call.ended)
+            now_shown = compact(call.messages)
+            same = _alike(shown, now_shown)
+            update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}
+            turn.models.append(base.model_copy(update=update))
+            shown = now_shown
+        inputs = {call.key: call for call in then.tools} if recorded_tools else {}
+        turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
+        made.append(turn)
+    return runs.RunFile(
+        settings=run.settings, prompt=project.habits.prompt.splitlines(), offered=offered(project.folder), turns=made
+    )
+
+
+def _with_inputs(now: runs.ToolCall, then: runs.ToolCall | None) -> runs.ToolCall:
+    return then.model_copy(update={"name": now.name, "arguments": now.arguments}) if then else now
+
+
+def _alike(before: Sequence[Any], now: Sequence[Any]) -> int:
+    count = 0
+    for one, other in zip(before, now, strict=False):
+        if one != other:
+            break
+        count += 1
+    return count
+
+
+def offered(folder: ToolFolder) -> dict[str, Any]:
+    """The tools as the model sees them, in the order they are offered."""
+    return {name: _as_offered(tool) for name, tool in folder.tools.items()}
+
+
+def _as_offered(tool: Any) -> dict[str, Any]:
+    mcp = (tool.metadata or {}).get("mcp")
+    return {"description": tool.description, "arguments": tool.args, **({"mcp": mcp} if mcp else {})}

@@ -1,0 +1,50 @@
+"""Making the run file of a conversation from its journal."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.config import Habits
+from agent.replay import run_file as runs
+from agent.replay.compare import timeless
+from agent.replay.export import export_run
+from agent.storage.database import Database
+from agent.tooling.folder import ToolFolder
+from api.replay.player import Project, replay
+from api.settings import Settings
+
+
+async def record(
+    database: Database, conversation: str, settings: Settings, habits: Habits, folder: ToolFolder
+) -> tuple[runs.RunFile, list[int]] | None:
+    """The run file of a finished conversation, scrubbed, and the numbers of the turns in which today's code sends
+    something else than was sent. None when the journal does not have the conversation.
+
+    The expectations come from replaying it once, with today's prompt and tools.
+    """
+    run = await export_run(database, conversation)
+    if run is None:
+        return None
+    run.settings = runs.Settings(
+        welcome=habits.welcome,
+        apology=settings.apology_message,
+        turn_timeout=settings.turn_timeout_seconds,
+        first_token=settings.first_token_seconds,
+        fallback=settings.model_fallback is not None,
+        max_tool_steps=settings.max_tool_steps,
+        today=habits.today(),
+    )
+    clean = runs.scrubbed(run, _secrets(settings))
+    replayed = (await asyncio.to_thread(replay, clean, Project(folder, habits))).run
+    return replayed, sent_otherwise(clean, replayed)
+
+
+def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
+    """The numbers of the turns in which the replay sent something else than the recording did."""
+    pairs = zip(recorded.turns, replayed.turns, strict=True)
+    return [n for n, (one, other) in enumerate(pairs, 1) if timeless(one) != timeless(other)]
+
+
+def _secrets(settings: Settings) -> list[str]:
+    kept = (settings.layercode_webhook_secret, settings.layercode_api_key, settings.google_api_key)
+    return [secret.get_secret_value() for secret in kept if secret]
