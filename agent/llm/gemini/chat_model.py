@@ -160,9 +160,7 @@ class Gemini(ChatGoogleGenerativeAI):
                 log.debug("the trial failed", exc_info=error)
                 self._alike = False
             if not self._alike:
-                log.warning(
-                    "Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way."
-                )
+                log.warning("Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way.")
         return self._alike
 
     async def _try(self) -> bool:
