@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.backend import Backend, backend
-from tests.conversation import Tools
-from tests.gemini import Gemini
-from tests.postgres import Server, postgres
+from tests.support.backend import Backend, backend
+from tests.support.conversation import Tools
+from tests.support.gemini import Gemini
+from tests.support.postgres import Server, postgres
 
 TOOLS = Path(__file__).parent.parent / "tools"
 

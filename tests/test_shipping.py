@@ -17,7 +17,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from api.settings import Settings
-from tests.backend import ROOT
+from tests.support.backend import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -68,7 +68,8 @@ def test_the_image_serves_without_the_playground_which_is_not_in_it(tmp_path: Pa
         python = [sys.executable, *command]
         return subprocess.run(python, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
 
-    served = run("-c", "import api.app, api.check, api.cli, api.server, api.workers; print(api.app.__file__)")
+    modules = "api.app, api.cli.check, api.cli.main, api.operations.server, api.operations.workers"
+    served = run("-c", f"import {modules}; print(api.app.__file__)")
     assert served.stdout == f"{tmp_path}/api/app.py\n", served.stderr
     developed = run("-m", "api.cli.main", "dev")
     assert (developed.returncode, developed.stdout) == (2, "")

@@ -22,9 +22,9 @@ from statistics import median
 
 import uvloop
 
-from tests.backend import ROOT, SECRET, free_port
 from tests.bench.callers import Plan, Reply, closed, crowd, hang_up, percentile, talk
-from tests.postgres import postgres
+from tests.support.backend import ROOT, SECRET, free_port
+from tests.support.postgres import postgres
 
 _CORES = sorted(os.sched_getaffinity(0))
 _MS = 1000

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from tests.backend import signed
 from tests.bench.standin import STAMP, unstamp
+from tests.support.backend import signed
 
 
 @dataclass(frozen=True)
