@@ -52,8 +52,8 @@ def layercode() -> Iterator[Account]:
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., FakeCloudflared]]:
     """`installed()`: a cloudflared on PATH, of which no process is left at the end."""
     made: list[FakeCloudflared] = []
-    monkeypatch.setattr("api.cli.main.tunnel._SETTLES", 0)
-    monkeypatch.setattr("api.cli.main.tunnel._PAUSE", 0.01)
+    monkeypatch.setattr("api.cli.tunnel._SETTLES", 0)
+    monkeypatch.setattr("api.cli.tunnel._PAUSE", 0.01)
 
     def install(**options: Any) -> FakeCloudflared:
         made.append(FakeCloudflared(tmp_path / "bin", **options))
@@ -317,7 +317,7 @@ def test_a_url_that_does_not_answer_is_not_set(
 ) -> None:
     """It is waited for, with signs of life, for so long; then another one is asked for."""
     for name, seconds in (("_ANSWERS", 0.5), ("_TOLD", 0.0)):
-        monkeypatch.setattr(f"api.cli.main.tunnel.{name}", seconds)
+        monkeypatch.setattr(f"api.cli.tunnel.{name}", seconds)
     cloudflared, said = installed(), list[str]()
     with opened(settings(layercode), said, answers=lambda url: None if "-2." in url else "it answers 530"):
         wait_for(said, "webhook URL is now")
