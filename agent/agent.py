@@ -20,7 +20,7 @@ import httpx
 from agent.config import Habits
 from agent.conversation import Conversations
 from agent.failures import log_failure
-from agent.graph import Graph, abandon, build_graph
+from agent.graph import Graph, build_graph
 from agent.llm.answer import Models
 from agent.llm.gemini.transport import tls_context
 from agent.observer import Observer, Observers
@@ -151,7 +151,7 @@ class Agent:
         self.stopping = True
         await self._turns.wait(seconds)
         for turn in self._turns:
-            if not (turn.times_said and turn.admitted.is_set()):
+            if not turn.times_said:
                 turn.say(self._models.apology)
         await asyncio.sleep(0)  # for the streams to take that
         for turn in self._turns:
@@ -176,11 +176,8 @@ class Agent:
         silence = asyncio.get_running_loop().call_later(
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
         )
-        ahead = None
         try:
-            ahead = self._conversations.think_ahead(turn)
             entry = await self._journal.admit(asked)
-            ahead = await self._conversations.go_on(turn, entry, ahead)
             turn.admit()
             turn.elsewhere = entry.elsewhere
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
@@ -197,9 +194,9 @@ class Agent:
                     self._order.alone(turn),
                     self._left(turn),
                     asyncio.timeout_at(turn.deadline + _GRACE),
-                    self._workers.turn(turn, is_oldest=entry.quiet),
+                    self._workers.turn(turn, is_oldest=entry.nothing_pending),
                 ):
-                    messages = await self._conversations.converse(turn, entry, ahead)
+                    messages = await self._conversations.converse(turn, entry)
                     if not self.stopping:
                         self._summaries.begin(asked, messages)
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
@@ -209,8 +206,6 @@ class Agent:
             turn.end()
             del self._running[asked.key]
             self._observer.turn_over(turn)
-            if ahead:
-                await abandon(ahead)
 
     @asynccontextmanager
     async def _left(self, turn: Turn) -> AsyncIterator[None]:
@@ -232,8 +227,6 @@ class Agent:
             raise
 
     def _fail(self, turn: Turn, error: Exception) -> None:
-        if not turn.admitted.is_set():
-            turn.begin_again()
         turn.failed = True
         log_failure(log, "a turn failed", error)
         turn.say(self._models.apology)

@@ -1,13 +1,11 @@
 """The state machine of a turn.
 
-    begin ─┬─▶ greet ─────────────────────────────────▶ end
-           └─▶ think ─┬─▶ act (one for each call) ─▶ think …
-                      ├─▶ ask ────────────────────────▶ end
-                      └───────────────────────────────▶ end
+    listen ─┬─▶ greet ─────────────────────────────────▶ end
+            └─▶ think ─┬─▶ act (one for each call) ─▶ think …
+                       ├─▶ ask ────────────────────────▶ end
+                       └───────────────────────────────▶ end
 
-It begins with what `listen` makes of the memory: brought up to date with what was heard and done since, with the
-caller's words at its end. Then
-
+listen  brings the memory up to date with what was heard and done since, and adds the caller's words
 greet   speaks first
 think   asks the model; its words are spoken as they stream
 act     runs one tool call; the calls of one step run side by side
@@ -20,16 +18,13 @@ in the journal. Every function is `async`, those of the edges too: LangGraph giv
 
 from __future__ import annotations
 
-import asyncio
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, cast
 
-from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -41,7 +36,7 @@ from agent.llm.answer import Models
 from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest
 from agent.storage.entries import Opening
-from agent.storage.fence import TURN
+from agent.storage.workers import TURN
 from agent.tooling.call import Action, fault_in, unknown_tool
 from agent.tooling.decorator import manners_of
 from agent.tooling.runner import Actions
@@ -57,8 +52,7 @@ class State(TypedDict):
 
 @dataclass
 class Context:
-    """What the nodes of one turn work with. Not remembered. state: what the turn begins with, made of that checkpoint.
-    thinking: the first step, where it was begun before."""
+    """What the nodes of one turn work with. Not remembered. opening: what the memory does not know yet."""
 
     turn: Turn
     tools: dict[str, BaseTool]
@@ -67,9 +61,7 @@ class Context:
     prompt: str
     welcome: str
     max_tool_steps: int
-    state: State
-    checkpoint: str | None
-    thinking: asyncio.Task[dict[str, Any]] | None = None
+    opening: Opening
 
 
 class Step(TypedDict):
@@ -85,11 +77,13 @@ Graph = CompiledStateGraph[State, Context, State, State]
 
 def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph = StateGraph(State, context_schema=Context)
+    graph.add_node("listen", listen)
     graph.add_node("greet", greet)
     graph.add_node("think", think)
     graph.add_node("act", act)
     graph.add_node("ask", ask)
-    graph.add_conditional_edges(START, begin, ["greet", "think", END])
+    graph.add_edge(START, "listen")
+    graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
     graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
     graph.add_edge("act", "think")
     graph.add_edge("greet", END)
@@ -97,66 +91,34 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     return graph.compile(checkpointer=saver)
 
 
-def is_traced() -> bool:
-    """Whether somebody, such as LangSmith, wants to know of each call to the model, and of which run it is a part."""
-    return bool(AsyncCallbackManager.configure(ensure_config().get("callbacks")).handlers)
-
-
-async def run(graph: Graph, context: Context, *, worker: str, traced: bool) -> list[AnyMessage]:
-    """Run a turn, and write the next checkpoint; the messages in it.
-
-    LangGraph takes a millisecond to come to the first node, so thinking is begun beside that; unless the run is
-    `traced`, as the call to the model would not be seen as a part of it then.
-    """
+async def run(graph: Graph, context: Context, *, worker: str) -> list[AnyMessage]:
+    """Run a turn, and write the next checkpoint; the messages in it."""
     asked = context.turn.asked
     config: RunnableConfig = {
         "configurable": {"thread_id": asked.conversation_id, TURN: (context.turn, worker)},
         "recursion_limit": 4 * context.max_tool_steps + 10,
     }
-    beginning: Any = {**context.state, "messages": Overwrite(context.state["messages"])}
-    try:
-        if not (traced or context.thinking):
-            begin_thinking(context)
-            await asyncio.sleep(0)  # let it come first
-        end = await graph.ainvoke(beginning, config, context=context, durability="exit")
-    finally:
-        await abandon(context)
+    nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
+    end = await graph.ainvoke(nothing_new, config, context=context, durability="exit")
     return cast(list[AnyMessage], end["messages"])
 
 
-def listen(turn: Turn, opening: Opening, kept: Mapping[str, Any]) -> State:
-    """What a turn begins with. kept: the state as the last turn has left it; empty in a new conversation. Speaks the
-    lines that nobody could hear any more when they were due."""
-    messages = history.listen(kept.get("messages", ()), turn.asked, opening)
+async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
+    turn, opening = runtime.context.turn, runtime.context.opening
+    messages = history.listen(state["messages"], turn.asked, opening)
     for call in opening.late:
         for line in call.said:
             turn.progress(line)
-    return {"messages": messages, "pending": confirmation.heard(kept.get("pending"), messages)}
+    return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
 
 
-def begin_thinking(context: Context) -> None:
-    """Take the first step, for the graph to find it taken. Whoever calls this calls `abandon` in the end."""
-    if _first_node(context.state, context) == "think":
-        context.thinking = asyncio.create_task(_think(context.state, context))
-
-
-async def abandon(context: Context) -> None:
-    """Leave a step that was begun before, if no node has taken it up."""
-    if context.thinking:
-        context.thinking.cancel()
-        await asyncio.gather(context.thinking, return_exceptions=True)
-
-
-async def begin(state: State, runtime: Runtime[Context]) -> str:
-    return _first_node(state, runtime.context)
-
-
-def _first_node(state: State, context: Context) -> str:
-    asked = context.turn.asked
+async def after_listening(state: State, runtime: Runtime[Context]) -> str:
+    asked = runtime.context.turn.asked
     if asked.kind == "message":
         return "think" if asked.text.strip() else END
     resumed = any(isinstance(message, AIMessage) for message in state["messages"])
-    return END if resumed or not context.welcome else "greet"
+    return END if resumed or not runtime.context.welcome else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -167,12 +129,7 @@ async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    begun, runtime.context.thinking = runtime.context.thinking, None
-    return await (begun or _think(state, runtime.context))
-
-
-async def _think(state: State, context: Context) -> dict[str, Any]:
-    messages = state["messages"]
+    messages, context = state["messages"], runtime.context
     if context.turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
         return {}
     tools: list[BaseTool] = []

@@ -50,7 +50,6 @@ class Summaries:
 
     def __init__(self, memory: Memory, models: Models, given: Mapping[str, Summary] | None = None) -> None:
         self._database = memory.journal
-        self._newest = memory.newest
         self._models = models
         self._given = given
         self._making: dict[str, asyncio.Task[None]] = {}
@@ -117,7 +116,6 @@ class Summaries:
             " ON CONFLICT (conversation) DO UPDATE SET until = excluded.until, text = excluded.text, at = excluded.at",
             summary.until, summary.text, *asked.key,
         )  # fmt: skip
-        self._newest.add_news(asked.conversation_id)
 
 
 async def _read(model: BaseChatModel, request: Sequence[BaseMessage]) -> str:

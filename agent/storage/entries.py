@@ -34,15 +34,13 @@ class Note:
 @dataclass(frozen=True)
 class Admitted:
     """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
-    sent: what was sent, when it has been run. elsewhere: it is running on another worker. quiet: there was nothing
-    that it must know (`Opening`), and no older turn was running on any worker. checkpoint: then, the id of the
-    conversation's newest."""
+    sent: what was sent, when it has been run. elsewhere: it is running on another worker. nothing_pending: there was
+    nothing that it must know (`Opening`), and no older turn was running on any worker."""
 
     number: int | None = None
     sent: Sequence[Sent] = ()
     elsewhere: bool = False
-    quiet: bool = False
-    checkpoint: str | None = None
+    nothing_pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Opening:
     """What a conversation's memory does not know yet when a turn begins.
 
     late: calls that their turn did not wait for. One without a result ran in a process that has died.
-    summary: made since the last turn, of what the memory still holds. checkpoint: the id of the newest.
+    summary: made since the last turn, of what the memory still holds.
     """
 
     crashed: Sequence[Crashed] = ()
@@ -80,7 +78,6 @@ class Opening:
     notes: Sequence[Note] = ()
     spoken: Sequence[Spoken] = ()
     summary: Summary | None = None
-    checkpoint: str | None = None
 
 
 def call_of(

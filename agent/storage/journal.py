@@ -100,9 +100,7 @@ _CUT_BEFORE = (
     " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
 )
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
-_NEWEST = "SELECT max(checkpoint_id) FROM checkpoints WHERE checkpoint_ns = '' AND thread_id"
-_FOUND = f"""SELECT ({_NEWEST} = this.conversation),
-    coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
+_PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
         WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
     OR EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND number < this.number
         AND state = 'running')
@@ -116,7 +114,6 @@ class Journal:
     def __init__(self, memory: Memory, workers: Alone) -> None:
         self._impatient = memory.database
         self._database = memory.journal
-        self._newest = memory.newest
         self._workers = workers
 
     async def ping(self) -> None:
@@ -131,10 +128,10 @@ class Journal:
         entry["heard"] = asdict(asked.heard) if asked.heard else None
         row = *asked.key, as_json(entry), time.time(), self._workers.name, asked.conversation_id
         while True:
-            new, found = await self._impatient.fetch_each((_ADMIT, *row), (_FOUND, *asked.key))
+            new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *asked.key))
             if new:
-                checkpoint, more = found[0] if found else (None, True)  # if it has not been forgotten at once
-                return Admitted(number=new[0][0], quiet=not (more or asked.heard), checkpoint=checkpoint)
+                pending = not found or found[0][0]  # nothing is found when it has been forgotten at once
+                return Admitted(number=new[0][0], nothing_pending=not (pending or asked.heard))
             if known := await self._impatient.fetch(_ADMITTED, *asked.key):
                 return await self._again(asked, *known[0])
             # Another turn of the conversation was given that number at this moment.
@@ -171,14 +168,13 @@ class Journal:
         running now, `at_work`: its calls that are."""
         conversation = asked.conversation_id
         mine = conversation, self._workers.name, *asked.key
-        running, of_running, untold, unseen, cut_before, summary, newest = await self._database.fetch_each(
+        running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
             (_RUNNING, *mine),
             (_OF_RUNNING, conversation, *mine),
             (_UNTOLD, conversation),
             (_UNSEEN, conversation, NEWEST_NOTES),
             (_CUT_BEFORE, conversation, conversation, *asked.key),
             (_SUMMARY, conversation),
-            (f"{_NEWEST} = ?", conversation),
         )
         crashed = list(_crashed(asked, running, [call_of(*row) for row in of_running], live))
         late = [call_of(*row) for row in untold if await self._is_over(row, at_work)]
@@ -190,7 +186,6 @@ class Journal:
             [Note(*row) for row in reversed(unseen)],
             await self._spoken(asked, reports) if reports else spoken,
             Summary(*summary[0]) if summary else None,
-            newest[0][0],
         )
 
     async def _is_over(self, row: Row, at_work: Collection[str]) -> bool:
@@ -300,7 +295,6 @@ class Journal:
             conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
         )  # fmt: skip
         if kind == "data":
-            self._newest.add_news(conversation)
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agent.storage.database import Database, DatabaseError
-from agent.storage.fence import Newest
 from agent.storage.schema import upgrade
 from agent.storage.sqlite import InLoopSQLite, SQLite, open_sqlite
 from agent.storage.sqlite_saver import ThreadedSaver
@@ -29,13 +28,11 @@ _PRUNED_EVERY = 10  # turns; that is a dozen statements
 @dataclass(frozen=True)
 class Memory:
     """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
-    database, for what may be asked again while it is away. shared: whether other processes use it too. newest: what
-    the saver has written lately."""
+    database, for what may be asked again while it is away. shared: whether other processes use it too."""
 
     saver: BaseCheckpointSaver[str]
     database: Database
     journal: Database
-    newest: Newest
     shared: bool = False
 
     async def state(self, conversation: str) -> Mapping[str, Any]:
@@ -45,7 +42,6 @@ class Memory:
 
     async def delete_state(self, conversation: str) -> None:
         """Delete a conversation's checkpoints."""
-        self.newest.drop(conversation)
         await self.saver.adelete_thread(conversation)
 
     async def prune(self, conversation: str, turn: int) -> None:
@@ -80,9 +76,8 @@ async def open_memory(url: str) -> AsyncIterator[Memory]:
     if is_shared(url):
         from agent.storage.postgres import open_postgres
 
-        newest = Newest()
-        async with open_postgres(url, newest) as (shared_saver, shared, journal):
-            yield Memory(shared_saver, shared, journal, newest, shared=True)
+        async with open_postgres(url) as (shared_saver, shared, journal):
+            yield Memory(shared_saver, shared, journal, shared=True)
         return
     async with AsyncExitStack() as stack:
         try:
@@ -100,10 +95,9 @@ def is_shared(url: str) -> bool:
 
 
 async def _on_sqlite(database: SQLite) -> Memory:
-    newest = Newest()
-    saver = ThreadedSaver(database, newest)
+    saver = ThreadedSaver(database)
     await saver.setup()
-    return Memory(saver, database, database, newest)
+    return Memory(saver, database, database)
 
 
 async def _upgrade(database: SQLite) -> None:

@@ -28,9 +28,8 @@ from langgraph.checkpoint.base import (
 
 from agent.json_values import storable
 from agent.storage.database import Database, DatabaseError, Query, Row
-from agent.storage.fence import TURN, Newest, has_its_state
 from agent.storage.schema import VERSIONS, upgrade, version_of
-from agent.storage.workers import LEAVE, THERE, Forgotten, TakenOver, leaving
+from agent.storage.workers import LEAVE, THERE, TURN, Forgotten, TakenOver, leaving
 
 try:
     import psycopg
@@ -109,14 +108,11 @@ class FencedSaver(AsyncPostgresSaver):
     and its worker: TakenOver when it is not that worker's any more, Forgotten when there is no such turn. Without it
     nothing is checked."""
 
-    def __init__(self, pool: Pool, newest: Newest) -> None:
+    def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
-        self._newest = newest
         self.lock = nullcontext()  # type: ignore[assignment]  # theirs lets one statement at a time; the pool is enough
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        if has_its_state(config):
-            return None
         return await _patiently(lambda: super(FencedSaver, self).aget_tuple(config))
 
     def get_next_version(self, current: str | None, channel: None) -> str:
@@ -131,9 +127,7 @@ class FencedSaver(AsyncPostgresSaver):
             async with self._fenced(config) as saver:
                 return await saver.aput(config, checkpoint, metadata, versions)
 
-        written = await _patiently(put)
-        self._newest.written(config, checkpoint)
-        return written
+        return await _patiently(put)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
@@ -157,7 +151,7 @@ class FencedSaver(AsyncPostgresSaver):
 
 
 @asynccontextmanager
-async def open_postgres(url: str, newest: Newest) -> AsyncIterator[tuple[FencedSaver, Database, Database]]:
+async def open_postgres(url: str) -> AsyncIterator[tuple[FencedSaver, Database, Database]]:
     """The saver, the database, and the same one for what may be tried again. DatabaseError when it cannot be had."""
     try:
         await _set_up(url)
@@ -174,7 +168,7 @@ async def open_postgres(url: str, newest: Newest) -> AsyncIterator[tuple[FencedS
         kwargs={"autocommit": True, "connect_timeout": 5},
     )
     async with pool:
-        yield FencedSaver(pool, newest), Postgres(pool), Postgres(pool, _PATIENCE)
+        yield FencedSaver(pool), Postgres(pool), Postgres(pool, _PATIENCE)
 
 
 async def _set_up(url: str) -> None:

@@ -14,7 +14,6 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from agent.storage.fence import Newest, has_its_state
 from agent.storage.sqlite import SQLite
 
 _PRUNE = tuple(
@@ -27,18 +26,15 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
     """Of each conversation only the newest checkpoint is kept: each holds the whole state. Not so of the graphs that
     tools run with a memory of their own."""
 
-    def __init__(self, database: SQLite, newest: Newest) -> None:
+    def __init__(self, database: SQLite) -> None:
         super().__init__()
         self._saver = SqliteSaver(database.connection, serde=self.serde)
         self._database = database
-        self._newest = newest
 
     async def setup(self) -> None:
         await self._database.visit(self._saver.setup)
 
     async def aget_tuple(self, config: RunnableConfig) -> Saved | None:
-        if has_its_state(config):
-            return None
         return await self._database.visit(self._saver.get_tuple, config)
 
     async def aput(
@@ -48,9 +44,7 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        put = await self._database.visit(self._put, config, checkpoint, metadata, new_versions)
-        self._newest.written(config, checkpoint)
-        return put
+        return await self._database.visit(self._put, config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""

@@ -52,6 +52,11 @@ _LEFT = f"SELECT EXISTS ({THERE}), EXISTS (SELECT 1 FROM turns WHERE conversatio
 _OLDER = "conversation = ? AND state = 'running' AND number < ? AND worker <> ?"
 
 
+# The key in `config["configurable"]` of a turn's run: (turn, its worker's name), for the saver of a shared database.
+# LangGraph does not store what begins with two underscores.
+TURN = "__turn"
+
+
 class TakenOver(Exception):
     """The turn is another worker's now. Nothing more may be written for it."""
 

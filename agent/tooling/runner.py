@@ -73,7 +73,6 @@ class Actions:
         self._observer = observer or Observer()
         self._journal = journal
         self._database = memory.database
-        self._newest = memory.newest
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._perform = perform or self._call
@@ -177,9 +176,6 @@ class Actions:
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
             log_failure(log, "the end of a tool call could not be journalled", error)
-            told = False
-        if not told:
-            self._newest.add_news(run.turn.asked.conversation_id)
 
     async def _call(self, run: Run) -> Outcome:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""

@@ -25,9 +25,6 @@ class OpenTurns:
         return [self._turns[task] for task in self._tasks.get(conversation, ())]
 
     def add(self, turn: Turn, task: asyncio.Task[None]) -> None:
-        if others := self.of(turn.asked.conversation_id):
-            for each in (turn, *others):
-                each.undisturbed = False
         self._turns[task] = turn
         self._tasks.setdefault(turn.asked.conversation_id, []).append(task)
 

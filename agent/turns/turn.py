@@ -101,7 +101,6 @@ class Turn:
 
     admitted: set once the journal holds what was asked, so that nothing can lose it any more.
     number: its place in the conversation, once it is to be run here; 0 before. elsewhere: another worker runs it.
-    undisturbed: no other turn of the conversation has been open in this process since it began.
     deadline: when it must be over, in the event loop's time.
     hung_up_after: (events read, ms) when it was interrupted while nobody read it: the caller had hung up.
     model_calls: what the model was asked in this turn, and what came. tools: those that ran.
@@ -114,7 +113,6 @@ class Turn:
         self.asked = asked
         self.number = 0
         self.elsewhere = False
-        self.undisturbed = True
         self.events: list[Sent] = []
         self.interrupted = False
         self.hung_up_after: tuple[int, int] | None = None
@@ -133,7 +131,6 @@ class Turn:
         self.admitted = asyncio.Event()
         self.began = self._loop.time()
         self.deadline = self.began + timeout
-        self._admitted_ms = 0
         self._read = 0
         self._readers = 0
         self._news = asyncio.Event()
@@ -204,14 +201,7 @@ class Turn:
 
     def admit(self) -> None:
         """The journal holds what was asked: it may be read."""
-        self._admitted_ms = self._ms()
         self.admitted.set()
-
-    def begin_again(self) -> None:
-        """Forget what thinking came to before the turn was admitted. Nobody has read of it."""
-        self.events[:] = [sent for sent in self.events if isinstance(sent.event, Say) and sent.event.of is None]
-        self.model_calls.clear()
-        self.repaired = self.failed = False
 
     def replay(self, sent: Sequence[Sent]) -> None:
         """Be the turn that has been before: the same events, all at once."""
@@ -241,9 +231,7 @@ class Turn:
 
     @property
     def first_words_ms(self) -> int | None:
-        """ms until there were some that could be read: not before the admission."""
-        made = next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
-        return None if made is None else max(made, self._admitted_ms)
+        return next((sent.ms for sent in self.events if isinstance(sent.event, Say)), None)
 
     @property
     def first_token_ms(self) -> int | None:
