@@ -49,7 +49,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 SETTING_UP = """
 import asyncio, sys
-from agent.memory import open_memory
+from agent.storage.open import open_memory
 
 async def main():
     print("ready", flush=True)

@@ -34,10 +34,10 @@ DEAD = "https://dead-dashed-words.trycloudflare.com/api/agent"
 DRIVER = """
 import sys
 import api.cli.tunnel
-from api.cli import app
-from api.probe import probe
-api.tunnel._SETTLES = 0
-api.tunnel.probe = lambda url, secret: probe("http://127.0.0.1:" + sys.argv[-1] + "/api/agent", secret)
+from api.cli.main import app
+from api.cli.probe import probe
+api.cli.tunnel._SETTLES = 0
+api.cli.tunnel.probe = lambda url, secret: probe("http://127.0.0.1:" + sys.argv[-1] + "/api/agent", secret)
 app()
 """
 
