@@ -22,13 +22,13 @@ from agent.conversation import Conversations
 from agent.failures import log_failure
 from agent.graph import Graph, build_graph
 from agent.llm.answer import Models
-from agent.llm.gemini.transport import tls_context
 from agent.observer import Observer, Observers
 from agent.storage.forgetting import erase_turn
 from agent.storage.journal import Journal, Key
 from agent.storage.open import Memory
 from agent.storage.workers import Alone, Forgotten, TakenOver, open_workers
 from agent.summaries import Summaries
+from agent.tls import tls_context
 from agent.tooling.folder import ToolFolder
 from agent.tooling.runner import Actions, Perform
 from agent.turns.limit import Gate

@@ -164,8 +164,19 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     if action.manners.confirm:
         if fault := fault_in(tool, call["args"]):
             return {"messages": [action.answer(fault, failed=True)]}
-        return confirmation.pin(action, may_ask=call == _first_to_confirm(state["message"], context))
+        return _pin(action, may_ask=call == _first_to_confirm(state["message"], context))
     return {"messages": [await context.actions.run(context.turn, action)]}
+
+
+def _pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
+    """Answer the call with "not done yet"; the question is put at the end of the turn."""
+    if not may_ask:
+        return {"messages": [action.answer(confirmation.ONE_AT_A_TIME, failed=True)]}
+    question = action.fill(action.manners.confirm or "")
+    pending = confirmation.pin(
+        key=action.key, call=action.answers, name=action.tool.name, arguments=action.arguments, question=question
+    )
+    return {"messages": [action.answer(confirmation.not_done_yet(question))], "pending": pending}
 
 
 def _first_to_confirm(message: AIMessage, context: Context) -> ToolCall | None:

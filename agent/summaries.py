@@ -21,8 +21,9 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 
 from agent.failures import log_failure
 from agent.llm.answer import Models
-from agent.memory.history import STILL_RUNNING, is_summary, newest, repair
+from agent.memory.history import is_summary, newest, repair
 from agent.storage.open import Memory
+from agent.storage.results import STILL_RUNNING
 from agent.turns.turn import Asked, Summary
 
 log = logging.getLogger(__name__)

@@ -32,8 +32,8 @@ from pydantic import SecretStr
 from agent.failures import log_failure
 from agent.llm.attempts import Attempts, Candidate, status_of
 from agent.llm.breaker import Breaker
-from agent.memory.history import interrupted_message
 from agent.speech import Speakable
+from agent.turns.messages import interrupted_message
 from agent.turns.text_chunk import Piece, whole
 from agent.turns.trace import ModelCall
 from agent.turns.turn import Turn

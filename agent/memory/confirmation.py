@@ -14,8 +14,8 @@ from typing import Any, TypedDict
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
-from agent.memory.history import last_turn, was_interrupted
-from agent.tooling.call import Action
+from agent.memory.history import last_turn
+from agent.turns.messages import was_interrupted
 
 CONFIRM = "confirm"
 _TURNS = 2
@@ -24,7 +24,7 @@ _ASKED = (
     'Not done yet. The caller is being asked, right after your words: "{question}" Do not ask it yourself.'
     f" When they answer, call `{CONFIRM}`."
 )
-_ONE_AT_A_TIME = "Not done: another action waits for the caller's answer first. Call this again afterwards."
+ONE_AT_A_TIME = "Not done: another action waits for the caller's answer first. Call this again afterwards."
 _DECLINED = "Nothing was done, as the caller wished."
 _SETTLED = "The first of these calls has settled it; this one changed nothing."
 _NOTHING = (
@@ -64,17 +64,17 @@ def tools(pending: Pending | None) -> list[BaseTool]:
     return [_confirm] if pending and pending["heard"] else []
 
 
-def pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
-    """Answer the call with "not done yet", and pin it."""
-    if not may_ask:
-        return {"messages": [action.answer(_ONE_AT_A_TIME, failed=True)]}
-    question = action.fill(action.manners.confirm or "")
-    pending = Pending(
-        key=action.key,
-        call=action.answers, name=action.tool.name, arguments=action.arguments, question=question,
+def pin(*, key: str, call: str, name: str, arguments: dict[str, Any], question: str) -> Pending:
+    """An action that waits for its question to be put."""
+    return Pending(
+        key=key, call=call, name=name, arguments=arguments, question=question,
         question_id="", turns=0, heard=False,
     )  # fmt: skip
-    return {"messages": [action.answer(_ASKED.format(question=question))], "pending": pending}
+
+
+def not_done_yet(question: str) -> str:
+    """The result of a call that was pinned, in words for the model."""
+    return _ASKED.format(question=question)
 
 
 def heard(pending: Pending | None, messages: Sequence[AnyMessage]) -> Pending | None:

@@ -22,18 +22,13 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 
 from agent.memory.heard import heard_parts
 from agent.speech import speakable
-from agent.storage.entries import Call, Crashed, Opening, Spoken
-from agent.storage.journal import NEWEST_NOTES
+from agent.storage.entries import NEWEST_NOTES, Call, Crashed, Opening, Spoken
+from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN, result_of
+from agent.turns.messages import interrupted_message, was_interrupted
 from agent.turns.turn import Asked, Say, Summary
 
 KEPT_MESSAGES = 40
 
-STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
-UNKNOWN = (
-    "It is unknown whether this happened: the system was restarted while it ran."
-    " Do not repeat it before the caller has been told so and has agreed."
-)
-NOT_STARTED = "Not started: the turn was broken off first. Nothing was done."
 CALL_BEGINS = "[The call begins.]"
 _SILENCE = "[The caller says nothing.]"
 UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
@@ -131,14 +126,6 @@ def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
     return kept
 
 
-def interrupted_message(text: str, id_: str | None) -> AIMessage:
-    return AIMessage(text, id=id_, additional_kwargs={"interrupted": True})
-
-
-def was_interrupted(message: AnyMessage) -> bool:
-    return bool(message.additional_kwargs.get("interrupted"))
-
-
 def recover(messages: list[AnyMessage], crashed: Sequence[Crashed]) -> list[AnyMessage]:
     """Add what turns that were killed had done, as far as it is missing: the journal has it, the checkpoint may not."""
     for turn in crashed:
@@ -184,11 +171,6 @@ def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
         else:
             merged.append(message)
     return merged
-
-
-def result_of(call: Call) -> str:
-    """What the model is told of a journalled call."""
-    return UNKNOWN if call.result is None else call.result
 
 
 def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from agent.replay import run_file as runs
 from agent.storage.database import Database, Row
-from agent.tooling.runner import was_stopped
+from agent.storage.results import was_stopped
 
 _TURNS = (
     "SELECT turn, kind, asked, sent, trace, outcome, started, ended FROM turns WHERE conversation = ?"

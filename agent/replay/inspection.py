@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.messages import AnyMessage
 
-from agent.agent import Agent
 from agent.memory.confirmation import Pending, still_asks
-from agent.memory.history import was_interrupted
 from agent.storage.database import Row
 from agent.storage.open import Memory
 from agent.tooling.decorator import manners_of
+from agent.tooling.folder import ToolFolder
+from agent.turns.messages import was_interrupted
 from agent.turns.trace import compact
 from agent.turns.turn import Turn
 
@@ -29,6 +29,15 @@ _CALLS = (
     "SELECT turn, call, name, arguments, state, result, started, ms FROM tool_calls WHERE conversation = ?"
     " AND started >= ? ORDER BY started"
 )
+
+
+class Agent(Protocol):
+    """What is looked at (agent/agent.py)."""
+
+    folder: ToolFolder
+
+    async def read_tools(self) -> None: ...
+    def running(self, conversation_id: str) -> list[Turn]: ...
 
 
 async def tools_found(agent: Agent) -> list[dict[str, Any]]:

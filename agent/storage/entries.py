@@ -9,6 +9,8 @@ from typing import Any
 
 from agent.turns.turn import Asked, Heard, Kind, Say, Sent, Show, Summary
 
+NEWEST_NOTES = 20  # of the page's data, that a turn is told of
+
 
 @dataclass(frozen=True)
 class Call:

@@ -46,6 +46,7 @@ from typing import Any
 
 from agent.storage.database import Row
 from agent.storage.entries import (
+    NEWEST_NOTES,
     Admitted,
     Call,
     Crashed,
@@ -64,7 +65,6 @@ from agent.turns.turn import Asked, Say, Sent, Summary, Turn
 
 Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
 
-NEWEST_NOTES = 20
 _KEPT_NOTES = 200
 _FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <
     (SELECT at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at DESC LIMIT 1 OFFSET ?)"""

@@ -24,7 +24,7 @@ from langchain_core.utils.json_schema import dereference_refs
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
-from agent.llm.gemini.transport import tls_context
+from agent.tls import tls_context
 from agent.tooling.decorator import Manners, VoiceTool, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import ServerConfig

@@ -18,10 +18,10 @@ from langchain_core.tools import ToolException
 
 from agent.failures import log_failure
 from agent.json_values import plain, unbroken
-from agent.memory.history import NOT_STARTED, STILL_RUNNING, result_of
 from agent.observer import Observer
 from agent.storage.journal import Journal
 from agent.storage.open import Memory
+from agent.storage.results import GIVEN_UP, NOT_STARTED, STILL_RUNNING, STOPPED, result_of
 from agent.storage.workers import Forgotten
 from agent.tooling.call import Action, Outcome, Run, fault_in
 from agent.tooling.decorator import ToolContext, use_context
@@ -36,7 +36,6 @@ _ACTION_FAILED = "{name} failed for a technical reason. It is not certain whethe
 _READ_FAILED = "{name} failed for a technical reason and has no result."
 _ACTION_LATE = "{name} did not answer within {seconds:g} seconds. It is unknown whether it took effect."
 _READ_LATE = "{name} did not answer within {seconds:g} seconds and has no result."
-_STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 _NOT_STARTED = "{name} was not started: too many are running at once. Nothing was done; it may be tried again."
 _FORGOTTEN = (
     "{name} was not started: all that is kept of this conversation was deleted at this moment. Nothing was done; the"
@@ -46,7 +45,6 @@ _NOT_ENTERED = (
     "{name} was not started: a part of this system does not answer at the moment. Nothing was done; it may be tried"
     " again in a minute."
 )
-_GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
 Perform = Callable[[Run], Awaitable[Outcome]]
@@ -162,7 +160,7 @@ class Actions:
         except asyncio.CancelledError:
             if self._abandoning:
                 raise
-            stopped = _STOPPED if run.turn.interrupted else _GIVEN_UP
+            stopped = STOPPED if run.turn.interrupted else GIVEN_UP
             outcome = Outcome(stopped.format(name=action.tool.name), failed=True, ended="stopped")
         ms = run.ms()
         run.end(outcome)
@@ -221,11 +219,6 @@ class Actions:
             say=_in_loop(run.say, str),
             show=_in_loop(run.show, plain),
         )
-
-
-def was_stopped(name: str, result: str | None) -> bool:
-    """Whether this is the result of a call that did not end by itself: an interruption or a deadline ended it."""
-    return result in (_STOPPED.format(name=name), _GIVEN_UP.format(name=name))
 
 
 def _in_loop(function: Callable[[Any], None], prepare: Callable[[Any], Any]) -> Callable[[Any], None]:

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 import typer
 
-from agent.llm.gemini.transport import tls_context
+from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
 from api.cli.probe import probe
 from api.platforms.layercode.rest import Layercode, LayercodeError, layercode

@@ -7,7 +7,7 @@ import time
 
 import httpx
 
-from agent.llm.gemini.transport import tls_context
+from agent.tls import tls_context
 from api.platforms.layercode import signature
 
 _BODY = json.dumps({"type": "voice.probe"}).encode()

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 
 from agent.json_values import unbroken
-from agent.llm.gemini.transport import tls_context
+from agent.tls import tls_context
 from api.platforms.body import json_object
 from api.platforms.layercode import signature
 from api.playground.sessions import Conversation

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.memory.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
 from tests.support.backend import Backend, served
 from tests.support.conversation import (
     Tools,

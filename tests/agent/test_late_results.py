@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.memory.history import STILL_RUNNING
+from agent.storage.results import STILL_RUNNING
 from tests.support.backend import Backend, Caller
 from tests.support.conversation import Tools, caller_said, each_action_once, quiet, results_in
 from tests.support.gemini import Gemini, calls, text

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from agent.memory.history import KEPT_MESSAGES, STILL_RUNNING
+from agent.memory.history import KEPT_MESSAGES
 from agent.storage.forgetting import erase
 from agent.storage.open import open_memory
+from agent.storage.results import STILL_RUNNING
 from agent.summaries import KEPT_WHOLE, SUMMARISED_ABOVE, foldable
 from tests.agent.memory.test_history import Messages, ai, human, result
 from tests.support.backend import Backend, Caller, backend, served

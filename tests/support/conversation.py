@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from agent.memory.history import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
 from tests.support.backend import Backend
 from tests.support.gemini import Gemini, Request, said
 

@@ -15,12 +15,10 @@ underneath.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import aiohttp
@@ -29,17 +27,13 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from agent.tls import tls_context
+
 _CONNECT = 10.0  # seconds
 _KEEPALIVE = 300.0  # seconds; a caller may think for a while, and a new connection costs a handshake
 _NOT_OURS = ("accept-encoding", "connection", "content-length", "host")  # aiohttp's affair
 _NOT_THEIRS = ("content-encoding", "content-length", "transfer-encoding")  # settled when the body gets there
 _is_new: ContextVar[bool] = ContextVar("is_new")  # whether this task's request has made its connection
-
-
-@cache
-def tls_context() -> ssl.SSLContext:
-    """One for all clients: reading the certificates takes tens of milliseconds."""
-    return ssl.create_default_context()
 
 
 # One word, as Gemini sends it.

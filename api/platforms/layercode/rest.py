@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import httpx
 
-from agent.llm.gemini.transport import tls_context
+from agent.tls import tls_context
 from api.settings import Settings
 
 _TIMEOUT = httpx.Timeout(8, connect=4)  # seconds

@@ -24,7 +24,7 @@ from agent.llm.answer import load_model
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.chat_model import Gemini as FastGemini
 from agent.llm.gemini.transport import Transport
-from agent.memory import history
+from agent.turns.messages import interrupted_message
 from agent.turns.text_chunk import as_message, fields_of, joined, whole
 from tests.agent.replay.test_run_files import ANSWERS, TOOL
 from tests.support.gemini import Gemini, cut, error, text
@@ -228,7 +228,7 @@ def _call(draw: st.DrawFn, id_: str) -> list[BaseMessage]:
 
 _answer = st.one_of(
     st.builds(AIMessage, _words),
-    st.builds(lambda words: history.interrupted_message(words, "t/0"), _words),
+    st.builds(lambda words: interrupted_message(words, "t/0"), _words),
     st.builds(
         lambda words, more: AIMessage(
             [{"type": "text", "text": words, "index": 0, **more}], response_metadata={"model_provider": "google_genai"}

@@ -13,9 +13,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langchain_google_genai.chat_models import _parse_chat_history
 
 from agent.memory import confirmation, history
-from agent.memory.history import CALL_BEGINS, NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.memory.history import CALL_BEGINS
 from agent.speech import speakable
 from agent.storage.entries import Call, Crashed, Note, Opening, Spoken
+from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.turns.messages import interrupted_message
 from agent.turns.turn import Asked, Kind, Say, Sent, Show
 
 Messages = list[AnyMessage]
@@ -318,7 +320,7 @@ def test_an_answer_not_sent_to_its_end_is_cut_though_all_that_was_sent_was_heard
 
 
 def test_a_cut_answer_stays_as_it_is_when_all_of_it_was_heard() -> None:
-    answer = history.interrupted_message("One two", "t1/0")
+    answer = interrupted_message("One two", "t1/0")
     assert same(history.cut([answer], spoken("one two", ("t1/0", "One two"))), [answer])
 
 

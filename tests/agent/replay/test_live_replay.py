@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from agent.llm import answer as model
 from agent.memory import history
 from agent.replay.run_file import RunFile, load_run, save_run
+from agent.turns.messages import interrupted_message
 from api.cli.main import app
 from tests.support.backend import Caller
 from tests.support.gemini import Gemini, calls, error, text
@@ -295,7 +296,7 @@ async def test_what_does_not_hold_is_told_with_its_place(
     """Here an agent that remembers what it did not say."""
 
     def cut(answer: Any) -> Any:
-        return history.interrupted_message("Nobody heard this.", answer._id)
+        return interrupted_message("Nobody heard this.", answer._id)
 
     monkeypatch.setattr(model._Answer, "cut", cut)
     monkeypatch.setattr(history, "cut", lambda messages, spoken: messages)

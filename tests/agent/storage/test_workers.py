@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.memory.history import STILL_RUNNING
 from agent.storage.entries import Admitted
+from agent.storage.results import STILL_RUNNING
 from agent.turns.turn import Asked
 from api.settings import Settings
 from tests.support.backend import Backend

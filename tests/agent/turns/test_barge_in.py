@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pytest
 
-from agent.memory.history import STILL_RUNNING
+from agent.storage.results import STILL_RUNNING
 from tests.support.backend import Backend, Reply
 from tests.support.conversation import (
     Tools,

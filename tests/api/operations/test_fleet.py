@@ -23,7 +23,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent.memory.history import UNKNOWN
+from agent.storage.results import UNKNOWN
 from tests.agent import test_storm
 from tests.agent.test_storm import Storm, converse
 from tests.agent.turns import test_barge_in

@@ -246,8 +246,8 @@ async def test_metrics_are_for_this_machine_or_who_has_the_token(gemini: Gemini,
 def test_workers_that_share_a_folder_answer_for_each_other(tmp_path: Path) -> None:
     """The second worker's answer has what the first counted, its present turns only while it lives."""
     code = (
-        "from api.operations.metrics import Metrics; from unittest.mock import Mock; made = Metrics([]); made.refused('busy');"
-        " made.turn_began(Mock()); print(made.text().decode()); made.close()"
+        "from api.operations.metrics import Metrics; from unittest.mock import Mock; made = Metrics([]);"
+        " made.refused('busy'); made.turn_began(Mock()); print(made.text().decode()); made.close()"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
     said = [
