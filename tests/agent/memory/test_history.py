@@ -17,7 +17,7 @@ from agent.memory.history import CALL_BEGINS
 from agent.speech import speakable
 from agent.storage.entries import Call, Crashed, Note, Opening, Spoken
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
-from agent.turns.messages import interrupted_message
+from agent.turns.messages import interrupted_message, was_interrupted
 from agent.turns.turn import Asked, Kind, Say, Sent, Show
 
 Messages = list[AnyMessage]
@@ -308,15 +308,15 @@ def test_an_answer_heard_in_part_is_cut_and_marked_under_its_id() -> None:
     _, answer = history.cut(before, spoken("hello there it is", ("t1/0", speakable(MARKED))))
     assert answer.text == "Hello there, it is"
     assert answer.id == "t1/0"
-    assert history.was_interrupted(answer)
-    assert not history.was_interrupted(before[1])
+    assert was_interrupted(answer)
+    assert not was_interrupted(before[1])
 
 
 def test_an_answer_not_sent_to_its_end_is_cut_though_all_that_was_sent_was_heard() -> None:
     for heard in (None, "One two"):
         (answer,) = history.cut([ai("One two three.")], spoken(heard, ("t1/0", "One"), ("t1/0", " two")))
         assert answer.text == "One two"
-        assert history.was_interrupted(answer)
+        assert was_interrupted(answer)
 
 
 def test_a_cut_answer_stays_as_it_is_when_all_of_it_was_heard() -> None:
@@ -351,7 +351,7 @@ def test_only_the_answers_of_the_turn_are_cut(messages: Messages, heard: str, tu
     assert same([m for m in after if m.id not in {x.id for x in mine}], [m for m in begun if m not in mine])
     for message in mine:
         for kept in [m for m in after if m.id == message.id]:
-            assert kept is message or (message.text.startswith(kept.text) and history.was_interrupted(kept))
+            assert kept is message or (message.text.startswith(kept.text) and was_interrupted(kept))
 
 
 def test_turns_are_told_apart_by_their_whole_id() -> None:
@@ -542,7 +542,7 @@ def test_a_turn_that_hung_is_recovered_with_the_words_it_had_sent() -> None:
     for heard, kept in ((None, "It is booked for you."), ("let me see one moment it is", "It is")):
         after = heard_by([], spoken(heard, *said), crashed=[crashed])
         assert texts(after)[:-1] == ["Book it", "Let me see.", "Booked.", kept]
-        assert history.was_interrupted(after[3])
+        assert was_interrupted(after[3])
     assert texts(heard_by([], spoken("", *said), crashed=[crashed]))[:-1] == ["Book it", "Let me see.", "Booked."]
 
 
