@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from api.cli import app
-from tests.backend import Backend
+from api.cli.main import app
 from tests.conftest import TOOLS
-from tests.conversation import Tools, caller_said, offered, results_in
-from tests.gemini import Gemini, calls, text
+from tests.support.backend import Backend
+from tests.support.conversation import Tools, caller_said, offered, results_in
+from tests.support.gemini import Gemini, calls, text
 
-LEFT = Path(__file__).parent / "upgrade"
+LEFT = Path(__file__).parent
 COMMIT = "9e9e8b3"
 RUNS = sorted(LEFT.glob("run_*.json"))
 LATE = "[Finished meanwhile: order. The result stands above; the caller has not heard it.]"
