@@ -1,8 +1,7 @@
 """What a turn asked its model, and what came, in JSON: kept by the journal, read by replay.
 
-A model call is {"at", "shown", "tools", "common", "chunks", "ended", "ms"}:
+A model call is {"at", "tools", "common", "chunks", "ended", "ms"}:
     at      ms from the turn's beginning to the call's. Not in run files
-    shown   a digest of the messages it was given (`shown_digest`), the prompt aside
     tools   the names of the tools it was offered, in order
     common  what most of its chunks have beside their content, such as the provider's name. `block`: n says that
             a content stands for [{"type": "text", "text": content, "index": n}]
@@ -13,8 +12,6 @@ A model call is {"at", "shown", "tools", "common", "chunks", "ended", "ms"}:
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +39,6 @@ class ModelCall:
         common = _common([fields for _, fields in kept])
         return {
             "at": round(self.began * 1000),
-            "shown": shown_digest(self.messages),
             "tools": list(self.tools),
             "common": common,
             "chunks": [_short(ms, fields, common) for ms, fields in kept],
@@ -63,11 +59,6 @@ def chunk_from(short: Sequence[Any], common: dict[str, Any]) -> AIMessageChunk:
 def compact(messages: Sequence[AnyMessage]) -> list[dict[str, Any]]:
     """Messages as people read them in a diff. The system's prompt is left out."""
     return [_compact(message) for message in messages if not isinstance(message, SystemMessage)]
-
-
-def shown_digest(messages: Sequence[AnyMessage]) -> str:
-    text = json.dumps(compact(messages), ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _compact(message: AnyMessage) -> dict[str, Any]:

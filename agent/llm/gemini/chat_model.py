@@ -24,13 +24,10 @@ from typing import Any
 import httpx
 from langchain_core.callbacks import AsyncCallbackManager
 from langchain_core.messages import (
-    AIMessage,
     AIMessageChunk,
     BaseMessage,
     HumanMessage,
     SystemMessage,
-    ToolCall,
-    ToolMessage,
 )
 from langchain_core.runnables.config import ensure_config
 from langchain_google_genai import ChatGoogleGenerativeAI
@@ -38,6 +35,8 @@ from pydantic import PrivateAttr
 
 from agent.llm.gemini import request as gemini_request
 from agent.llm.gemini import stream as gemini_stream
+from agent.llm.gemini.library import message_of
+from agent.llm.gemini.self_check import shortcuts_are_right
 from agent.llm.gemini.transport import Transport
 from agent.turns.text_chunk import Piece, as_message
 
@@ -46,7 +45,6 @@ log = logging.getLogger(__name__)
 Json = dict[str, Any]
 
 _KEPT = 1_000  # converted turns
-_SIGNATURES = "__gemini_function_call_thought_signatures__"
 
 
 class Gemini(ChatGoogleGenerativeAI):
@@ -55,7 +53,7 @@ class Gemini(ChatGoogleGenerativeAI):
 
     _frames: dict[Any, gemini_request.Frame] = PrivateAttr(default_factory=dict)
     _turns: dict[str, str] = PrivateAttr(default_factory=dict)
-    _likes: gemini_stream.Likes = PrivateAttr(default_factory=dict)
+    _templates: gemini_stream.Likes = PrivateAttr(default_factory=dict)
     _alike: bool | None = PrivateAttr(default=None)
 
     @property
@@ -84,7 +82,7 @@ class Gemini(ChatGoogleGenerativeAI):
         """As `astream`, with words in place of messages that are mere text."""
         request = None
         if not self._is_watched(config) and await self._is_alike():
-            request = await self._request(messages, tools)
+            request = await self.fast_request(messages, tools)
         if request is None:
             async for chunk in super().astream([*messages], config, **({"tools": tools} if tools else {})):
                 yield chunk
@@ -94,7 +92,7 @@ class Gemini(ChatGoogleGenerativeAI):
         try:
             if response.status_code != 200:
                 raise gemini_stream.Odd(await response.aread())
-            async for last in gemini_stream.read(response, self._likes):
+            async for last in gemini_stream.read(response, self._templates):
                 last.id = id_
                 yield last
         except gemini_stream.Odd as odd:
@@ -112,11 +110,11 @@ class Gemini(ChatGoogleGenerativeAI):
     async def _read_by_library(self, content: bytes, response: httpx.Response) -> Sequence[AIMessageChunk]:
         """What the library makes of a response, which as a rule is its error."""
         with self.transport.answering(content, response.status_code, response.headers.get("content-type", "")):
-            return [gemini_stream.message_of(chunk) async for chunk in self._astream([HumanMessage(".")])]
+            return [message_of(chunk) async for chunk in self._astream([HumanMessage(".")])]
 
     # The request.
 
-    async def _request(self, messages: Sequence[BaseMessage], tools: Any) -> httpx.Request | None:
+    async def fast_request(self, messages: Sequence[BaseMessage], tools: Any) -> httpx.Request | None:
         """None when only the library can tell what it must be."""
         system, *history = messages
         turns = list(gemini_request.by_turn(history))
@@ -125,7 +123,7 @@ class Gemini(ChatGoogleGenerativeAI):
         key = str(system.content), id(tools)
         if key not in self._frames:
             _make_room(self._frames, 16)
-            self._frames[key] = gemini_request.Frame(await self._library_request([system, history[0]], tools), tools)
+            self._frames[key] = gemini_request.Frame(await self.library_request([system, history[0]], tools), tools)
         contents = [await self._contents(turn, is_last=turn is turns[-1]) for turn in turns]
         return self._frames[key].around(contents)
 
@@ -138,24 +136,22 @@ class Gemini(ChatGoogleGenerativeAI):
         key = f"{is_last} {[vars(message) for message in turn]!r}"
         if key not in self._turns:
             _make_room(self._turns, _KEPT)
-            request = await self._library_request([*turn] if is_last else [*turn, HumanMessage(".")])
+            request = await self.library_request([*turn] if is_last else [*turn, HumanMessage(".")])
             contents = json.loads(request.content)["contents"]
             self._turns[key] = json.dumps(contents if is_last else contents[:-1])[1:-1]
         return self._turns[key]
 
-    async def _library_request(self, messages: Sequence[BaseMessage], tools: Any = None) -> httpx.Request:
+    async def library_request(self, messages: Sequence[BaseMessage], tools: Any = None) -> httpx.Request:
         with self.transport.answering() as answered:
             async for _ in self._astream([*messages], **({"tools": tools} if tools else {})):
                 pass
         return answered.requests[0]
 
-    # The trial.
-
     async def _is_alike(self) -> bool:
         """Whether the shortcuts lead where the library goes, with this version of it. Tried once."""
         if self._alike is None:
             try:
-                self._alike = await self._try()
+                self._alike = await shortcuts_are_right(self)
             except Exception as error:
                 log.debug("the trial failed", exc_info=error)
                 self._alike = False
@@ -163,51 +159,8 @@ class Gemini(ChatGoogleGenerativeAI):
                 log.warning("Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way.")
         return self._alike
 
-    async def _try(self) -> bool:
-        quick, slow = await self._request(_TRIAL_HISTORY, None), await self._library_request(_TRIAL_HISTORY)
-        with self.transport.answering(_TRIAL_STREAM):
-            wanted = [gemini_stream.message_of(chunk) async for chunk in self._astream([HumanMessage(".")])]
-        for _ in range(2):  # the second time it knows all kinds of text
-            reader = gemini_stream.Reader(self._likes)
-            made = [as_message(piece) for piece in reader.read(_TRIAL_STREAM.splitlines())[0]]
-        return quick is not None and (quick.content, quick.url, made) == (slow.content, slow.url, wanted)
-
 
 def _make_room(kept: dict[Any, Any], limit: int) -> None:
     """The oldest goes."""
     if len(kept) >= limit:
         del kept[next(iter(kept))]
-
-
-# The trial's: a little of everything that has a shortcut, and the unusual between.
-
-_CALL = ToolCall(name="clock", args={"place": "Rome"}, id="c1", type="tool_call")
-_TRIAL_HISTORY: list[BaseMessage] = [
-    SystemMessage("Be brief."),
-    HumanMessage("Hallo \u2013 wie spät ist es?"),
-    AIMessage("", tool_calls=[_CALL], additional_kwargs={_SIGNATURES: {"c1": "c2lnbmVk"}}),
-    ToolMessage("12:00", tool_call_id="c1", name="clock"),
-    AIMessage([{"type": "text", "text": "Zwölf.", "index": 0}], response_metadata={"model_provider": "google_genai"}),
-    HumanMessage("Thanks"),
-    AIMessage("You are welcome."),
-    HumanMessage("Bye"),
-]
-
-
-def _trial_event(part: Json, said: int, **more: str) -> bytes:
-    candidate = {"content": {"parts": [part], "role": "model"}, "index": 0, **more}
-    counts = {"promptTokenCount": 9, "candidatesTokenCount": said, "totalTokenCount": 9 + said}
-    tail = {"usageMetadata": counts, "modelVersion": "gemini-3.5-flash-lite", "responseId": "r"}
-    return json.dumps({"candidates": [candidate], **tail}).encode()
-
-
-_TRIAL_EVENTS = [
-    _trial_event({"text": "It is"}, 2),
-    _trial_event({"text": " twelve"}, 3),
-    _trial_event({"text": " o'clock."}, 5),
-    _trial_event({"functionCall": {"id": "c2", "name": "clock", "args": {}}, "thoughtSignature": "c2lnbmVk"}, 9),
-    _trial_event({"text": " Bye"}, 10),
-    _trial_event({"text": " now"}, 11),
-    _trial_event({"text": "!"}, 12, finishReason="STOP"),
-]
-_TRIAL_STREAM = b"".join(b"data: %b\r\n\r\n" % event for event in _TRIAL_EVENTS)

@@ -69,4 +69,5 @@ def text_content(message: BaseMessage) -> str | None:
 
 def _quoted(text: str) -> str:
     """As `json.dumps` does it."""
-    return orjson.dumps(text).decode() if text.isascii() else json.dumps(text)
+    quick = text.isascii() and "\x7f" not in text  # which json.dumps writes as it is, and the library escapes
+    return orjson.dumps(text).decode() if quick else json.dumps(text)

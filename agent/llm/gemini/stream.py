@@ -8,13 +8,10 @@ from typing import Any, cast
 
 import httpx
 import orjson
-from google.genai import models as google
-from google.genai.types import GenerateContentResponse
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_usage
-from langchain_core.outputs import ChatGeneration
-from langchain_google_genai import chat_models as library
 
+from agent.llm.gemini.library import block_indexer, convert_event
 from agent.turns.text_chunk import Like, Piece, Spent, Words, joined
 
 Json = dict[str, Any]
@@ -59,14 +56,6 @@ async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[Piece]:
         raise Odd(b"\n".join(odd))
 
 
-def message_of(generation: ChatGeneration) -> AIMessageChunk:
-    """A chunk as LangChain's `astream` gives it out, but for its id."""
-    message = generation.message
-    assert isinstance(message, AIMessageChunk)  # noqa: S101 - for the type
-    message.response_metadata = {**(generation.generation_info or {}), **message.response_metadata}
-    return message
-
-
 class Reader:
     """Makes messages of one stream's events, as the library's `_astream` does.
 
@@ -76,7 +65,7 @@ class Reader:
 
     def __init__(self, likes: Likes) -> None:
         self._likes = likes
-        self._indexer = library._StreamBlockIndexer()
+        self._indexer = block_indexer()
         self._counted: Spent | None = None
         self._open: Like | None = None  # that of the last piece, if it was mere text
         self._index: int | None = None
@@ -107,12 +96,8 @@ class Reader:
 
     def _convert(self, fields: Json, kind: Kind | None) -> AIMessageChunk:
         """The library's own way."""
-        response = GenerateContentResponse._from_response(
-            response=google._GenerateContentResponse_from_mldev(fields), kwargs={}
-        )
         counted = self._counted.since(None) if self._counted else None
-        result = library._response_to_result(response, stream=True, prev_usage=counted)
-        message = message_of(result.generations[0])
+        message = convert_event(fields, counted)
         if kind is not None and len(self._likes) < _KINDS:
             self._likes[kind] = Like(message)
         self._open = None

@@ -21,8 +21,10 @@ from langchain_core.messages.ai import add_ai_message_chunks, add_usage
 from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 
 from agent.llm.answer import load_model
+from agent.llm.gemini import library as gemini_library
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.chat_model import Gemini as FastGemini
+from agent.llm.gemini.library import message_of
 from agent.llm.gemini.transport import Transport
 from agent.turns.messages import interrupted_message
 from agent.turns.text_chunk import as_message, fields_of, joined, whole
@@ -134,7 +136,7 @@ def test_any_stream_is_the_same_messages(events: list[dict[str, Any]], data: st.
         fields = google._GenerateContentResponse_from_mldev(json.loads(one))
         response = GenerateContentResponse._from_response(response=fields, kwargs={})
         result = chat_models._response_to_result(response, stream=True, prev_usage=prev)
-        message = gemini_stream.message_of(result.generations[0])
+        message = message_of(result.generations[0])
         indexer.assign(message)
         usage = message.usage_metadata
         prev = usage if prev is None else add_usage(prev, usage)
@@ -251,7 +253,7 @@ def test_any_history_is_the_same_request(histories: list[list[BaseMessage]]) -> 
 async def _same_requests(histories: list[list[BaseMessage]]) -> None:
     tools = _model.bind_tools([TOOL]).kwargs["tools"]  # type: ignore[attr-defined]
     for messages in histories + histories:
-        made = await _model._request([PROMPT, *messages], tools)
+        made = await _model.fast_request([PROMPT, *messages], tools)
         wanted = await library_request(_model, [PROMPT, *messages], tools)
         assert made is not None
         assert made.content == wanted.content
@@ -268,13 +270,13 @@ async def _same_requests(histories: list[list[BaseMessage]]) -> None:
     ],
 )
 async def test_what_is_not_a_conversation_is_left_to_the_library(messages: list[BaseMessage]) -> None:
-    assert await fast()._request(messages, None) is None
+    assert await fast().fast_request(messages, None) is None
 
 
 async def test_what_is_kept_stays_bounded() -> None:
     model = fast()
     for n in range(40):
-        await model._request([SystemMessage(f"{n}"), HumanMessage("Hi")], None)
+        await model.fast_request([SystemMessage(f"{n}"), HumanMessage("Hi")], None)
     assert len(model._frames) == 16
 
 
@@ -333,7 +335,7 @@ async def test_when_the_library_has_changed_it_does_everything_itself(
 ) -> None:
     """It is only our module that finds the library changed; the library itself goes on."""
     changed = _Changed(owner, {name: instead})
-    monkeypatch.setattr(gemini_stream, "library" if owner is chat_models else "google", changed)
+    monkeypatch.setattr(gemini_library, "library" if owner is chat_models else "google", changed)
     model = fast(gemini.url)
     gemini.script(text("Still here."), text("And again."))
     with caplog.at_level(logging.WARNING):

@@ -1,0 +1,41 @@
+"""The private names that the fast path takes from langchain-google-genai and google-genai.
+
+They stand here alone, so that a new version of a library breaks this file and no other. Whether they still do what the
+fast path expects is checked before the first answer (self_check.py); if not, the libraries do all of it themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.genai import models as google
+from google.genai.types import GenerateContentResponse
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration
+from langchain_google_genai import chat_models as library
+
+# Where a message keeps the signatures of its function calls.
+SIGNATURES = "__gemini_function_call_thought_signatures__"
+
+
+def block_indexer() -> Any:
+    """Gives the blocks of one answer their numbers: `assign(message)` writes them into the message."""
+    return library._StreamBlockIndexer()
+
+
+def convert_event(fields: dict[str, Any], counted: UsageMetadata | None) -> AIMessageChunk:
+    """The message of one event of the stream. fields: the event's JSON. counted: the usage reported before it."""
+    response = GenerateContentResponse._from_response(
+        response=google._GenerateContentResponse_from_mldev(fields), kwargs={}
+    )
+    result = library._response_to_result(response, stream=True, prev_usage=counted)
+    return message_of(result.generations[0])
+
+
+def message_of(generation: ChatGeneration) -> AIMessageChunk:
+    """A chunk as LangChain's `astream` gives it out, but for its id."""
+    message = generation.message
+    assert isinstance(message, AIMessageChunk)  # noqa: S101 - for the type
+    message.response_metadata = {**(generation.generation_info or {}), **message.response_metadata}
+    return message
