@@ -1,4 +1,7 @@
-"""The one place that reads the environment: variables first, then `.env`. `.env.example` explains each.
+"""The one place that reads the environment: variables first, then `.env`.
+
+The descriptions of the fields are the documentation: `uv run poe docs` writes docs/settings.md and the first part of
+.env.example from them.
 
 Tools have settings of their own, which they read when they are called; what stands in `.env` is exported for
 them, and for libraries such as LangSmith's.
@@ -47,41 +50,139 @@ class Settings(BaseSettings):
         populate_by_name=True,
     )
 
-    layercode_webhook_secret: SecretStr = SecretStr("")
-    layercode_api_key: SecretStr | None = None
-    layercode_api_url: str = "https://api.layercode.com/v1"
-    layercode_agent_id: str | None = None
+    layercode_webhook_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs every webhook; from your agent's page in the dashboard. `voice serve` does not start without"
+        " it. `voice dev` makes one for each run if it is empty.",
+    )
+    layercode_api_key: SecretStr | None = Field(
+        default=None,
+        description="For `POST /api/authorize`, which gives browsers session keys. Never sent to a browser.",
+    )
+    layercode_api_url: str = Field(
+        default="https://api.layercode.com/v1", description="The base URL of Layercode's REST API."
+    )
+    layercode_agent_id: str | None = Field(
+        default=None,
+        description="The only agent for which `/api/authorize` gives session keys. Empty: any agent of your account.",
+    )
 
     google_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY"),
+        description="The key for Gemini. `GOOGLE_API_KEY` and `GEMINI_API_KEY` are read too, in this order.",
     )
-    google_gemini_base_url: str | None = None
-    model: str = "google_genai:gemini-3.5-flash-lite"
-    model_fallback: str | None = None
-    gemini_fast: bool = True
-    first_token_seconds: float = Field(default=5.0, gt=0, allow_inf_nan=False)
+    google_gemini_base_url: str | None = Field(
+        default=None, description="Another endpoint that speaks Gemini's API, such as a proxy."
+    )
+    model: str = Field(
+        default="google_genai:gemini-3.5-flash-lite",
+        description="Any string that LangChain's `init_chat_model` takes, or `demo`: no language model and no key, only"
+        " your tools.",
+    )
+    model_fallback: str | None = Field(
+        default=None, description="The model that is asked when `MODEL` has given no answer twice. Empty: none."
+    )
+    gemini_fast: bool = Field(
+        default=True,
+        description="Reads Gemini's stream without building the library's objects for every token. `false` sends"
+        " everything through Google's client, which takes several times the CPU.",
+    )
+    first_token_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds until an answer must have begun, retries and the fallback included; then the caller hears"
+        " the apology. An answer that has begun may pause for as long.",
+    )
 
-    database_url: str = Field(default="sqlite:///voice.db", repr=False)  # may hold a password
-    retention_days: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    tools_dir: Path = Path("tools")
-    mcp_servers: Path | None = None
-    record_runs: Path | None = None
+    database_url: str = Field(
+        default="sqlite:///voice.db",
+        repr=False,  # may hold a password
+        description="`sqlite:///relative.db` or `sqlite:////absolute/path.db` for one process;"
+        " `postgresql://user:password@host/database` for several, with the extra `postgres`. Percent-encode special"
+        " characters in the password.",
+    )
+    retention_days: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Days without activity after which a conversation is deleted. Empty: conversations are kept for"
+        " ever.",
+    )
+    tools_dir: Path = Field(default=Path("tools"), description="The folder in which the tool files are.")
+    mcp_servers: Path | None = Field(
+        default=None,
+        description="A JSON file that names MCP servers, whose tools are added; needs the extra `mcp`. `${NAME}` in it"
+        " is replaced by a variable, which must be set.",
+    )
+    record_runs: Path | None = Field(
+        default=None,
+        description="A folder in which every conversation becomes a run file once it has been idle for a moment. The"
+        " files hold transcripts. Empty: nothing is recorded.",
+    )
 
-    welcome_message: str = ""
-    apology_message: str = "Sorry, something went wrong on my side. Please say that again."
-    system_prompt_file: Path | None = None
-    turn_timeout_seconds: float = Field(default=60.0, gt=0, allow_inf_nan=False)
-    max_tool_steps: int = Field(default=8, ge=1, le=50)
-    max_turns: int = Field(default=500, ge=1)
-    drain_seconds: float = Field(default=20.0, ge=0, allow_inf_nan=False)
-    authorize_per_minute: int = Field(default=30, ge=1)
-    forwarded_allow_ips: str = "127.0.0.1,::1"
-    metrics_token: SecretStr | None = None
+    welcome_message: str = Field(
+        default="", description="Said at the start of a new conversation. Empty: the caller speaks first."
+    )
+    apology_message: str = Field(
+        default="Sorry, something went wrong on my side. Please say that again.",
+        description="Said when there is no answer from the model.",
+    )
+    system_prompt_file: Path | None = Field(
+        default=None,
+        description="A prompt to use instead of `agent/prompt.md`. `{today}` in it becomes the date.",
+    )
+    turn_timeout_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a turn may last, its tools included. After that it ends with the apology.",
+    )
+    max_tool_steps: int = Field(
+        default=8,
+        ge=1,
+        le=50,
+        description="How often the model may call tools in one turn before it must answer, from 1 to 50.",
+    )
+    max_turns: int = Field(
+        default=500,
+        ge=1,
+        description="Turns that may run at once in one process. One more waits a second for a place and then gets 503.",
+    )
+    drain_seconds: float = Field(
+        default=20.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that running turns have to finish after SIGTERM. Tools that finish by themselves then have"
+        " as long again.",
+    )
+    authorize_per_minute: int = Field(
+        default=30,
+        ge=1,
+        description="How often per minute one address may call `/api/authorize`, in each process; then it gets 429.",
+    )
+    forwarded_allow_ips: str = Field(
+        default="127.0.0.1,::1",
+        description="Addresses or networks of the proxies in front of this server, separated by commas. Only their"
+        " `X-Forwarded-For` is used.",
+    )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        description="The bearer token for `GET /metrics`. Empty: only requests from this machine are answered.",
+    )
 
-    cors_origins: Annotated[list[str], NoDecode] = []
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    log_format: Literal["plain", "json"] = "plain"
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default=[],
+        description="Origins of the pages that may call `/api/authorize` from another site, separated by commas.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info",
+        description="`debug`, `info`, `warning` or `error`. At `debug`, transcripts and error texts are logged.",
+    )
+    log_format: Literal["plain", "json"] = Field(
+        default="plain", description="`plain`, or `json` for one object per line."
+    )
 
     @field_validator("*", mode="before")
     @classmethod
