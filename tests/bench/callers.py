@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import random
 import time
@@ -10,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from tests.bench.servers import SECRET
 from tests.bench.standin import STAMP, unstamp
-from tests.support.backend import signed
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,16 @@ class Plan:
     gap: int = 5
     kind: str = "talk"
     pause: int = 0
+
+    @property
+    def spread(self) -> float:
+        """Seconds within which a crowd begins: an answer's length."""
+        return (self.first + self.gap * self.tokens) / 1000
+
+    @property
+    def seconds(self) -> float:
+        """Of a turn, with a server that takes no time."""
+        return self.spread + self.pause / 1000
 
     def words(self, name: str) -> str:
         return f"bench:{self.tokens}:{self.first}:{self.gap}:{name}:{self.kind}"
@@ -84,12 +95,10 @@ class Line(asyncio.Protocol):
     async def turn(self, conversation: str, number: int, plan: Plan, hang_up_after: int | None = None) -> Reply:
         self.reply, self.rest, self.ended, self.hang_up_after, self.hung_up = Reply(), b"", False, hang_up_after, 0.0
         fields = {"type": "message", "conversation_id": conversation, "session_id": "s", "turn_id": f"t{number}"}
-        request = signed({**fields, "text": plan.words(f"{conversation}-{number}")})
-        headers = {**request["headers"], "Host": "bench", "Content-Length": len(request["content"])}
-        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        request = _request({**fields, "text": plan.words(f"{conversation}-{number}")})
         self.done = asyncio.get_running_loop().create_future()
         self.began = time.monotonic()
-        self.transport.write(f"POST /api/agent HTTP/1.1\r\n{head}\r\n".encode() + request["content"])
+        self.transport.write(request)
         try:
             await asyncio.wait_for(self.done, 120)
         except TimeoutError:
@@ -98,6 +107,15 @@ class Line(asyncio.Protocol):
         if not (self.hung_up or self.reply.fault) and len(self.reply.lags) != plan.tokens:
             self.reply.fault = f"{len(self.reply.lags)} of {plan.tokens} tokens came"
         return self.reply
+
+
+def _request(fields: dict[str, str]) -> bytes:
+    body, now = json.dumps(fields).encode(), int(time.time())
+    signature = hmac.digest(SECRET.encode(), f"{now}.".encode() + body, "sha256").hex()
+    return (
+        "POST /api/agent HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nlayercode-signature: t={now},v1={signature}\r\n\r\n"
+    ).encode() + body
 
 
 async def dial(port: int) -> Line:
@@ -124,7 +142,7 @@ async def crowd(
     """So many conversations at once, begun within `spread` seconds, by default the length of a turn; what came, and
     the seconds that all took."""
     began = time.monotonic()
-    spread = (plan.first + plan.gap * plan.tokens) / 1000 if spread is None else spread
+    spread = plan.spread if spread is None else spread
     talks = [talk(port, f"{name}-{number}", turns, plan, spread=spread) for number in range(callers)]
     replies = [reply for one in await asyncio.gather(*talks) for reply in one]
     return replies, time.monotonic() - began

@@ -1,7 +1,8 @@
 """Gemini's stand-in for the benchmark: quick, and each of its tokens says when it left.
 
 A caller's words decide the answer: `bench:TOKENS:FIRST_MS:GAP_MS:NAME:PLAN`, PLAN being talk or tool. The first
-token carries two stamps, when the request had arrived and when the token left; each other one. A stamp is
+token carries two stamps, when the request had arrived and when the token left; each other one. In a tool turn the
+arrival is moved by the time that the call had taken, so that both requests' waiting counts as the model's. A stamp is
 `time.monotonic()` in µs, in letters: a word like any other for whoever cleans it for speech.
 `GET /closed` gives, by name, when a request was hung up before its end.
 """
@@ -38,6 +39,7 @@ def unstamp(word: str) -> float:
 
 class Answering(asyncio.Protocol):
     closed: dict[str, float] = {}  # noqa: RUF012 - shared by all connections
+    calling: dict[str, float] = {}  # noqa: RUF012 - by name, how long the tool call had taken
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -77,10 +79,11 @@ class Answering(asyncio.Protocol):
             return
         tokens, first, gap = (int(number) for number in plan.groups()[:3])
         self.name = plan[4].decode()
-        wants_tool = plan[5] == b"tool" and b"functionResponse" not in self.body[at:]
+        said = self.body[at - 1 : at] == b'"'  # and does not stand in a transcript, which is to be summarised
+        wants_tool = said and plan[5] == b"tool" and b"functionResponse" not in self.body[at:]
         self.left, self.spoken, self.gap = (1 if wants_tool else tokens), 0, gap / 1000
         self.call = _CALL if wants_tool else ""
-        self.arrived: float | None = arrived
+        self.arrived: float | None = arrived - (0 if wants_tool else self.calling.pop(self.name, 0))
         self.due = self.loop.time() + first / 1000
         self.transport.write(_HEAD)
         self.timer = self.loop.call_at(self.due, self.token)
@@ -88,6 +91,8 @@ class Answering(asyncio.Protocol):
     def token(self) -> None:
         now = time.monotonic()
         words = f"{stamp(self.arrived)} {stamp(now)}" if self.arrived else f" {stamp(now)}"
+        if self.call and self.name and self.arrived:
+            self.calling[self.name] = now - self.arrived
         self.arrived = None
         self.left -= 1
         self.spoken += 1
