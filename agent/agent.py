@@ -1,6 +1,6 @@
 """The agent: owns the model, the tools, the memory, and every running turn.
 
-Order in a conversation: the newest turn wins. It interrupts the one before, waits for its clean end, then
+TurnQueue in a conversation: the newest turn wins. It interrupts the one before, waits for its clean end, then
 begins. A request that came before is not run: it joins the running turn, or gets what was sent then.
 
 Start: database, journal, tools, model. Stop (`async with` ends): no new turns, running ones are interrupted,
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.conversation import Conversations
 from agent.failures import log_failure
 from agent.graph import Graph, build_graph
@@ -25,16 +25,16 @@ from agent.llm.answer import Models
 from agent.observer import Observer, Observers
 from agent.storage.forgetting import erase_turn
 from agent.storage.journal import Journal, Key
-from agent.storage.open import Memory
-from agent.storage.workers import Alone, Forgotten, TakenOver, open_workers
+from agent.storage.open import Storage
+from agent.storage.workers import ConversationDeleted, SingleWorker, TurnTakenOver, open_workers
 from agent.summaries import Summaries
 from agent.tls import tls_context
 from agent.tooling.folder import ToolFolder
-from agent.tooling.runner import Actions, Perform
-from agent.turns.limit import Gate
+from agent.tooling.runner import Perform, ToolRunner
+from agent.turns.limit import ConcurrencyLimit
 from agent.turns.open_turns import OpenTurns
-from agent.turns.order import PATIENCE, Order
-from agent.turns.turn import Asked, Summary, Turn
+from agent.turns.order import PATIENCE, TurnQueue
+from agent.turns.turn import Summary, Turn, TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -57,64 +57,64 @@ class Agent:
         self,
         graph: Graph,
         journal: Journal,
-        actions: Actions,
+        tool_runner: ToolRunner,
         folder: ToolFolder,
         models: Models,
-        habits: Habits,
-        memory: Memory,
+        config: AgentConfig,
+        storage: Storage,
         summaries: Summaries,
-        workers: Alone,
+        workers: SingleWorker,
         observer: Observer,
     ) -> None:
-        self._memory = memory
+        self._storage = storage
         self._summaries = summaries
         self._workers = workers
         self.folder = folder
         self.stopping = False
         self._journal = journal
-        self._actions = actions
+        self._tool_runner = tool_runner
         self._models = models
-        self._habits = habits
+        self._habits = config
         self._observer = observer
-        self._room = Gate(habits.max_turns, _QUEUE)
-        self._note_room = Gate(_NOTES_AT_ONCE, _NOTES_WAITING)
+        self._room = ConcurrencyLimit(config.max_turns, _QUEUE)
+        self._note_room = ConcurrencyLimit(_NOTES_AT_ONCE, _NOTES_WAITING)
         self._running: dict[Key, Turn] = {}
-        self._order = Order()
+        self._order = TurnQueue()
         self._turns = OpenTurns()
         self._conversations = Conversations(
-            graph, memory, journal, folder, models, actions, habits, summaries, workers.name, self._live
+            graph, storage, journal, folder, models, tool_runner, config, summaries, workers.name, self._live
         )
 
     @property
     def open_turns(self) -> int:
         return len(self._turns)
 
-    async def begin(self, asked: Asked) -> Turn:
+    async def begin(self, request: TurnRequest) -> Turn:
         """The turn for a request: a new one, or the running one if this is a duplicate. Read its `stream()`.
 
         Busy when there are too many turns, and none of them ends within a moment.
         """
-        if asked.key not in self._running:
+        if request.key not in self._running:
             await self._room.enter()
-            if self.stopping or asked.key in self._running:
+            if self.stopping or request.key in self._running:
                 self._room.leave()
             else:
-                return self._new_turn(asked)
+                return self._new_turn(request)
         if self.stopping:
             raise Stopping
-        turn = self._running[asked.key]
+        turn = self._running[request.key]
         turn.joined += 1
         return turn
 
-    def _new_turn(self, asked: Asked) -> Turn:
-        turn = self._running[asked.key] = Turn(asked, timeout=self._habits.turn_timeout)
+    def _new_turn(self, request: TurnRequest) -> Turn:
+        turn = self._running[request.key] = Turn(request, timeout=self._habits.turn_timeout)
         task = asyncio.create_task(self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)
-        if asked.kind == "welcome":
+        if request.kind == "welcome":
             self._models.warm()
         self._observer.turn_began(turn)
-        self._turns.thin_out(asked.conversation_id)
+        self._turns.thin_out(request.conversation_id)
         return turn
 
     def _forget(self, task: asyncio.Task[None]) -> None:
@@ -135,7 +135,7 @@ class Agent:
         await self._journal.ping()
 
     def _live(self, conversation_id: str) -> set[Key]:
-        mine = (turn.asked.key for turn in self._turns.of(conversation_id) if not turn.elsewhere)
+        mine = (turn.request.key for turn in self._turns.of(conversation_id) if not turn.elsewhere)
         return {key for key in mine if key in self._running}
 
     def running(self, conversation_id: str) -> list[Turn]:
@@ -143,7 +143,7 @@ class Agent:
         return self._turns.of(conversation_id)
 
     async def read_tools(self) -> None:
-        """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""
+        """Read tool files that have changed, if the configuration says so. What is newly wrong with them is logged."""
         await self._conversations.read_tools()
 
     async def drain(self, seconds: float) -> None:
@@ -157,14 +157,14 @@ class Agent:
         for turn in self._turns:
             turn.interrupt()
         await self._turns.wait(2 * PATIENCE)
-        if self._actions.running and seconds:
-            log.info("waiting for %d tools to finish", len(self._actions.running))
-            await asyncio.wait(self._actions.running.values(), timeout=seconds)
+        if self._tool_runner.running and seconds:
+            log.info("waiting for %d tools to finish", len(self._tool_runner.running))
+            await asyncio.wait(self._tool_runner.running.values(), timeout=seconds)
 
     async def close(self) -> None:
         """End everything now. What a turn or a tool had begun is recovered from the journal at the next start."""
         await self.drain(seconds=0)
-        await self._actions.abandon()
+        await self._tool_runner.abandon()
         self._turns.cancel()
         await self._turns.wait(2 * PATIENCE)
         await self._summaries.close()
@@ -172,17 +172,17 @@ class Agent:
 
     async def _own(self, turn: Turn) -> None:
         """The task that a turn is: however it ends, the stream is closed."""
-        asked, task = turn.asked, asyncio.current_task()
+        request, task = turn.request, asyncio.current_task()
         silence = asyncio.get_running_loop().call_later(
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
         )
         try:
-            entry = await self._journal.admit(asked)
+            entry = await self._journal.admit(request)
             turn.admit()
             turn.elsewhere = entry.elsewhere
             while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
                 await turn.sleep(_ELSEWHERE)
-                entry = await self._journal.admit(asked)
+                entry = await self._journal.admit(request)
             if entry.elsewhere:
                 turn.failed = True
                 turn.say(self._models.apology)
@@ -198,26 +198,26 @@ class Agent:
                 ):
                     messages = await self._conversations.converse(turn, entry)
                     if not self.stopping:
-                        self._summaries.begin(asked, messages)
+                        self._summaries.begin(request, messages)
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             self._fail(turn, error)
         finally:
             silence.cancel()
             turn.end()
-            del self._running[asked.key]
+            del self._running[request.key]
             self._observer.turn_over(turn)
 
     @asynccontextmanager
     async def _left(self, turn: Turn) -> AsyncIterator[None]:
         """A turn that is broken off is over for its caller at once, and then left to whoever recovers it."""
-        asked = turn.asked
+        request = turn.request
         try:
             yield
-        except Forgotten:
+        except ConversationDeleted:
             turn.end()
-            await self._erase(asked)
-        except TakenOver:
-            log.warning("conversation=%r turn=%r is another worker's now", asked.conversation_id, asked.turn_id)
+            await self._erase(request)
+        except TurnTakenOver:
+            log.warning("conversation=%r turn=%r is another worker's now", request.conversation_id, request.turn_id)
             turn.interrupt()
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             self._fail(turn, error)
@@ -239,10 +239,10 @@ class Agent:
             self._fail(turn, TimeoutError())
             task.cancel()
 
-    async def _erase(self, asked: Asked) -> None:
+    async def _erase(self, request: TurnRequest) -> None:
         """What a turn has written since its conversation was forgotten, if it was."""
         try:
-            await erase_turn(self._memory, asked)
+            await erase_turn(self._storage, request)
         except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left
             log_failure(log, "a turn of a forgotten conversation could not be deleted", error)
 
@@ -250,10 +250,10 @@ class Agent:
 @asynccontextmanager
 async def open_agent(
     *,
-    memory: Memory,
+    storage: Storage,
     folder: ToolFolder,
     models: Models,
-    habits: Habits | None = None,
+    config: AgentConfig | None = None,
     perform: Perform | None = None,
     summaries: Mapping[str, Summary] | None = None,
     observers: Sequence[Observer] = (),
@@ -265,15 +265,15 @@ async def open_agent(
     observer = Observers(observers)
     async with (
         httpx.AsyncClient(timeout=10, verify=tls_context()) as http,
-        open_workers(memory.database, shared=memory.shared) as workers,
+        open_workers(storage.database, shared=storage.shared) as workers,
     ):
-        journal = Journal(memory, workers)
+        journal = Journal(storage, workers)
         await models.rehearse(list(folder.tools.values()))
         models.warm()
-        actions = Actions(journal, memory, http, perform, observer, patience=models.first_token)
+        tool_runner = ToolRunner(journal, storage, http, perform, observer, patience=models.first_token)
         agent = Agent(
-            build_graph(memory.saver), journal, actions, folder, models, habits or Habits(), memory,
-            Summaries(memory, models, summaries), workers, observer,
+            build_graph(storage.saver), journal, tool_runner, folder, models, config or AgentConfig(), storage,
+            Summaries(storage, models, summaries), workers, observer,
         )  # fmt: skip
         try:
             yield agent

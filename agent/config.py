@@ -11,7 +11,7 @@ PROMPT_FILE = Path(__file__).parent / "prompt.md"
 
 
 @dataclass(frozen=True)
-class Habits:
+class AgentConfig:
     """`prompt` may hold {today}. Times in seconds. `reload_tools`: read changed tool files before each turn, for
     development. `max_turns`: at once, of all conversations."""
 

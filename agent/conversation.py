@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 
 from langchain_core.messages import AnyMessage
 
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.failures import log_failure
 from agent.graph import Context, Graph, run
 from agent.llm.answer import Models
-from agent.storage.entries import Admitted, Opening
+from agent.storage.entries import Admission, PendingContext
 from agent.storage.journal import Journal, Key
-from agent.storage.open import Memory
-from agent.storage.workers import Forgotten
+from agent.storage.open import Storage
+from agent.storage.workers import ConversationDeleted
 from agent.summaries import Summaries
 from agent.tooling.folder import ToolFolder
-from agent.tooling.runner import Actions
+from agent.tooling.runner import ToolRunner
 from agent.turns.turn import Turn
 
 log = logging.getLogger(__name__)
@@ -32,55 +32,57 @@ class Conversations:
     in this process."""
 
     graph: Graph
-    memory: Memory
+    storage: Storage
     journal: Journal
     folder: ToolFolder
     models: Models
-    actions: Actions
-    habits: Habits
+    tool_runner: ToolRunner
+    config: AgentConfig
     summaries: Summaries
     worker: str
     live: Callable[[str], Collection[Key]]
 
     async def read_tools(self) -> None:
-        """Read tool files that have changed, if the habits say so. What is newly wrong with them is logged."""
-        if self.habits.reload_tools:
+        """Read tool files that have changed, if the configuration says so. What is newly wrong with them is logged."""
+        if self.config.reload_tools:
             for error in await asyncio.to_thread(self.folder.refresh):
                 log.error("a tool file is broken, its last good tools stay: %s", error)
 
-    async def converse(self, turn: Turn, entry: Admitted) -> list[AnyMessage]:
-        """Run a turn that has its conversation for itself; the messages that it leaves. Forgotten when the
+    async def converse(self, turn: Turn, entry: Admission) -> list[AnyMessage]:
+        """Run a turn that has its conversation for itself; the messages that it leaves. ConversationDeleted when the
         conversation was deleted meanwhile."""
-        asked = turn.asked
-        opening = Opening() if entry.nothing_pending else await self._what_to_know(turn)
+        request = turn.request
+        pending_context = PendingContext() if entry.nothing_pending else await self._what_to_know(turn)
         await self.read_tools()
-        messages = await run(self.graph, self._context(turn, opening), worker=self.worker)
+        messages = await run(self.graph, self._context(turn, pending_context), worker=self.worker)
         turn.end()
-        await self.journal.settle(asked, opening)
+        await self.journal.settle(request, pending_context)
         if turn.summary:
-            await self.summaries.taken(asked, turn.summary)
-        if not await self.journal.end(asked, turn.sent, turn.outcome, turn.trace):
-            raise Forgotten
+            await self.summaries.taken(request, turn.summary)
+        if not await self.journal.end(request, turn.sent, turn.outcome, turn.trace):
+            raise ConversationDeleted
         try:
-            await self.memory.prune(asked.conversation_id, turn.number)
+            await self.storage.prune(request.conversation_id, turn.number)
         except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
             log_failure(log, "old checkpoints could not be deleted", error)
         return messages
 
-    async def _what_to_know(self, turn: Turn) -> Opening:
-        conversation = turn.asked.conversation_id
-        return await self.journal.opening(turn.asked, self.live(conversation), self.actions.at_work(conversation))
+    async def _what_to_know(self, turn: Turn) -> PendingContext:
+        conversation = turn.request.conversation_id
+        return await self.journal.pending_context(
+            turn.request, self.live(conversation), self.tool_runner.running_calls(conversation)
+        )
 
-    def _context(self, turn: Turn, opening: Opening) -> Context:
-        turn.late = [call.call for call in opening.late]
-        turn.summary = self.summaries.taken_in(turn.asked, opening.summary)
+    def _context(self, turn: Turn, pending_context: PendingContext) -> Context:
+        turn.late = [call.call for call in pending_context.late]
+        turn.summary = self.summaries.taken_in(turn.request, pending_context.summary)
         return Context(
             turn=turn,
             tools=dict(self.folder.tools),
             models=self.models,
-            actions=self.actions,
-            prompt=self.habits.prompt.replace("{today}", self.habits.today()),
-            welcome=self.habits.welcome,
-            max_tool_steps=self.habits.max_tool_steps,
-            opening=replace(opening, summary=turn.summary),
+            tool_runner=self.tool_runner,
+            prompt=self.config.prompt.replace("{today}", self.config.today()),
+            welcome=self.config.welcome,
+            max_tool_steps=self.config.max_tool_steps,
+            pending_context=replace(pending_context, summary=turn.summary),
         )

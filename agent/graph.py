@@ -23,7 +23,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, TypedDict, cast
 
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolCall
+from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
+from langchain_core.messages import ToolCall as ModelToolCall
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
@@ -35,11 +36,11 @@ from langgraph.types import Overwrite, Send
 from agent.llm.answer import Models
 from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest
-from agent.storage.entries import Opening
+from agent.storage.entries import PendingContext
 from agent.storage.workers import TURN
-from agent.tooling.call import Action, fault_in, unknown_tool
-from agent.tooling.decorator import manners_of
-from agent.tooling.runner import Actions
+from agent.tooling.call import ToolCall, fault_in, unknown_tool
+from agent.tooling.decorator import options_of
+from agent.tooling.runner import ToolRunner
 from agent.turns.turn import Turn
 
 
@@ -57,17 +58,17 @@ class Context:
     turn: Turn
     tools: dict[str, BaseTool]
     models: Models
-    actions: Actions
+    tool_runner: ToolRunner
     prompt: str
     welcome: str
     max_tool_steps: int
-    opening: Opening
+    pending_context: PendingContext
 
 
 class Step(TypedDict):
     """What one `act` gets: a call, the message that made it, and the action that waits for the caller's yes."""
 
-    call: ToolCall
+    call: ModelToolCall
     message: AIMessage
     pending: Pending | None
 
@@ -93,9 +94,9 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
 
 async def run(graph: Graph, context: Context, *, worker: str) -> list[AnyMessage]:
     """Run a turn, and write the next checkpoint; the messages in it."""
-    asked = context.turn.asked
+    request = context.turn.request
     config: RunnableConfig = {
-        "configurable": {"thread_id": asked.conversation_id, TURN: (context.turn, worker)},
+        "configurable": {"thread_id": request.conversation_id, TURN: (context.turn, worker)},
         "recursion_limit": 4 * context.max_tool_steps + 10,
     }
     nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
@@ -105,25 +106,25 @@ async def run(graph: Graph, context: Context, *, worker: str) -> list[AnyMessage
 
 async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
-    turn, opening = runtime.context.turn, runtime.context.opening
-    messages = history.listen(state["messages"], turn.asked, opening)
-    for call in opening.late:
-        for line in call.said:
+    turn, pending_context = runtime.context.turn, runtime.context.pending_context
+    messages = history.listen(state["messages"], turn.request, pending_context)
+    for call in pending_context.late:
+        for line in call.unspoken:
             turn.progress(line)
     return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
 
 
 async def after_listening(state: State, runtime: Runtime[Context]) -> str:
-    asked = runtime.context.turn.asked
-    if asked.kind == "message":
-        return "think" if asked.text.strip() else END
+    request = runtime.context.turn.request
+    if request.kind == "message":
+        return "think" if request.text.strip() else END
     resumed = any(isinstance(message, AIMessage) for message in state["messages"])
     return END if resumed or not runtime.context.welcome else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     turn, welcome = runtime.context.turn, runtime.context.welcome
-    id_ = history.reply_id(turn.asked, state["messages"])
+    id_ = history.reply_id(turn.request, state["messages"])
     turn.say(welcome, of=id_)
     return {"messages": [AIMessage(welcome, id=id_)]}
 
@@ -135,7 +136,7 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     tools: list[BaseTool] = []
     if history.tool_steps(messages) < context.max_tool_steps:
         tools = [*context.tools.values(), *confirmation.tools(state.get("pending"))]
-    id_ = history.reply_id(context.turn.asked, messages)
+    id_ = history.reply_id(context.turn.request, messages)
     fit = history.repair(messages)
     context.turn.repaired |= fit != messages
     shown = [SystemMessage(context.prompt), *history.shown(fit)]
@@ -160,36 +161,40 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     if tool is None:
         return {"messages": [unknown_tool(call, context.tools)]}
     key = f"{state['message'].id}/{call['id']}"
-    action = Action(key, call["id"] or "", tool, call["args"], state["message"])
-    if action.manners.confirm:
+    tool_call = ToolCall(key, call["id"] or "", tool, call["args"], state["message"])
+    if tool_call.options.confirm:
         if fault := fault_in(tool, call["args"]):
-            return {"messages": [action.answer(fault, failed=True)]}
-        return _pin(action, may_ask=call == _first_to_confirm(state["message"], context))
-    return {"messages": [await context.actions.run(context.turn, action)]}
+            return {"messages": [tool_call.answer(fault, failed=True)]}
+        return _pin(tool_call, may_ask=call == _first_to_confirm(state["message"], context))
+    return {"messages": [await context.tool_runner.run(context.turn, tool_call)]}
 
 
-def _pin(action: Action, *, may_ask: bool) -> dict[str, Any]:
+def _pin(tool_call: ToolCall, *, may_ask: bool) -> dict[str, Any]:
     """Answer the call with "not done yet"; the question is put at the end of the turn."""
     if not may_ask:
-        return {"messages": [action.answer(confirmation.ONE_AT_A_TIME, failed=True)]}
-    question = action.fill(action.manners.confirm or "")
+        return {"messages": [tool_call.answer(confirmation.ONE_AT_A_TIME, failed=True)]}
+    question = tool_call.fill(tool_call.options.confirm or "")
     pending = confirmation.pin(
-        key=action.key, call=action.answers, name=action.tool.name, arguments=action.arguments, question=question
+        key=tool_call.key,
+        call=tool_call.answers,
+        name=tool_call.tool.name,
+        arguments=tool_call.arguments,
+        question=question,
     )
-    return {"messages": [action.answer(confirmation.not_done_yet(question))], "pending": pending}
+    return {"messages": [tool_call.answer(confirmation.not_done_yet(question))], "pending": pending}
 
 
-def _first_to_confirm(message: AIMessage, context: Context) -> ToolCall | None:
+def _first_to_confirm(message: AIMessage, context: Context) -> ModelToolCall | None:
     """One question at a time: of several calls in a step that need one, the first is asked."""
 
-    def can_be_asked(call: ToolCall) -> bool:
+    def can_be_asked(call: ModelToolCall) -> bool:
         tool = context.tools.get(call["name"])
-        return bool(tool and manners_of(tool).confirm and not fault_in(tool, call["args"]))
+        return bool(tool and options_of(tool).confirm and not fault_in(tool, call["args"]))
 
     return _first(message, can_be_asked)
 
 
-def _first(message: AIMessage, fits: Callable[[ToolCall], bool]) -> ToolCall | None:
+def _first(message: AIMessage, fits: Callable[[ModelToolCall], bool]) -> ModelToolCall | None:
     return next((call for call in message.tool_calls if fits(call)), None)
 
 
@@ -204,14 +209,14 @@ async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     settled = {} if context.turn.interrupted or _first_to_confirm(step["message"], context) else {"pending": None}
     if not call["args"].get("yes"):
         return {"messages": [confirmation.declined(call)], **settled}
-    action = Action(pending["key"], call["id"] or "", tool, pending["arguments"], step["message"])
-    return {"messages": [await context.actions.run(context.turn, action)], **settled}
+    tool_call = ToolCall(pending["key"], call["id"] or "", tool, pending["arguments"], step["message"])
+    return {"messages": [await context.tool_runner.run(context.turn, tool_call)], **settled}
 
 
 async def ask(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     turn, pending = runtime.context.turn, state["pending"]
     if pending is None or turn.interrupted:
         return {"pending": None}
-    id_ = history.reply_id(turn.asked, state["messages"])
+    id_ = history.reply_id(turn.request, state["messages"])
     turn.say(pending["question"], of=id_)
     return {"messages": [AIMessage(pending["question"], id=id_)], "pending": {**pending, "question_id": id_}}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.failures import log_failure
-from agent.turns.turn import ToolRun, Turn
+from agent.turns.turn import ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +20,9 @@ class Observer:
     def turn_over(self, turn: Turn) -> None:
         """It is journalled. Tools that outlive it may still run."""
 
-    def tool_began(self, turn: Turn, tool: ToolRun) -> None: ...
+    def tool_began(self, turn: Turn, tool: ToolCallStatus) -> None: ...
 
-    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         """Before its turn is over, unless `tool.late`."""
 
 
@@ -38,10 +38,10 @@ class Observers(Observer):
     def turn_over(self, turn: Turn) -> None:
         self._each(lambda one: one.turn_over(turn))
 
-    def tool_began(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_began(self, turn: Turn, tool: ToolCallStatus) -> None:
         self._each(lambda one: one.tool_began(turn, tool))
 
-    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         self._each(lambda one: one.tool_over(turn, tool))
 
     def _each(self, tell: Callable[[Observer], Any]) -> None:

@@ -22,9 +22,9 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from agent.failures import log_failure
 from agent.llm.answer import Models
 from agent.memory.history import is_summary, newest, repair
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 from agent.storage.results import STILL_RUNNING
-from agent.turns.turn import Asked, Summary
+from agent.turns.turn import Summary, TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -49,31 +49,31 @@ yours takes its place: keep what still matters of it.
 class Summaries:
     """given: the summaries that turns take in, by turn, and then none is made: replay has those of its recording."""
 
-    def __init__(self, memory: Memory, models: Models, given: Mapping[str, Summary] | None = None) -> None:
-        self._database = memory.journal
+    def __init__(self, storage: Storage, models: Models, given: Mapping[str, Summary] | None = None) -> None:
+        self._database = storage.journal
         self._models = models
         self._given = given
         self._making: dict[str, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
-    def taken_in(self, asked: Asked, waiting: Summary | None) -> Summary | None:
-        """The summary that `asked`'s turn is to take in."""
-        return waiting if self._given is None else self._given.get(asked.turn_id)
+    def taken_in(self, request: TurnRequest, waiting: Summary | None) -> Summary | None:
+        """The summary that `request`'s turn is to take in."""
+        return waiting if self._given is None else self._given.get(request.turn_id)
 
-    async def taken(self, asked: Asked, summary: Summary) -> None:
+    async def taken(self, request: TurnRequest, summary: Summary) -> None:
         """The memory holds it now."""
         await self._database.execute(
-            "DELETE FROM summaries WHERE conversation = ? AND until = ?", asked.conversation_id, summary.until
+            "DELETE FROM summaries WHERE conversation = ? AND until = ?", request.conversation_id, summary.until
         )
 
-    def begin(self, asked: Asked, messages: list[AnyMessage]) -> None:
-        """`asked`'s turn has left these messages: have the older ones summarised, if there are many. One summary of
+    def begin(self, request: TurnRequest, messages: list[AnyMessage]) -> None:
+        """`request`'s turn has left these messages: have the older ones summarised, if there are many. One summary of
         a conversation is made at a time."""
         if not self._models.summarises or self._given is not None or len(messages) <= SUMMARISED_ABOVE:
             return
-        conversation, older = asked.conversation_id, foldable(messages, KEPT_WHOLE)
+        conversation, older = request.conversation_id, foldable(messages, KEPT_WHOLE)
         if older and conversation not in self._making:
-            task = asyncio.create_task(self._make(asked, older, messages[len(older)].id or ""), name="summary")
+            task = asyncio.create_task(self._make(request, older, messages[len(older)].id or ""), name="summary")
             self._making[conversation] = task
             task.add_done_callback(lambda _: self._making.pop(conversation))
 
@@ -84,17 +84,17 @@ class Summaries:
         if self._making:
             await asyncio.wait(self._making.values(), timeout=_CLEAN_UP)
 
-    async def _make(self, asked: Asked, older: Sequence[AnyMessage], until: str) -> None:
+    async def _make(self, request: TurnRequest, older: Sequence[AnyMessage], until: str) -> None:
         began = time.monotonic()
         try:
             async with self._slots:
                 text = await self._ask(older)
-            await self._keep(asked, Summary(text, until))
+            await self._keep(request, Summary(text, until))
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the next turn's end begins anew
             log_failure(log, "a conversation could not be summarised", error)
             return
         seconds = time.monotonic() - began
-        log.info("summary: conversation=%r messages=%d ms=%d", asked.conversation_id, len(older), seconds * 1000)
+        log.info("summary: conversation=%r messages=%d ms=%d", request.conversation_id, len(older), seconds * 1000)
 
     async def _ask(self, older: Sequence[AnyMessage]) -> str:
         """Of the model, or its fallback. One whose circuit is open is left alone here too; but whether it is, only
@@ -109,13 +109,13 @@ class Summaries:
                     failure = error
         raise failure
 
-    async def _keep(self, asked: Asked, summary: Summary) -> None:
+    async def _keep(self, request: TurnRequest, summary: Summary) -> None:
         """Unless the conversation has been forgotten meanwhile. In the place of an older one that still waits."""
         await self._database.execute(
             "INSERT INTO summaries (conversation, until, text, at)"
             " SELECT conversation, ?, ?, started FROM turns WHERE conversation = ? AND turn = ? AND kind = ?"
             " ON CONFLICT (conversation) DO UPDATE SET until = excluded.until, text = excluded.text, at = excluded.at",
-            summary.until, summary.text, *asked.key,
+            summary.until, summary.text, *request.key,
         )  # fmt: skip
 
 

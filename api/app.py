@@ -27,7 +27,7 @@ from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
 from api.replay.recorder import Recorder, delete_run_file
 from api.settings import NotConfigured, Settings
-from api.wiring import Parts, load_parts, open_configured
+from api.wiring import AgentParts, load_parts, open_configured
 
 if TYPE_CHECKING:
     from api.operations.spans import Spans
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
 
 
-def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, parts: AgentParts | None = None) -> FastAPI:
     """The application. NotConfigured when it must not start."""
     settings = settings or Settings.load()
     parts = parts or load_parts(settings)
@@ -48,10 +48,10 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None) -> 
         observers = [observer for observer in (TurnLines(), metrics, recorder, spans) if observer]
         async with (
             httpx.AsyncClient(timeout=_TIMEOUT) as http,
-            open_configured(settings, parts, observers) as (agent, memory),
-            retention(memory, settings.retention_days, partial(delete_run_file, settings.record_runs)),
+            open_configured(settings, parts, observers) as (agent, storage),
+            retention(storage, settings.retention_days, partial(delete_run_file, settings.record_runs)),
         ):
-            app.state.http, app.state.agent, app.state.memory = http, agent, memory
+            app.state.http, app.state.agent, app.state.storage = http, agent, storage
             _tune_collector()
             yield
         metrics.close()

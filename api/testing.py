@@ -27,18 +27,18 @@ from typing import Any
 from pydantic import SecretStr
 
 from agent.agent import open_agent
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.llm.answer import Models
 from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.replay.stand_ins import ScriptedModel
-from agent.storage.open import open_passing_memory
+from agent.storage.open import open_temporary_storage
 from agent.tooling.folder import ToolFolder
 from agent.turns.turn import Turn
 from api.app import create_app
-from api.replay.line import SECRET, Line
+from api.replay.line import SECRET, FakePlatform
 from api.settings import Settings
-from api.wiring import Parts
+from api.wiring import AgentParts
 
 TOOLS = Path(__file__).parent.parent / "tools"
 
@@ -83,17 +83,17 @@ def scripted_model(*answers: str | Call | list[Call]) -> ScriptedModel:
 @asynccontextmanager
 async def conversation(
     model: ScriptedModel, *, tools: Path = TOOLS, welcome: str = "", caller: str | None = None
-) -> AsyncIterator[Talk]:
+) -> AsyncIterator[ConversationClient]:
     """A conversation with the agent. At its end the script must have been used up, and not been too short."""
     folder = ToolFolder(tools)
     folder.load()
-    models, habits = Models(model, first_token=60), Habits(welcome=welcome)
+    models, config = Models(model, first_token=60), AgentConfig(welcome=welcome)
     settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET))
-    app = create_app(settings, Parts(folder, models, habits))
-    talk = Talk(app, caller)
+    app = create_app(settings, AgentParts(folder, models, config))
+    talk = ConversationClient(app, caller)
     async with (
-        open_passing_memory() as memory,
-        open_agent(memory=memory, folder=folder, models=models, habits=habits, observers=[talk]) as agent,
+        open_temporary_storage() as storage,
+        open_agent(storage=storage, folder=folder, models=models, config=config, observers=[talk]) as agent,
     ):
         app.state.agent = agent
         yield talk
@@ -104,7 +104,7 @@ async def conversation(
         raise UnusedAnswers(f"{len(model.script)} answers of the script were never asked for")
 
 
-class Talk(Observer):
+class ConversationClient(Observer):
     """The caller's side."""
 
     def __init__(self, app: Any, caller: str | None) -> None:
@@ -116,7 +116,7 @@ class Talk(Observer):
         self._over = asyncio.Event()
 
     def turn_over(self, turn: Turn) -> None:
-        self._turns[turn.asked.turn_id] = turn
+        self._turns[turn.request.turn_id] = turn
         self._over.set()
 
     async def say(
@@ -143,7 +143,7 @@ class Talk(Observer):
         turn_id = f"turn-{next(self._numbers)}"
         webhook = {"conversation_id": self._conversation, "turn_id": turn_id, "caller": self._caller, **fields}
         hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
-        heard = await Line(self._app, runs.Turn(at=0, webhook=webhook, hung_up=hung_up)).talk()
+        heard = await FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up)).talk()
         while fields["kind"] != "data" and turn_id not in self._turns:
             self._over.clear()  # the stream is over before the turn is journalled
             await self._over.wait()
@@ -162,13 +162,13 @@ def _is_report(content: Any) -> bool:
     return isinstance(content, dict) and content.keys() >= {"tool", "status", "call_id", "ms"}
 
 
-def _answer(answer: str | Call | list[Call]) -> runs.ModelCall:
+def _answer(answer: str | Call | list[Call]) -> runs.RecordedModelCall:
     """As a recorded answer: words in a chunk each, calls in one."""
     if isinstance(answer, str):
-        return runs.ModelCall(chunks=[[0, word] for word in re.findall(r"\s*\S+", answer)])
+        return runs.RecordedModelCall(chunks=[[0, word] for word in re.findall(r"\s*\S+", answer)])
     made = [
         {"name": one.name, "args": json.dumps(one.arguments), "id": f"call-{uuid.uuid4().hex[:8]}", "index": number,
          "type": "tool_call_chunk"}
         for number, one in enumerate(answer if isinstance(answer, list) else [answer])
     ]  # fmt: skip
-    return runs.ModelCall(chunks=[[0, "", {"tool_call_chunks": made}]])
+    return runs.RecordedModelCall(chunks=[[0, "", {"tool_call_chunks": made}]])

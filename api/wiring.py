@@ -14,10 +14,10 @@ from api.settings import NotConfigured, Settings
 
 if TYPE_CHECKING:
     from agent.agent import Agent
-    from agent.config import Habits
+    from agent.config import AgentConfig
     from agent.llm.answer import Models
     from agent.observer import Observer
-    from agent.storage.open import Memory
+    from agent.storage.open import Storage
     from agent.tooling.folder import ToolFolder
     from agent.tooling.mcp_config import ServerConfig
 
@@ -26,16 +26,16 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Parts:
+class AgentParts:
     """What an agent is made of, checked. servers: the MCP servers by name, not yet asked."""
 
     folder: ToolFolder
     models: Models
-    habits: Habits
+    config: AgentConfig
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
 
 
-def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
+def load_parts(settings: Settings, *, reload_tools: bool = False) -> AgentParts:
     """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
     from agent.tooling.folder import ToolFileError, ToolFolder
 
@@ -54,10 +54,10 @@ def load_parts(settings: Settings, *, reload_tools: bool = False) -> Parts:
     except NotConfigured as error:
         problems += error.problems
     models = _models(settings, problems)
-    habits = _habits(settings, problems, reload_tools=reload_tools)
-    if problems or models is None or habits is None:
+    config = _habits(settings, problems, reload_tools=reload_tools)
+    if problems or models is None or config is None:
         raise NotConfigured(*problems)
-    return Parts(folder, models, habits, servers)
+    return AgentParts(folder, models, config, servers)
 
 
 def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
@@ -132,8 +132,8 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
     )
 
 
-def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> Habits | None:
-    from agent.config import PROMPT_FILE, Habits
+def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> AgentConfig | None:
+    from agent.config import PROMPT_FILE, AgentConfig
 
     file = settings.system_prompt_file or PROMPT_FILE
     try:
@@ -141,7 +141,7 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> H
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"SYSTEM_PROMPT_FILE={file} cannot be read: {error}.")
         return None
-    return Habits(
+    return AgentConfig(
         prompt=prompt,
         welcome=settings.welcome_message,
         turn_timeout=settings.turn_timeout_seconds,
@@ -153,23 +153,23 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> H
 
 @asynccontextmanager
 async def open_configured(
-    settings: Settings, parts: Parts, observers: Sequence[Observer] = ()
-) -> AsyncIterator[tuple[Agent, Memory]]:
+    settings: Settings, parts: AgentParts, observers: Sequence[Observer] = ()
+) -> AsyncIterator[tuple[Agent, Storage]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
-    from agent.storage.open import open_memory
+    from agent.storage.open import open_storage
 
     async with (
         _explained_database(),
-        open_memory(settings.database_url) as memory,
+        open_storage(settings.database_url) as storage,
         open_servers(parts.servers, parts.folder) as faults,
         open_agent(
-            memory=memory, folder=parts.folder, models=parts.models, habits=parts.habits, observers=observers
+            storage=storage, folder=parts.folder, models=parts.models, config=parts.config, observers=observers
         ) as agent,
     ):
         for fault in faults:
             log.error("%s", fault)
-        yield agent, memory
+        yield agent, storage
 
 
 @asynccontextmanager
@@ -183,12 +183,12 @@ async def _explained_database() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Memory]:
+async def open_database(settings: Settings) -> AsyncIterator[Storage]:
     """The memory. NotConfigured when the database cannot be opened."""
-    from agent.storage.open import open_memory
+    from agent.storage.open import open_storage
 
-    async with _explained_database(), open_memory(settings.database_url) as memory:
-        yield memory
+    async with _explained_database(), open_storage(settings.database_url) as storage:
+        yield storage
 
 
 def check_workers(settings: Settings, count: int) -> None:

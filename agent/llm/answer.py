@@ -30,11 +30,11 @@ from langchain_core.tools import BaseTool
 from pydantic import SecretStr
 
 from agent.failures import log_failure
-from agent.llm.attempts import Attempts, Candidate, status_of
+from agent.llm.attempts import ModelCandidate, RetryPlan, status_of
 from agent.llm.breaker import Breaker
 from agent.speech import Speakable
 from agent.turns.messages import interrupted_message
-from agent.turns.text_chunk import Piece, whole
+from agent.turns.text_chunk import Chunk, merge
 from agent.turns.trace import ModelCall
 from agent.turns.turn import Turn
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Ask = Callable[[list[AnyMessage]], AsyncGenerator[Piece, None]]
+Ask = Callable[[list[AnyMessage]], AsyncGenerator[Chunk, None]]
 
 _KEYS = ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
 _RETRY_AFTER = 0.2  # seconds
@@ -111,13 +111,13 @@ class Models:
     first_token: float = 5.0
     apology: str = "Sorry, something went wrong on my side. Please say that again."
     summarises: bool = False
-    candidates: list[Candidate] = field(init=False)
+    candidates: list[ModelCandidate] = field(init=False)
     _bound: dict[tuple[int, ...], tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=dict)
     _warming: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         models = [self.primary, self.fallback] if self.fallback else [self.primary]
-        self.candidates = [Candidate(model, _name(model), Breaker()) for model in models]
+        self.candidates = [ModelCandidate(model, _name(model), Breaker()) for model in models]
 
     async def answer(
         self, turn: Turn, messages: Sequence[AnyMessage], tools: Sequence[BaseTool], id_: str
@@ -127,7 +127,7 @@ class Models:
         None when the turn was interrupted before a word of it was sent. When no attempt brings an answer, or one
         breaks off, it ends in the apology.
         """
-        attempts = Attempts(self.candidates, self.first_token, turn.now)
+        attempts = RetryPlan(self.candidates, self.first_token, turn.now)
         for candidate, patience in attempts:
             answer = _Answer(turn, id_, ModelCall(messages, [tool.name for tool in tools], model=candidate.name))
             status = None
@@ -284,7 +284,7 @@ class _Answer:
     @cached_property
     def _whole(self) -> AIMessageChunk:
         """Once the stream has ended."""
-        return whole(chunk for _, chunk in self._call.chunks)
+        return merge(chunk for _, chunk in self._call.chunks)
 
     def cut(self) -> AIMessage | None:
         """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""

@@ -19,7 +19,7 @@ _INVALID, _NO_QUOTA = 400, 429
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ModelCandidate:
     """A model that may be asked."""
 
     model: BaseChatModel
@@ -27,15 +27,15 @@ class Candidate:
     breaker: Breaker
 
 
-class Attempts:
+class RetryPlan:
     """Iterate over it: (candidate, seconds to its first token). Say which `failed`. `left`: who may still be asked."""
 
-    def __init__(self, candidates: Sequence[Candidate], seconds: float, now: Callable[[], float]) -> None:
+    def __init__(self, candidates: Sequence[ModelCandidate], seconds: float, now: Callable[[], float]) -> None:
         self.left = [*candidates[:1], *candidates]
         self._ends = now() + seconds
         self._now = now
 
-    def __iter__(self) -> Iterator[tuple[Candidate, float]]:
+    def __iter__(self) -> Iterator[tuple[ModelCandidate, float]]:
         while self.left and self._now() < self._ends:
             candidate = self.left.pop(0)
             if candidate.breaker.allows(self._now()):
@@ -43,14 +43,14 @@ class Attempts:
             else:
                 self._skip(candidate)
 
-    def failed(self, candidate: Candidate, *, silent: bool, status: int | None) -> None:
+    def failed(self, candidate: ModelCandidate, *, silent: bool, status: int | None) -> None:
         """A request that the model calls invalid is not held against it: it answers others."""
         if status != _INVALID:
             candidate.breaker.failed(self._now())
         if (silent or status == _NO_QUOTA) and any(other is not candidate for other in self.left):
             self._skip(candidate)
 
-    def _skip(self, candidate: Candidate) -> None:
+    def _skip(self, candidate: ModelCandidate) -> None:
         self.left = [other for other in self.left if other is not candidate]
 
 

@@ -61,7 +61,7 @@ def heard_until(said: Sequence[tuple[str | None, str]], heard: str) -> int:
     """Where in the joined text of `said` the caller stopped listening, in characters."""
     possible = 2 * sum(len(text) for _, text in said) + 200  # speech of numbers is longer than the digits
     sent, words = _sent_words(said), [word.key for word in _words(heard[:possible])]
-    count = _alike(sent, words) if words else 0
+    count = _align(sent, words) if words else 0
     if count and _is_begun(words[-1], sent[count - 1].key):
         count -= 1
     return sent[count - 1].end if count else 0
@@ -124,7 +124,7 @@ def _utterances(said: Sequence[tuple[str | None, str]], words: Sequence[_Word]) 
             first = count
 
 
-def _alike(sent: Sequence[_Word], heard: Sequence[str]) -> int:
+def _align(sent: Sequence[_Word], heard: Sequence[str]) -> int:
     """How many of the sent words are alike to all of the heard ones.
 
     The cheapest way through both (Dijkstra): a place on it is so many words of each. Equal words cost nothing

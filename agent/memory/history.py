@@ -22,10 +22,10 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 
 from agent.memory.heard import heard_parts
 from agent.speech import speakable
-from agent.storage.entries import NEWEST_NOTES, Call, Crashed, Opening, Spoken
+from agent.storage.entries import NEWEST_NOTES, CrashedTurn, InterruptedTurn, PendingContext, ToolCallRecord
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN, result_of
 from agent.turns.messages import interrupted_message, was_interrupted
-from agent.turns.turn import Asked, Say, Summary
+from agent.turns.turn import Say, Summary, TurnRequest
 
 KEPT_MESSAGES = 40
 
@@ -36,14 +36,14 @@ _DATA_SHOWN = 4_000  # characters of a note
 _SUMMARY = "summary:"
 
 
-def human_id(asked: Asked) -> str:
-    return f"{asked.kind}:{asked.turn_id}"
+def human_id(request: TurnRequest) -> str:
+    return f"{request.kind}:{request.turn_id}"
 
 
-def reply_id(asked: Asked, messages: Sequence[AnyMessage]) -> str:
+def reply_id(request: TurnRequest, messages: Sequence[AnyMessage]) -> str:
     """The id of the assistant's next message in this turn."""
-    numbers = [int((m.id or "").rpartition("/")[2]) for m in messages if _is_reply(m, asked.turn_id)]
-    return f"{asked.turn_id}/{max(numbers, default=-1) + 1}"
+    numbers = [int((m.id or "").rpartition("/")[2]) for m in messages if _is_reply(m, request.turn_id)]
+    return f"{request.turn_id}/{max(numbers, default=-1) + 1}"
 
 
 def tool_steps(messages: Sequence[AnyMessage]) -> int:
@@ -59,25 +59,25 @@ def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     return messages
 
 
-def listen(messages: Sequence[AnyMessage], asked: Asked, opening: Opening) -> list[AnyMessage]:
+def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context: PendingContext) -> list[AnyMessage]:
     """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
-    messages = fold(list(messages), opening.summary)
-    again = any(m.id == human_id(asked) for m in messages)
-    mine = [turn for turn in opening.crashed if turn.asked.key == asked.key and not again]
-    mended = recover(messages, [turn for turn in opening.crashed if turn not in mine])
+    messages = fold(list(messages), pending_context.summary)
+    again = any(m.id == human_id(request) for m in messages)
+    mine = [turn for turn in pending_context.crashed if turn.request.key == request.key and not again]
+    mended = recover(messages, [turn for turn in pending_context.crashed if turn not in mine])
     known = mended
-    for spoken in opening.spoken:
+    for spoken in pending_context.spoken:
         known = cut(known, spoken)
-    late = [call for call in opening.late if any(_waits_for(m, call) for m in messages)]
+    late = [call for call in pending_context.late if any(_waits_for(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
     if again:
-        return [m for m in known if not _is_reply(m, asked.turn_id) or _calls(m)]
-    lines = [*_late(late), *_page_data(opening)]
-    if asked.text.strip():
-        lines = [*_interruption(known, len(known) < len(mended)), *lines, asked.text.strip()]
-    elif asked.kind == "welcome" and not known:
+        return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
+    lines = [*_late(late), *_page_data(pending_context)]
+    if request.text.strip():
+        lines = [*_interruption(known, len(known) < len(mended)), *lines, request.text.strip()]
+    elif request.kind == "welcome" and not known:
         lines = [CALL_BEGINS, *lines]
-    words = [HumanMessage("\n".join(lines), id=human_id(asked))] if lines else []
+    words = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
     return [*cap(known), *words, *done]
 
@@ -109,7 +109,7 @@ def is_summary(message: AnyMessage) -> bool:
     return (message.id or "").startswith(_SUMMARY)
 
 
-def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
+def cut(messages: list[AnyMessage], spoken: InterruptedTurn) -> list[AnyMessage]:
     """Cut the answers of one turn at what was heard of it. Other turns are untouched."""
     said = [s.event for s in spoken.sent if isinstance(s.event, Say)]
     parts = heard_parts([(say.of, say.text) for say in said], spoken.heard)
@@ -126,14 +126,14 @@ def cut(messages: list[AnyMessage], spoken: Spoken) -> list[AnyMessage]:
     return kept
 
 
-def recover(messages: list[AnyMessage], crashed: Sequence[Crashed]) -> list[AnyMessage]:
+def recover(messages: list[AnyMessage], crashed: Sequence[CrashedTurn]) -> list[AnyMessage]:
     """Add what turns that were killed had done, as far as it is missing: the journal has it, the checkpoint may not."""
     for turn in crashed:
-        if turn.asked.kind == "welcome":
+        if turn.request.kind == "welcome":
             continue
         known = {_identity(m) for m in messages}
         steps = list(_steps(turn.calls))
-        whole = [HumanMessage(turn.asked.text, id=human_id(turn.asked)), *steps, *_answers_sent(turn, steps)]
+        whole = [HumanMessage(turn.request.text, id=human_id(turn.request)), *steps, *_answers_sent(turn, steps)]
         messages = [*messages, *[m for m in whole if _identity(m) not in known]]
     return messages
 
@@ -173,7 +173,7 @@ def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
     return merged
 
 
-def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:
+def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
     """The messages of a crashed turn: each that called tools, once, and an answer to every call in it."""
     seen: set[str] = set()
     by_answered = {call.answers: call for call in calls}
@@ -189,7 +189,7 @@ def _steps(calls: Sequence[Call]) -> Iterator[AnyMessage]:
             yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
 
 
-def _answers_sent(turn: Crashed, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
+def _answers_sent(turn: CrashedTurn, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
     """The words of a turn that was broken off, if it could still enter them in the journal."""
     parts = heard_parts([(s.event.of, s.event.text) for s in turn.sent if isinstance(s.event, Say)], None)
     in_steps = {message.id for message in steps}
@@ -228,14 +228,14 @@ def _is_empty(message: AnyMessage) -> bool:
     return not _calls(message) and not (content if isinstance(content, str) else message.text).strip()
 
 
-def _waits_for(message: AnyMessage, call: Call) -> bool:
+def _waits_for(message: AnyMessage, call: ToolCallRecord) -> bool:
     """Whether the call's result is still to come there. Where one stands that is known, the journal may have lost it:
     the memory has not."""
     mine = isinstance(message, ToolMessage) and message.tool_call_id == call.answers
     return mine and message.text in (STILL_RUNNING, UNKNOWN)
 
 
-def _with_late_result(message: AnyMessage, late: Sequence[Call]) -> AnyMessage:
+def _with_late_result(message: AnyMessage, late: Sequence[ToolCallRecord]) -> AnyMessage:
     for call in late:
         if _waits_for(message, call):
             return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
@@ -264,7 +264,7 @@ def _interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str
         yield f"[The caller went on before hearing an answer.{untold}]"
 
 
-def _late(late: Sequence[Call]) -> Iterator[str]:
+def _late(late: Sequence[ToolCallRecord]) -> Iterator[str]:
     finished, unknown = (
         ", ".join(dict.fromkeys(call.name for call in late if (call.result is None) is lost)) for lost in (False, True)
     )
@@ -274,6 +274,6 @@ def _late(late: Sequence[Call]) -> Iterator[str]:
         yield f"[The system was restarted while this ran: {unknown}. The caller does not know.]"
 
 
-def _page_data(opening: Opening) -> Iterator[str]:
-    for note in opening.notes[-NEWEST_NOTES:]:
+def _page_data(pending_context: PendingContext) -> Iterator[str]:
+    for note in pending_context.notes[-NEWEST_NOTES:]:
         yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -13,7 +13,7 @@ from typing import Any
 from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
-from agent.replay.run_file import ModelCall, RunFile, ToolCall, Turn
+from agent.replay.run_file import RecordedModelCall, RecordedToolCall, RecordedTurn, RunFile
 from agent.turns.trace import chunk_from, compact
 
 _LONGEST = 30  # lines of a diff
@@ -48,7 +48,7 @@ def differences(expected: RunFile, came: RunFile, *, from_turn: int = 1) -> list
     return found
 
 
-def timeless(turn: Turn) -> list[tuple[str, Any]]:
+def timeless(turn: RecordedTurn) -> list[tuple[str, Any]]:
     """What was sent, without the times: a tool's report has one in it too."""
     contents = [(kind, content) for _, kind, content in turn.sent]
     return [(kind, {**c, "ms": 0} if isinstance(c, dict) and "ms" in c else c) for kind, c in contents]
@@ -84,7 +84,9 @@ def _of_tools(then: dict[str, Any], now: dict[str, Any]) -> Iterator[Difference]
         yield Difference("The order of the tools has changed.", _diff(list(then), list(now)))
 
 
-def _of_tool_calls(number: int, then: Sequence[ToolCall], now: Sequence[ToolCall]) -> Iterator[Difference]:
+def _of_tool_calls(
+    number: int, then: Sequence[RecordedToolCall], now: Sequence[RecordedToolCall]
+) -> Iterator[Difference]:
     called, calls = [_called(call) for call in then], [_called(call) for call in now]
     if called != calls and sorted(called) == sorted(calls):
         yield Difference(f"Turn {number}: the tools were called in another order.", _diff(called, calls))
@@ -103,7 +105,7 @@ def _of_tool_calls(number: int, then: Sequence[ToolCall], now: Sequence[ToolCall
 
 
 def _of_models(
-    number: int, then: Turn, now: Turn, shown: Sequence[Sequence[str]], seen: Sequence[Sequence[str]]
+    number: int, then: RecordedTurn, now: RecordedTurn, shown: Sequence[Sequence[str]], seen: Sequence[Sequence[str]]
 ) -> Iterator[Difference]:
     """What is shown otherwise, or is not expected, is told once: the later calls of the turn follow from it."""
     asked = len(now.models)
@@ -123,7 +125,7 @@ def _of_models(
         yield Difference(cause, [f"+ {line}" for line in seen[call][-3:]], True)
 
 
-def _of_sent(number: int, then: Turn, now: Turn) -> Iterator[Difference]:
+def _of_sent(number: int, then: RecordedTurn, now: RecordedTurn) -> Iterator[Difference]:
     old, new = _as_sent(then), _as_sent(now)
     if cause := _sent_otherwise(timeless(then), timeless(now)):
         yield Difference(f"Turn {number}: {cause}", _diff(old, new))
@@ -156,10 +158,10 @@ def _quoted(sent: Sequence[tuple[str, Any]]) -> str:
     return json.dumps(textwrap.shorten(spoken, 60, placeholder=" …"), ensure_ascii=False)
 
 
-def _shown(before: Sequence[Turn], turn: Turn) -> list[list[str]]:
+def _shown(before: Sequence[RecordedTurn], turn: RecordedTurn) -> list[list[str]]:
     """What each model call of a turn was shown, whole, a line for each message."""
     lines: list[str] = []
-    calls: list[ModelCall] = [call for earlier in before for call in earlier.models]
+    calls: list[RecordedModelCall] = [call for earlier in before for call in earlier.models]
     whole = []
     for call in [*calls, *turn.models]:
         lines = [*lines[: call.same], *(_message(message) for message in call.then)]
@@ -171,15 +173,15 @@ def _message(message: dict[str, Any]) -> str:
     return json.dumps(message, ensure_ascii=False)
 
 
-def _as_sent(turn: Turn) -> list[str]:
+def _as_sent(turn: RecordedTurn) -> list[str]:
     return [f"{ms} ms {kind} {json.dumps(content, ensure_ascii=False)}" for ms, kind, content in turn.sent]
 
 
-def _called(call: ToolCall) -> str:
+def _called(call: RecordedToolCall) -> str:
     return f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})"
 
 
-def _answered(call: ModelCall) -> list[str]:
+def _answered(call: RecordedModelCall) -> list[str]:
     message = add_ai_message_chunks(
         AIMessageChunk(content=""), *(chunk_from(chunk, call.common) for chunk in call.chunks)
     )

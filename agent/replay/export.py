@@ -42,26 +42,26 @@ async def export_run(database: Database, conversation: str) -> runs.RunFile | No
     return runs.RunFile(turns=[turn for _, turn in sorted(made, key=lambda one: one[0])])
 
 
-def _turn(conversation: str, row: Row, began: float) -> runs.Turn:
-    turn, kind, asked, sent, trace, _, started, _ = row
+def _turn(conversation: str, row: Row, began: float) -> runs.RecordedTurn:
+    turn, kind, request, sent, trace, _, started, _ = row
     kept: dict[str, Any] = json.loads(trace or "null") or {}
     hung_up = kept.get("hung_up")
-    return runs.Turn(
+    return runs.RecordedTurn(
         at=round((started - began) * 1000),
-        webhook=_webhook(conversation, turn, kind, json.loads(asked)),
-        summary=runs.Summary(**kept["summary"]) if kept.get("summary") else None,
+        webhook=_webhook(conversation, turn, kind, json.loads(request)),
+        summary=runs.RecordedSummary(**kept["summary"]) if kept.get("summary") else None,
         models=[model_call(call) for call in kept.get("models", [])],
         hung_up=runs.HungUp(events=hung_up[0], ms=hung_up[1]) if hung_up else None,
         sent=[(event[0], event[1], event[2]) for event in json.loads(sent or "[]")],
     )
 
 
-def model_call(kept: dict[str, Any]) -> runs.ModelCall:
+def model_call(kept: dict[str, Any]) -> runs.RecordedModelCall:
     """From the journal's trace."""
-    return runs.ModelCall(**{name: value for name, value in kept.items() if name not in ("at", "shown")})
+    return runs.RecordedModelCall(**{name: value for name, value in kept.items() if name not in ("at", "shown")})
 
 
-def _say_how_it_ended(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
+def _say_how_it_ended(turn: runs.RecordedTurn, row: Row, later: Sequence[Row]) -> None:
     """It was interrupted though the caller listened: by a newer turn, or else as the process ended, which is
     told as if the line had been dropped."""
     started, ended = row[6:]
@@ -71,18 +71,18 @@ def _say_how_it_ended(turn: runs.Turn, row: Row, later: Sequence[Row]) -> None:
         turn.hung_up = runs.HungUp(events=len(turn.sent), ms=round((ended - started) * 1000))
 
 
-def _webhook(conversation: str, turn: str, kind: str, asked: dict[str, Any]) -> dict[str, Any]:
+def _webhook(conversation: str, turn: str, kind: str, request: dict[str, Any]) -> dict[str, Any]:
     """What a platform would send to ask the same again, in the agent's own words."""
     fields: dict[str, Any] = {"kind": kind, "conversation_id": conversation, "turn_id": turn}
-    return {**fields, **{name: value for name, value in asked.items() if value}}
+    return {**fields, **{name: value for name, value in request.items() if value}}
 
 
 def _call(
     key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, told: int
-) -> runs.ToolCall:
+) -> runs.RecordedToolCall:
     stopped = was_stopped(name, result)
     over = state in ("finished", "failed")
-    return runs.ToolCall(
+    return runs.RecordedToolCall(
         key=key,
         name=name,
         arguments=json.loads(arguments),
@@ -93,7 +93,7 @@ def _call(
     )
 
 
-def _hold_back(calls: Sequence[tuple[str, runs.ToolCall]], told: Sequence[tuple[str, Sequence[str]]]) -> None:
+def _hold_back(calls: Sequence[tuple[str, runs.RecordedToolCall]], told: Sequence[tuple[str, Sequence[str]]]) -> None:
     """A call of which a turn was told late was not over yet when the turn before that one began. `told`: by turn."""
     for (before, _), (turn, keys) in pairwise(told):
         for owner, call in calls:
@@ -102,7 +102,7 @@ def _hold_back(calls: Sequence[tuple[str, runs.ToolCall]], told: Sequence[tuple[
                 call.after = before if owner != before else ""
 
 
-def _pace(calls: Sequence[tuple[runs.ToolCall, Sequence[Any], float | None, float | None, str]]) -> None:
+def _pace(calls: Sequence[tuple[runs.RecordedToolCall, Sequence[Any], float | None, float | None, str]]) -> None:
     """Give the calls their times, by (call, what it did, ms it ran, when it ended, its message). Those of one step
     begin at the same moment in a replay: what they do and how they end keeps its order there, so no two calls have
     the same ms."""
@@ -124,7 +124,7 @@ def _pace(calls: Sequence[tuple[runs.ToolCall, Sequence[Any], float | None, floa
                 call.ms = last
 
 
-def _data(conversation: str, number: int, row: Row, began: float) -> runs.Turn:
+def _data(conversation: str, number: int, row: Row, began: float) -> runs.RecordedTurn:
     body, at = row
     webhook = {"kind": "data", "conversation_id": conversation, "turn_id": f"data-{number}", "data": json.loads(body)}
-    return runs.Turn(at=round((at - began) * 1000), webhook=webhook)
+    return runs.RecordedTurn(at=round((at - began) * 1000), webhook=webhook)

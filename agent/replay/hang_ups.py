@@ -27,13 +27,13 @@ def interrupted_everywhere(run: runs.RunFile) -> Iterator[tuple[str, runs.RunFil
             yield label, run.model_copy(update={"turns": [*run.turns[:number], cut, _question(turn, ms)]})
 
 
-def _question(turn: runs.Turn, ms: int) -> runs.Turn:
+def _question(turn: runs.RecordedTurn, ms: int) -> runs.RecordedTurn:
     webhook = {"kind": "message", "conversation_id": turn.webhook["conversation_id"], "turn_id": "after-the-hang-up"}
-    answer = runs.ModelCall(chunks=[[0, _REPLY]])
-    return runs.Turn(at=turn.at + ms + _AFTER, webhook={**webhook, "text": "Hello?"}, models=[answer])
+    answer = runs.RecordedModelCall(chunks=[[0, _REPLY]])
+    return runs.RecordedTurn(at=turn.at + ms + _AFTER, webhook={**webhook, "text": "Hello?"}, models=[answer])
 
 
-def broken(cut: runs.Turn, received: str, question: Turn, answer: str, ran: Sequence[str]) -> Iterator[str]:
+def broken(cut: runs.RecordedTurn, received: str, question: Turn, answer: str, ran: Sequence[str]) -> Iterator[str]:
     """What does not hold, in words. received: what the caller had heard of the cut turn; question: the turn after
     it, answer: its words; ran: the key of every tool run."""
     if _REPLY not in answer:

@@ -14,8 +14,8 @@ from langchain_core.messages import AnyMessage
 
 from agent.memory.confirmation import Pending, still_asks
 from agent.storage.database import Row
-from agent.storage.open import Memory
-from agent.tooling.decorator import manners_of
+from agent.storage.open import Storage
+from agent.tooling.decorator import options_of
 from agent.tooling.folder import ToolFolder
 from agent.turns.messages import was_interrupted
 from agent.turns.trace import compact
@@ -47,19 +47,19 @@ async def tools_found(agent: Agent) -> list[dict[str, Any]]:
         {
             "name": name,
             "description": tool.description,
-            "confirm": manners_of(tool).confirm,
+            "confirm": options_of(tool).confirm,
             "file": agent.folder.owner_of(name),
         }
         for name, tool in agent.folder.tools.items()
     ]
 
 
-async def inspect(agent: Agent, memory: Memory, conversation: str) -> dict[str, Any]:
+async def inspect(agent: Agent, storage: Storage, conversation: str) -> dict[str, Any]:
     """{memory, pending, turns}; the turns are the last ten."""
-    running = {turn.asked.key: turn for turn in agent.running(conversation)}
-    rows = list(reversed(await memory.database.fetch(_TURNS, conversation)))
-    calls = await memory.database.fetch(_CALLS, conversation, rows[0][7]) if rows else []
-    state = await memory.state(conversation)
+    running = {turn.request.key: turn for turn in agent.running(conversation)}
+    rows = list(reversed(await storage.database.fetch(_TURNS, conversation)))
+    calls = await storage.database.fetch(_CALLS, conversation, rows[0][7]) if rows else []
+    state = await storage.state(conversation)
     return {
         "memory": [_remembered(message) for message in state.get("messages", [])],
         "pending": _pending(state.get("pending")),
@@ -83,12 +83,12 @@ def _pending(pending: Pending | None) -> dict[str, Any] | None:
 
 
 def _turn(row: Row, running: Turn | None, calls: Sequence[Row]) -> dict[str, Any]:
-    turn, kind, asked, state, outcome, sent, trace, started, ended = row
+    turn, kind, request, state, outcome, sent, trace, started, ended = row
     models = _models(running.trace if running else json.loads(trace or "null") or {})
     return {
         "turn_id": turn,
         "kind": kind,
-        "text": json.loads(asked)["text"],
+        "text": json.loads(request)["text"],
         "outcome": outcome if state == "ended" else "running" if running else "crashed",
         "began": started,
         "first_token": next((call["first_token"] for call in models if call["first_token"] is not None), None),

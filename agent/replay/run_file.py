@@ -34,7 +34,7 @@ Chunk = tuple[int, str | list[Any]] | tuple[int, str | list[Any], dict[str, Any]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Heard(TypedDict, total=False):
+class RecordedHeard(TypedDict, total=False):
     """What the caller heard of an interrupted turn. turn_id: none for the one before."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
@@ -54,11 +54,11 @@ class Webhook(TypedDict, total=False):
     text: str
     caller: str | None
     metadata: dict[str, Any]
-    heard: Heard
+    heard: RecordedHeard
     data: Any
 
 
-class ModelCall(_Model):
+class RecordedModelCall(_Model):
     """One request to the model. `same`, `then`: it was shown the first `same` messages of the request before it,
     and these. tools, common, chunks, ended, ms: see agent/turns/trace.py."""
 
@@ -71,7 +71,7 @@ class ModelCall(_Model):
     ms: int = 0
 
 
-class ToolCall(_Model):
+class RecordedToolCall(_Model):
     """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
     interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
     told: the later one that was told of that, if there was one; after: the one before that, if it is not the call's
@@ -96,22 +96,22 @@ class HungUp(_Model):
     ms: int
 
 
-class Summary(_Model):
+class RecordedSummary(_Model):
     """What took the place of the messages before `until`, a message of the caller's."""
 
     text: str
     until: str
 
 
-class Turn(_Model):
+class RecordedTurn(_Model):
     """One webhook and what came of it. at: since the conversation began. summary: of older turns, taken in by this
     one. superseded: a newer one came before it was over. sent: [ms, kind, content]."""
 
     at: int
     webhook: Webhook
-    summary: Summary | None = None
-    models: list[ModelCall] = []
-    tools: list[ToolCall] = []
+    summary: RecordedSummary | None = None
+    models: list[RecordedModelCall] = []
+    tools: list[RecordedToolCall] = []
     hung_up: HungUp | None = None
     superseded: bool = False
     sent: list[tuple[int, Literal["say", "show"], Any]] = []
@@ -121,7 +121,7 @@ class Turn(_Model):
         return self.superseded or self.hung_up is not None
 
 
-class Settings(_Model):
+class RecordedSettings(_Model):
     """What the conversation depended on beside the code. fallback: whether there was a second model."""
 
     welcome: str = ""
@@ -138,10 +138,10 @@ class RunFile(_Model):
 
     format: Literal["voice-run"] = "voice-run"
     version: int = VERSION
-    settings: Settings = Field(default_factory=Settings)
+    settings: RecordedSettings = Field(default_factory=RecordedSettings)
     prompt: list[str] = []
     offered: dict[str, Any] = {}
-    turns: list[Turn] = []
+    turns: list[RecordedTurn] = []
 
 
 def load_run(path: Path) -> RunFile:

@@ -24,7 +24,7 @@ from langchain_core.tools import BaseTool
 
 from agent.observer import Observer
 from agent.replay import run_file as runs
-from agent.tooling.call import Outcome, Run
+from agent.tooling.call import ToolResult, ToolRun
 from agent.turns.trace import chunk_from
 from agent.turns.turn import Turn
 
@@ -49,7 +49,7 @@ class _Given(BaseChatModel):
     ) -> Runnable[Any, AIMessage]:
         return self.bind(**kwargs)
 
-    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         """The answer to what is asked now. Unexpected when there is none."""
         raise NotImplementedError
 
@@ -88,35 +88,35 @@ class Progress(Observer):
         self.over: dict[str, Turn] = {}
 
     def turn_over(self, turn: Turn) -> None:
-        self.over[turn.asked.turn_id] = turn
-        self.begun[turn.asked.turn_id].set()
+        self.over[turn.request.turn_id] = turn
+        self.begun[turn.request.turn_id].set()
 
 
 class RecordedModel(_Given):
     """Gives the recorded answers of each turn, in order. `answers`: by turn. interrupted: the turns that were."""
 
-    answers: dict[str, deque[runs.ModelCall]]
+    answers: dict[str, deque[runs.RecordedModelCall]]
     interrupted: Collection[str] = ()
     progress: Progress
 
-    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
         turn = asked.partition(":")[2]
         self.progress.begun[turn].set()
         if self.answers.get(turn):
             return self.answers[turn].popleft()
         if turn in self.interrupted:
-            return runs.ModelCall(ended="left")
+            return runs.RecordedModelCall(ended="left")
         raise Unexpected("the model")
 
 
 class ScriptedModel(_Given):
     """Gives the answers of a script, in order, whoever asks."""
 
-    script: deque[runs.ModelCall]
+    script: deque[runs.RecordedModelCall]
     asked_too_often: int = 0
 
-    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         if not self.script:
             self.asked_too_often += 1
             raise Unexpected("the model")
@@ -130,18 +130,18 @@ class RecordedTools:
     ran: the key of every call that was run.
     """
 
-    def __init__(self, turns: Sequence[runs.Turn], progress: Progress) -> None:
+    def __init__(self, turns: Sequence[runs.RecordedTurn], progress: Progress) -> None:
         self._calls = {call.key: call for turn in turns for call in turn.tools}
         self._turns = {turn.webhook["turn_id"] for turn in turns}
         self._due = {call.told: asyncio.Event() for call in self._calls.values() if call.late and call.told}
         self._progress = progress
         self.ran: list[str] = []
 
-    async def perform(self, run: Run) -> Outcome:
-        self.ran.append(run.action.key)
-        call = self._calls.get(run.action.key)
+    async def perform(self, run: ToolRun) -> ToolResult:
+        self.ran.append(run.tool_call.key)
+        call = self._calls.get(run.tool_call.key)
         if call is None:
-            return Outcome("This call is not in the recording.", failed=True)
+            return ToolResult("This call is not in the recording.", failed=True)
         due = self._due.get(call.told) if call.late else None
         until = _Clock(due)
         for ms, kind, value in call.did:
@@ -156,7 +156,7 @@ class RecordedTools:
         if call.ended in ("stopped", "unknown"):
             await asyncio.Event().wait()
         await until.ms(call.ms)
-        return Outcome(call.result, failed=call.ended == "failed")
+        return ToolResult(call.result, failed=call.ended == "failed")
 
     async def end_before(self, turn: str) -> None:
         """A turn is to begin: the calls that it was told of may end."""

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.turns.turn import Asked, Heard, Kind, Say, Sent, Show, Summary
+from agent.turns.turn import HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
 
 NEWEST_NOTES = 20  # of the page's data, that a turn is told of
 
 
 @dataclass(frozen=True)
-class Call:
+class ToolCallRecord:
     """A row of `tool_calls`."""
 
     call: str
@@ -23,62 +23,62 @@ class Call:
     message: dict[str, Any]
     state: str
     result: str | None
-    said: Sequence[str]
+    unspoken: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Note:
+class PageData:
     id: str
     body: str
     at: float
 
 
 @dataclass(frozen=True)
-class Admitted:
+class Admission:
     """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
     sent: what was sent, when it has been run. elsewhere: it is running on another worker. nothing_pending: there was
-    nothing that it must know (`Opening`), and no older turn was running on any worker."""
+    nothing that it must know (`PendingContext`), and no older turn was running on any worker."""
 
     number: int | None = None
-    sent: Sequence[Sent] = ()
+    sent: Sequence[SentEvent] = ()
     elsewhere: bool = False
     nothing_pending: bool = False
 
 
 @dataclass(frozen=True)
-class Crashed:
+class CrashedTurn:
     """A turn that never ended, with the tool calls it had begun and, if it did not die with its process, what
     it had sent."""
 
-    asked: Asked
-    calls: Sequence[Call]
-    sent: Sequence[Sent] = ()
+    request: TurnRequest
+    calls: Sequence[ToolCallRecord]
+    sent: Sequence[SentEvent] = ()
 
 
 @dataclass(frozen=True)
-class Spoken:
+class InterruptedTurn:
     """What was sent in an earlier turn, and how much of it counts as heard.
 
     heard: the platform's `text_heard`; None when it said nothing: then all that was sent.
     """
 
     turn: str
-    sent: Sequence[Sent]
+    sent: Sequence[SentEvent]
     heard: str | None
 
 
 @dataclass(frozen=True)
-class Opening:
+class PendingContext:
     """What a conversation's memory does not know yet when a turn begins.
 
     late: calls that their turn did not wait for. One without a result ran in a process that has died.
     summary: made since the last turn, of what the memory still holds.
     """
 
-    crashed: Sequence[Crashed] = ()
-    late: Sequence[Call] = ()
-    notes: Sequence[Note] = ()
-    spoken: Sequence[Spoken] = ()
+    crashed: Sequence[CrashedTurn] = ()
+    late: Sequence[ToolCallRecord] = ()
+    notes: Sequence[PageData] = ()
+    spoken: Sequence[InterruptedTurn] = ()
     summary: Summary | None = None
 
 
@@ -90,27 +90,27 @@ def call_of(
     message: str,
     state: str,
     result: str | None,
-    said: str | None,
+    unspoken: str | None,
     _worker: str = "",
-) -> Call:
-    return Call(call, answers, turn, name, json.loads(message), state, result, json.loads(said or "[]"))
+) -> ToolCallRecord:
+    return ToolCallRecord(call, answers, turn, name, json.loads(message), state, result, json.loads(unspoken or "[]"))
 
 
 def as_json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def row_of(sent: Sent) -> list[Any]:
+def row_of(sent: SentEvent) -> list[Any]:
     if isinstance(sent.event, Say):
         return [sent.ms, "say", sent.event.text, sent.event.of]
     return [sent.ms, "show", sent.event.data]
 
 
-def sent_of(rows: str | None) -> list[Sent]:
-    return [Sent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
+def sent_of(rows: str | None) -> list[SentEvent]:
+    return [SentEvent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
 
 
-def asked_of(conversation: str, turn: str, kind: Kind, entry: str) -> Asked:
+def request_of(conversation: str, turn: str, kind: Kind, entry: str) -> TurnRequest:
     fields = json.loads(entry)
     heard = fields.pop("heard")
-    return Asked(conversation, turn, kind, heard=Heard(**heard) if heard else None, **fields)
+    return TurnRequest(conversation, turn, kind, heard=HeardReport(**heard) if heard else None, **fields)

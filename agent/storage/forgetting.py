@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 from langchain_core.runnables import RunnableConfig
 
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 from agent.storage.workers import THERE
-from agent.turns.turn import Asked
+from agent.turns.turn import TurnRequest
 
 _REST = {
     "tool_calls": "DELETE FROM tool_calls WHERE conversation = ? AND started < ?",
@@ -47,45 +47,45 @@ _EXPIRED = (
 _ROWS = 100  # that are looked at for conversations to expire: a statement is short
 
 
-async def erase(memory: Memory, conversation: str, before: float = math.inf) -> Counter[str]:
+async def erase(storage: Storage, conversation: str, before: float = math.inf) -> Counter[str]:
     """Delete a conversation: its checkpoints, and its rows from before that time. The number of rows by table."""
-    kept = await memory.saver.aget_tuple(_thread(conversation))
+    kept = await storage.saver.aget_tuple(_thread(conversation))
     erased = Counter(checkpoints=int(kept is not None))
     for statements in (_REST, _TURNS, _REST):
         for table, statement in statements.items():
-            erased[table] += await memory.database.execute(statement, conversation, before)
-        await memory.delete_state(conversation)
+            erased[table] += await storage.database.execute(statement, conversation, before)
+        await storage.delete_state(conversation)
     return erased
 
 
-async def erase_turn(memory: Memory, asked: Asked) -> None:
+async def erase_turn(storage: Storage, request: TurnRequest) -> None:
     """Delete what a turn has written since its conversation was forgotten, if it was. A newer turn's rows stay."""
-    if await memory.database.fetch(THERE, *asked.key):
+    if await storage.database.fetch(THERE, *request.key):
         return
-    await memory.database.execute(
-        "DELETE FROM tool_calls WHERE conversation = ? AND turn = ?", asked.conversation_id, asked.turn_id
+    await storage.database.execute(
+        "DELETE FROM tool_calls WHERE conversation = ? AND turn = ?", request.conversation_id, request.turn_id
     )
-    if not memory.shared:  # there a turn whose row is gone writes none, and these are a newer turn's
-        await memory.delete_state(asked.conversation_id)
+    if not storage.shared:  # there a turn whose row is gone writes none, and these are a newer turn's
+        await storage.delete_state(request.conversation_id)
 
 
-async def expired(memory: Memory, before: float) -> list[str]:
+async def expired(storage: Storage, before: float) -> list[str]:
     """Some conversations in which nothing has happened since that time; none when there are none."""
     for statement in _EXPIRED:
-        if rows := await memory.database.fetch(statement, before, before, before, _ROWS):
+        if rows := await storage.database.fetch(statement, before, before, before, _ROWS):
             return list(dict.fromkeys(row[0] for row in rows))
     return []
 
 
-async def is_known(memory: Memory, conversation: str) -> bool:
-    rows = await memory.database.fetch(_KNOWN, conversation, conversation, conversation)
-    return bool(rows) or await memory.saver.aget_tuple(_thread(conversation)) is not None
+async def is_known(storage: Storage, conversation: str) -> bool:
+    rows = await storage.database.fetch(_KNOWN, conversation, conversation, conversation)
+    return bool(rows) or await storage.saver.aget_tuple(_thread(conversation)) is not None
 
 
-async def conversations_of(memory: Memory, caller: str) -> Sequence[str]:
+async def conversations_of(storage: Storage, caller: str) -> Sequence[str]:
     """The conversations of a phone number, which is compared as the platform sends it: +4930123456."""
     number = json.dumps(caller)
-    rows = await memory.database.fetch(_ABOUT, f'%"caller":{number}%', f'%"from_phone_number":{number}%')
+    rows = await storage.database.fetch(_ABOUT, f'%"caller":{number}%', f'%"from_phone_number":{number}%')
     return sorted({row[0] for row in rows if caller in _callers(json.loads(row[1]))})
 
 

@@ -47,21 +47,21 @@ from typing import Any
 from agent.storage.database import Row
 from agent.storage.entries import (
     NEWEST_NOTES,
-    Admitted,
-    Call,
-    Crashed,
-    Note,
-    Opening,
-    Spoken,
+    Admission,
+    CrashedTurn,
+    InterruptedTurn,
+    PageData,
+    PendingContext,
+    ToolCallRecord,
     as_json,
-    asked_of,
     call_of,
+    request_of,
     row_of,
     sent_of,
 )
-from agent.storage.open import Memory
-from agent.storage.workers import MINE, RELEASE, THERE, Alone, Forgotten, TakenOver, leaving
-from agent.turns.turn import Asked, Say, Sent, Summary, Turn
+from agent.storage.open import Storage
+from agent.storage.workers import MINE, RELEASE, THERE, ConversationDeleted, SingleWorker, TurnTakenOver, leaving
+from agent.turns.turn import Say, SentEvent, Summary, Turn, TurnRequest
 
 Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
 
@@ -111,9 +111,9 @@ _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM 
 
 
 class Journal:
-    def __init__(self, memory: Memory, workers: Alone) -> None:
-        self._impatient = memory.database
-        self._database = memory.journal
+    def __init__(self, storage: Storage, workers: SingleWorker) -> None:
+        self._impatient = storage.database
+        self._database = storage.journal
         self._workers = workers
 
     async def ping(self) -> None:
@@ -121,70 +121,74 @@ class Journal:
 
     # Turns.
 
-    async def admit(self, asked: Asked) -> Admitted:
+    async def admit(self, request: TurnRequest) -> Admission:
         """Enter a turn, if it is new, and look in the same visit whether there is anything that it must know. One
         that crashed is run again, unless the conversation has gone on since."""
-        entry = {"text": asked.text, "caller": asked.caller, "metadata": asked.metadata}
-        entry["heard"] = asdict(asked.heard) if asked.heard else None
-        row = *asked.key, as_json(entry), time.time(), self._workers.name, asked.conversation_id
+        entry = {"text": request.text, "caller": request.caller, "metadata": request.metadata}
+        entry["heard"] = asdict(request.heard) if request.heard else None
+        row = *request.key, as_json(entry), time.time(), self._workers.name, request.conversation_id
         while True:
-            new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *asked.key))
+            new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))
             if new:
                 pending = not found or found[0][0]  # nothing is found when it has been forgotten at once
-                return Admitted(number=new[0][0], nothing_pending=not (pending or asked.heard))
-            if known := await self._impatient.fetch(_ADMITTED, *asked.key):
-                return await self._again(asked, *known[0])
+                return Admission(number=new[0][0], nothing_pending=not (pending or request.heard))
+            if known := await self._impatient.fetch(_ADMITTED, *request.key):
+                return await self._again(request, *known[0])
             # Another turn of the conversation was given that number at this moment.
 
     async def _again(
-        self, asked: Asked, state: str, worker: str, sent: str | None, number: int, gone_on: bool
-    ) -> Admitted:
+        self, request: TurnRequest, state: str, worker: str, sent: str | None, number: int, gone_on: bool
+    ) -> Admission:
         """A turn that has been entered before: over, at work on another worker, or crashed."""
         if state == "running" and worker in await self._living(worker):
-            return Admitted(elsewhere=True)
+            return Admission(elsewhere=True)
         if state == "ended" or gone_on:
-            return Admitted(sent=sent_of(sent))
+            return Admission(sent=sent_of(sent))
         taken = await self._database.execute(
             f"UPDATE turns SET worker = ? WHERE {_KEY} AND worker = ? AND state = 'running'",
-            self._workers.name, *asked.key, worker,
+            self._workers.name, *request.key, worker,
         )  # fmt: skip
-        return Admitted(number=number) if taken else Admitted(elsewhere=True)
+        return Admission(number=number) if taken else Admission(elsewhere=True)
 
-    async def end(self, asked: Asked, sent: Sequence[Sent], outcome: str, trace: dict[str, Any] | None = None) -> int:
+    async def end(
+        self, request: TurnRequest, sent: Sequence[SentEvent], outcome: str, trace: dict[str, Any] | None = None
+    ) -> int:
         """Complete a turn. 0 when it is not in the journal any more: the conversation has been forgotten."""
         return await self._database.execute(
             "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ?"
             f" WHERE {_KEY} AND worker = ?",
-            outcome, as_json([row_of(s) for s in sent]), as_json(trace), time.time(), *asked.key, self._workers.name,
+            outcome, as_json([row_of(s) for s in sent]), as_json(trace), time.time(), *request.key, self._workers.name,
         )  # fmt: skip
 
     async def leave(self, turn: Turn) -> None:
         """A turn was broken off: keep what was sent, for the turn that recovers it, on whichever worker."""
         await self._database.execute(RELEASE, *leaving(turn, self._workers.name))
 
-    async def opening(self, asked: Asked, live: Collection[Key], at_work: Collection[str]) -> Opening:
-        """What `asked`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
+    async def pending_context(
+        self, request: TurnRequest, live: Collection[Key], at_work: Collection[str]
+    ) -> PendingContext:
+        """What `request`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
         sent in turns that were interrupted, and a summary. `live`: the keys of turns of the conversation that are
         running now, `at_work`: its calls that are."""
-        conversation = asked.conversation_id
-        mine = conversation, self._workers.name, *asked.key
+        conversation = request.conversation_id
+        mine = conversation, self._workers.name, *request.key
         running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
             (_RUNNING, *mine),
             (_OF_RUNNING, conversation, *mine),
             (_UNTOLD, conversation),
             (_UNSEEN, conversation, NEWEST_NOTES),
-            (_CUT_BEFORE, conversation, conversation, *asked.key),
+            (_CUT_BEFORE, conversation, conversation, *request.key),
             (_SUMMARY, conversation),
         )
-        crashed = list(_crashed(asked, running, [call_of(*row) for row in of_running], live))
+        crashed = list(_crashed(request, running, [call_of(*row) for row in of_running], live))
         late = [call_of(*row) for row in untold if await self._is_over(row, at_work)]
-        reports = [report for report in [*(turn.asked for turn in crashed), asked] if report.heard]
-        spoken = [Spoken(turn, sent_of(sent), None) for turn, sent in cut_before]
-        return Opening(
+        reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
+        spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
+        return PendingContext(
             crashed,
             late,
-            [Note(*row) for row in reversed(unseen)],
-            await self._spoken(asked, reports) if reports else spoken,
+            [PageData(*row) for row in reversed(unseen)],
+            await self._spoken(request, reports) if reports else spoken,
             Summary(*summary[0]) if summary else None,
         )
 
@@ -193,53 +197,53 @@ class Journal:
         call, *_, state, _, _, worker = row
         return state != "started" or not (call in at_work or worker in await self._living(worker))
 
-    async def settle(self, asked: Asked, opening: Opening) -> None:
-        """The memory now holds what `opening` told: say so, in as few writes as there is to say. A call that has
-        ended since is told in the next turn."""
-        conversation = asked.conversation_id
-        for crashed in opening.crashed:
-            if crashed.asked.key != asked.key:
+    async def settle(self, request: TurnRequest, pending_context: PendingContext) -> None:
+        """The memory now holds what `pending_context` told: mark it so. A call that has ended since is reported in the
+        next turn."""
+        conversation = request.conversation_id
+        for crashed in pending_context.crashed:
+            if crashed.request.key != request.key:
                 await self._database.execute(
                     "UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ?"
                     f" WHERE {_KEY}",
-                    time.time(), *crashed.asked.key,
+                    time.time(), *crashed.request.key,
                 )  # fmt: skip
-        for call in [*opening.late, *(call for crashed in opening.crashed for call in crashed.calls)]:
+        for call in [*pending_context.late, *(call for crashed in pending_context.crashed for call in crashed.calls)]:
             await self._database.execute(
                 "UPDATE tool_calls SET told = CASE state WHEN ? THEN 2 ELSE 0 END,"
                 " state = CASE state WHEN 'started' THEN 'unknown' ELSE state END"
                 " WHERE conversation = ? AND call = ?",
                 call.state, conversation, call.call,
             )  # fmt: skip
-        if opening.notes:
-            ids = [note.id for note in opening.notes]
+        if pending_context.notes:
+            ids = [note.id for note in pending_context.notes]
             await self._database.execute(
                 "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND (at < ? OR id IN"
                 f" ({', '.join('?' * len(ids))}))",
-                conversation, opening.notes[0].at, *ids,
+                conversation, pending_context.notes[0].at, *ids,
             )  # fmt: skip
 
-    async def _spoken(self, asked: Asked, reports: Sequence[Asked]) -> list[Spoken]:
-        """The turns whose interruption was reported by one of `reports`, and the last one before `asked`, if it
+    async def _spoken(self, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
+        """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it
         was interrupted without a report."""
         heard: dict[str | None, str] = {}
         for report in reports:
             if report.heard:
                 heard[report.heard.turn_id or await self._before(report)] = report.heard.text
         spoken = []
-        for turn in dict.fromkeys([*heard, await self._before(asked)]):
+        for turn in dict.fromkeys([*heard, await self._before(request)]):
             rows = await self._database.fetch(
                 "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL",
-                asked.conversation_id, turn,
+                request.conversation_id, turn,
             )  # fmt: skip
             for sent, outcome in rows:
                 if turn in heard or outcome != "answered":
-                    spoken.append(Spoken(str(turn), sent_of(sent), heard.get(turn)))
+                    spoken.append(InterruptedTurn(str(turn), sent_of(sent), heard.get(turn)))
         return spoken
 
-    async def _before(self, asked: Asked) -> str | None:
+    async def _before(self, request: TurnRequest) -> str | None:
         """The turn before."""
-        rows = await self._database.fetch(_BEFORE, asked.conversation_id, *asked.key)
+        rows = await self._database.fetch(_BEFORE, request.conversation_id, *request.key)
         return str(rows[0][0]) if rows else None
 
     async def _living(self, worker: str) -> set[str]:
@@ -250,39 +254,39 @@ class Journal:
 
     async def start_call(
         self,
-        asked: Asked,
+        request: TurnRequest,
         call: str,
         answers: str,
         name: str,
         arguments: dict[str, Any],
         message: dict[str, Any],
-    ) -> Call | None:
-        """Enter a call before it is run. When it was entered before, that entry: it must not be run again. TakenOver
-        when the turn is not this worker's any more, Forgotten when there is no such turn."""
+    ) -> ToolCallRecord | None:
+        """Enter a call before it is run. When it was entered before, that entry: it must not be run again.
+        TurnTakenOver when the turn is not this worker's any more, ConversationDeleted when there is no such turn."""
         new = await self._database.fetch(
             f"WITH mine AS ({MINE}{self._workers.held})"
             " INSERT INTO tool_calls (conversation, call, answers, turn, name, arguments, message, state, told,"
             " started, worker) SELECT ?, ?, ?, ?, ?, ?, ?, 'started', 0, ?, ? FROM mine WHERE true"
             " ON CONFLICT DO NOTHING RETURNING 1",
-            *asked.key, self._workers.name, asked.conversation_id, call, answers, asked.turn_id, name,
+            *request.key, self._workers.name, request.conversation_id, call, answers, request.turn_id, name,
             as_json(arguments), as_json(message), time.time(), self._workers.name,
         )  # fmt: skip
         if new:
             return None
-        known = await self._database.fetch(_ONE, asked.conversation_id, call)
+        known = await self._database.fetch(_ONE, request.conversation_id, call)
         if not known:
-            raise TakenOver if await self._database.fetch(THERE, *asked.key) else Forgotten
+            raise TurnTakenOver if await self._database.fetch(THERE, *request.key) else ConversationDeleted
         return call_of(*known[0])
 
     async def end_call(
-        self, asked: Asked, call: str, *, failed: bool, result: str, told: bool, did: Sequence[Any], ms: float,
-        said: Sequence[str],
+        self, request: TurnRequest, call: str, *, failed: bool, result: str, reported: bool,
+        progress: Sequence[Any], ms: float, unspoken: Sequence[str],
     ) -> None:  # fmt: skip
         await self._database.execute(
             "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, ended = ?,"
             f" told = CASE WHEN ? = 1 AND EXISTS ({MINE}) THEN 1 ELSE 0 END WHERE conversation = ? AND call = ?",
-            "failed" if failed else "finished", result, as_json(did), ms, as_json(said), time.time(),
-            int(told), *asked.key, self._workers.name, asked.conversation_id, call,
+            "failed" if failed else "finished", result, as_json(progress), ms, as_json(unspoken), time.time(),
+            int(reported), *request.key, self._workers.name, request.conversation_id, call,
         )  # fmt: skip
 
     # Notes.
@@ -298,17 +302,19 @@ class Journal:
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
 
 
-def _crashed(asked: Asked, running: Sequence[Row], calls: Sequence[Call], live: Collection[Key]) -> Iterator[Crashed]:
+def _crashed(
+    request: TurnRequest, running: Sequence[Row], calls: Sequence[ToolCallRecord], live: Collection[Key]
+) -> Iterator[CrashedTurn]:
     for *row, sent in running:
-        before = asked_of(asked.conversation_id, *row)
+        before = request_of(request.conversation_id, *row)
         made = [call for call in calls if call.turn == before.turn_id]
-        if before.key not in live or (before.key == asked.key and made):
-            yield Crashed(before, made, sent_of(sent) or _reported(asked, before, made))
+        if before.key not in live or (before.key == request.key and made):
+            yield CrashedTurn(before, made, sent_of(sent) or _reported(request, before, made))
 
 
-def _reported(asked: Asked, crashed: Asked, calls: Sequence[Call]) -> list[Sent]:
+def _reported(request: TurnRequest, crashed: TurnRequest, calls: Sequence[ToolCallRecord]) -> list[SentEvent]:
     """What the platform says was heard of a turn that could not enter itself what it had sent."""
-    if asked.heard is None or asked.heard.turn_id != crashed.turn_id or not asked.heard.text:
+    if request.heard is None or request.heard.turn_id != crashed.turn_id or not request.heard.text:
         return []
     steps = len({call.message["data"]["id"] for call in calls})
-    return [Sent(0, Say(asked.heard.text, of=f"{crashed.turn_id}/{steps}"))]
+    return [SentEvent(0, Say(request.heard.text, of=f"{crashed.turn_id}/{steps}"))]

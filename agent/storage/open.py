@@ -26,7 +26,7 @@ _PRUNED_EVERY = 10  # turns; that is a dozen statements
 
 
 @dataclass(frozen=True)
-class Memory:
+class Storage:
     """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
     database, for what may be asked again while it is away. shared: whether other processes use it too."""
 
@@ -60,7 +60,7 @@ class Memory:
 
 
 @asynccontextmanager
-async def open_passing_memory() -> AsyncIterator[Memory]:
+async def open_temporary_storage() -> AsyncIterator[Storage]:
     """Memory that is gone afterwards."""
     database = InLoopSQLite()
     try:
@@ -71,22 +71,22 @@ async def open_passing_memory() -> AsyncIterator[Memory]:
 
 
 @asynccontextmanager
-async def open_memory(url: str) -> AsyncIterator[Memory]:
+async def open_storage(url: str) -> AsyncIterator[Storage]:
     """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
     if is_shared(url):
         from agent.storage.postgres import open_postgres
 
         async with open_postgres(url) as (shared_saver, shared, journal):
-            yield Memory(shared_saver, shared, journal, shared=True)
+            yield Storage(shared_saver, shared, journal, shared=True)
         return
     async with AsyncExitStack() as stack:
         try:
             database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
-            memory = await _on_sqlite(database)
+            storage = await _on_sqlite(database)
             await _upgrade(database)
         except sqlite3.Error as error:
             raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
-        yield memory
+        yield storage
 
 
 def is_shared(url: str) -> bool:
@@ -94,10 +94,10 @@ def is_shared(url: str) -> bool:
     return url.startswith(("postgresql://", "postgres://"))
 
 
-async def _on_sqlite(database: SQLite) -> Memory:
+async def _on_sqlite(database: SQLite) -> Storage:
     saver = ThreadedSaver(database)
     await saver.setup()
-    return Memory(saver, database, database)
+    return Storage(saver, database, database)
 
 
 async def _upgrade(database: SQLite) -> None:

@@ -26,10 +26,10 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
 )
 
-from agent.json_values import storable
+from agent.json_values import strip_nul
 from agent.storage.database import Database, DatabaseError, Query, Row
 from agent.storage.schema import VERSIONS, upgrade, version_of
-from agent.storage.workers import LEAVE, THERE, TURN, Forgotten, TakenOver, leaving
+from agent.storage.workers import LEAVE, THERE, TURN, ConversationDeleted, TurnTakenOver, leaving
 
 try:
     import psycopg
@@ -105,8 +105,8 @@ class _OneConnection:
 
 class FencedSaver(AsyncPostgresSaver):
     """LangGraph's saver, for several workers. `config["configurable"][TURN]` says which turn writes a checkpoint,
-    and its worker: TakenOver when it is not that worker's any more, Forgotten when there is no such turn. Without it
-    nothing is checked."""
+    and its worker: TurnTakenOver when it is not that worker's any more, ConversationDeleted when there is no such
+    turn. Without it nothing is checked."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
@@ -145,8 +145,8 @@ class FencedSaver(AsyncPostgresSaver):
         pool = cast(Pool, self.conn)
         async with pool.connection() as connection, connection.transaction():
             if turn and not (await connection.execute(_translated(LEAVE), leaving(turn, worker))).rowcount:
-                there = await connection.execute(_translated(THERE), turn.asked.key)
-                raise TakenOver if await there.fetchone() else Forgotten
+                there = await connection.execute(_translated(THERE), turn.request.key)
+                raise TurnTakenOver if await there.fetchone() else ConversationDeleted
             yield AsyncPostgresSaver(connection, serde=self.serde)
 
 
@@ -228,7 +228,7 @@ def _translated(sql: str) -> bytes:
 
 
 def _storable(parameters: Sequence[Any]) -> list[Any]:
-    return [storable(value) if isinstance(value, str) else value for value in parameters]
+    return [strip_nul(value) if isinstance(value, str) else value for value in parameters]
 
 
 def _reason(url: str, error: psycopg.Error) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.storage.entries import Call
+from agent.storage.entries import ToolCallRecord
 
 STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
 UNKNOWN = (
@@ -14,7 +14,7 @@ STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
-def result_of(call: Call) -> str:
+def result_of(call: ToolCallRecord) -> str:
     """What the model is told of a journalled call."""
     return UNKNOWN if call.result is None else call.result
 

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 from agent.failures import log_failure
 from agent.storage.forgetting import erase, expired
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ def _nothing(conversation: str) -> None:
 
 
 @asynccontextmanager
-async def retention(memory: Memory, days: float | None, gone: Gone = _nothing) -> AsyncIterator[None]:
+async def retention(storage: Storage, days: float | None, gone: Gone = _nothing) -> AsyncIterator[None]:
     """Delete old conversations meanwhile. None: nothing is deleted."""
-    task = asyncio.create_task(_keep_expiring(memory, days, gone), name="retention") if days else None
+    task = asyncio.create_task(_keep_expiring(storage, days, gone), name="retention") if days else None
     try:
         yield
     finally:
@@ -44,13 +44,13 @@ async def retention(memory: Memory, days: float | None, gone: Gone = _nothing) -
             await asyncio.wait([task])
 
 
-async def expire(memory: Memory, before: float, gone: Gone = _nothing) -> Counter[str]:
+async def expire(storage: Storage, before: float, gone: Gone = _nothing) -> Counter[str]:
     """Delete the conversations in which nothing has happened since that time. The number of rows by table."""
     erased: Counter[str] = Counter()
-    while conversations := await expired(memory, before):
+    while conversations := await expired(storage, before):
         batch: Counter[str] = Counter()
         for conversation in conversations:
-            batch += await erase(memory, conversation, before)
+            batch += await erase(storage, conversation, before)
             gone(conversation)
             await asyncio.sleep(_PAUSE)
         if not batch:
@@ -59,10 +59,10 @@ async def expire(memory: Memory, before: float, gone: Gone = _nothing) -> Counte
     return erased
 
 
-async def _keep_expiring(memory: Memory, days: float, gone: Gone) -> None:
+async def _keep_expiring(storage: Storage, days: float, gone: Gone) -> None:
     while True:
         try:
-            erased = await expire(memory, time.time() - days * _DAY, gone)
+            erased = await expire(storage, time.time() - days * _DAY, gone)
         except Exception as error:  # noqa: BLE001 - such as a database that is busy or away: in an hour again
             log_failure(log, "old conversations could not be deleted", error)
         else:

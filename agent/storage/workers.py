@@ -57,21 +57,21 @@ _OLDER = "conversation = ? AND state = 'running' AND number < ? AND worker <> ?"
 TURN = "__turn"
 
 
-class TakenOver(Exception):
+class TurnTakenOver(Exception):
     """The turn is another worker's now. Nothing more may be written for it."""
 
 
-class Forgotten(Exception):
+class ConversationDeleted(Exception):
     """The conversation was forgotten meanwhile, and with it that this turn exists. Nothing more may be written for
     it; its caller may be spoken to."""
 
 
 def leaving(turn: Turn, worker: str) -> tuple[str, ...]:
     """The values for LEAVE and RELEASE."""
-    return as_json([row_of(sent) for sent in turn.sent]), *turn.asked.key, worker
+    return as_json([row_of(sent) for sent in turn.sent]), *turn.request.key, worker
 
 
-class Alone:
+class SingleWorker:
     """The only process on its database. Its turns wait for each other in memory (Agent), and need nothing here.
 
     name: who this is, in the journal. held: what a statement says that reads a turn to write only while that stays
@@ -92,7 +92,7 @@ class Alone:
         yield
 
 
-class Workers(Alone):
+class WorkerPool(SingleWorker):
     """This process, one of several."""
 
     held = " FOR SHARE"
@@ -112,7 +112,7 @@ class Workers(Alone):
 
     @asynccontextmanager
     async def turn(self, turn: Turn, *, is_oldest: bool) -> AsyncIterator[None]:
-        key = turn.asked.key
+        key = turn.request.key
         self._running[key] = turn, asyncio.current_task()
         self._some.set()
         try:
@@ -126,7 +126,7 @@ class Workers(Alone):
                 self._some.clear()
 
     async def _until_older_are_over(self, turn: Turn) -> None:
-        older = turn.asked.conversation_id, turn.number, self.name
+        older = turn.request.conversation_id, turn.number, self.name
         until = turn.now() + _PATIENCE
         while rows := await self._database.fetch(f"SELECT worker FROM turns WHERE {_OLDER}", *older):
             if turn.now() >= until or not {row[0] for row in rows} & await self.living():
@@ -195,12 +195,12 @@ class Workers(Alone):
 
 
 @asynccontextmanager
-async def open_workers(database: Database, *, shared: bool) -> AsyncIterator[Alone]:
+async def open_workers(database: Database, *, shared: bool) -> AsyncIterator[SingleWorker]:
     """This process among those on the database."""
     if not shared:
-        yield Alone()
+        yield SingleWorker()
         return
-    workers = Workers(database)
+    workers = WorkerPool(database)
     await workers.begin()
     tasks = [asyncio.create_task(workers.watch()), asyncio.create_task(workers.beat())]
     try:

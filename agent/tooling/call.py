@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.messages import ToolCall as ModelToolCall
 from langchain_core.tools import BaseTool
 from pydantic import TypeAdapter, ValidationError
 
-from agent.json_values import plain, unbroken
-from agent.tooling.decorator import Manners, VoiceTool, fill, manners_of
-from agent.turns.turn import ToolRun, Turn
+from agent.json_values import replace_surrogates, to_json
+from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of
+from agent.turns.turn import ToolCallStatus, Turn
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
@@ -21,7 +22,7 @@ _MOST_DEEDS = 200  # lines and data of one call
 
 
 @dataclass(frozen=True)
-class Action:
+class ToolCall:
     """A call to be run. `key` is what it is once: the message that made it, and its id, which some providers count
     anew in each answer. `answers` is the id of the call in `message` that gets the result: its own, or that of the
     `confirm` call for a call that was pinned until then."""
@@ -33,11 +34,11 @@ class Action:
     message: AIMessage
 
     @property
-    def manners(self) -> Manners:
-        return manners_of(self.tool)
+    def options(self) -> ToolOptions:
+        return options_of(self.tool)
 
     def fill(self, text: str) -> str:
-        """A text of the tool's manners, with the call's arguments, or their defaults, in its braces."""
+        """A text of the tool's options, with the call's arguments, or their defaults, in its braces."""
         defaults = {
             name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
         }
@@ -51,7 +52,7 @@ class Action:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ToolResult:
     """`ended`: how, where finished or failed does not say it."""
 
     text: str
@@ -60,44 +61,49 @@ class Outcome:
 
 
 @dataclass
-class Run:
-    """A tool at work for a turn. `seen` is what observers see of it; `outcome` is there once it is over."""
+class ToolRun:
+    """A tool at work for a turn. `status` is what observers see of it; `outcome` is there once it is over."""
 
-    action: Action
+    tool_call: ToolCall
     turn: Turn
-    seen: ToolRun
-    outcome: Outcome | None = None
-    said: list[str] = field(default_factory=list)
-    did: list[tuple[float, str, Any]] = field(default_factory=list)
+    status: ToolCallStatus
+    outcome: ToolResult | None = None
+    unspoken: list[str] = field(default_factory=list)
+    progress: list[tuple[float, str, Any]] = field(default_factory=list)
 
     def report(self, status: str, **more: Any) -> None:
         """Tell the page how the call stands."""
-        about = {"tool": self.action.tool.name, "status": status, "call_id": self.action.key, "ms": round(self.ms())}
+        about = {
+            "tool": self.tool_call.tool.name,
+            "status": status,
+            "call_id": self.tool_call.key,
+            "ms": round(self.ms()),
+        }
         self.turn.show({**about, **more})
 
     def show(self, data: Any) -> None:
         """The tool shows something, as it is now and as JSON has it. ValueError when it is too much."""
-        data = plain(data)
+        data = to_json(data)
         if len(json.dumps(data)) > _LONGEST_SHOWN:
             raise ValueError(f"show() takes at most {_LONGEST_SHOWN} characters of JSON")
         if self._counts():
-            self.did.append((self.ms(), "show", data))
+            self.progress.append((self.ms(), "show", data))
             self.turn.show(data)
 
     def say(self, line: str) -> None:
         """The tool says something."""
-        line = " ".join(unbroken(str(line))[:_LONGEST_LINE].split())
+        line = " ".join(replace_surrogates(str(line))[:_LONGEST_LINE].split())
         if line and self._counts():
-            self.did.append((self.ms(), "say", line))
+            self.progress.append((self.ms(), "say", line))
             self.speak(line)
 
     def _counts(self) -> bool:
         """Whether the tool may still say and show something: nothing grows without bound."""
-        return len(self.did) < _MOST_DEEDS
+        return len(self.progress) < _MOST_DEEDS
 
     def speak(self, line: str) -> None:
         if self.turn.silenced:
-            self.said.append(line)
+            self.unspoken.append(line)
         elif self.turn.progress(line):
             self.report("progress", text=line)
 
@@ -107,15 +113,15 @@ class Run:
 
     def ms(self) -> float:
         """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
-        return round((self.turn.now() - self.seen.began) * 1000, 3)
+        return round((self.turn.now() - self.status.began) * 1000, 3)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: ToolResult) -> None:
         self.outcome = outcome
-        self.seen.seconds = self.ms() / 1000
-        self.seen.ended = outcome.ended or ("failed" if outcome.failed else "finished")
+        self.status.seconds = self.ms() / 1000
+        self.status.ended = outcome.ended or ("failed" if outcome.failed else "finished")
 
 
-def unknown_tool(call: ToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
+def unknown_tool(call: ModelToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
     text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
     return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
 

@@ -1,6 +1,6 @@
 """What the author of a tool uses: `@voice_tool`, `say()`, `show()`, `tool_context()`.
 
-A tool is a LangChain tool with manners for a voice call: what is said while it runs, how long it may
+A tool is a LangChain tool with options for a voice call: what is said while it runs, how long it may
 take, and what becomes of it when the caller interrupts. Put it into `tools/` and the agent has it.
 """
 
@@ -19,13 +19,13 @@ from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import Field
 
 from agent.storage.database import Database
-from agent.tooling.sandbox import contained
+from agent.tooling.sandbox import isolated
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
 
 
 @dataclass(frozen=True)
-class Manners:
+class ToolOptions:
     """How a tool behaves in a call. Texts may name the tool's arguments in braces.
 
     say: spoken when the tool starts, unless the model has just spoken.
@@ -48,10 +48,10 @@ class Manners:
 
 
 class VoiceTool(StructuredTool):
-    """A LangChain tool that knows its manners. faults: what is wrong with a call's arguments, for a tool that is
+    """A LangChain tool with its options. faults: what is wrong with a call's arguments, for a tool that is
     described by a JSON schema."""
 
-    manners: Manners = Field(default_factory=Manners)
+    options: ToolOptions = Field(default_factory=ToolOptions)
     faults: Callable[[Mapping[str, Any]], list[str]] | None = None
 
 
@@ -135,32 +135,32 @@ def voice_tool(
     at_once: int | None = None,
 ) -> Callable[[Function], VoiceTool]: ...
 def voice_tool(
-    function: Function | None = None, /, *, name: str | None = None, **manners: Any
+    function: Function | None = None, /, *, name: str | None = None, **options: Any
 ) -> VoiceTool | Callable[[Function], VoiceTool]:
     """Make a tool of a function: its name, docstring and annotations are what the model sees.
 
-    Options: see `Manners`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
+    Options: see `ToolOptions`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
     """
 
     def make(function: Function) -> VoiceTool:
-        made = Manners(**manners)
+        made = ToolOptions(**options)
         label = name or function.__name__
         if not inspect.getdoc(function):
             raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
         check(label, made, inspect.signature(function).parameters)
         return VoiceTool.from_function(  # type: ignore[return-value]
             func=None if inspect.iscoroutinefunction(function) else function,
-            coroutine=contained(function, made.at_once),
+            coroutine=isolated(function, made.at_once),
             name=label,
-            manners=made,
+            options=made,
         )
 
     return make if function is None else make(function)
 
 
-def manners_of(tool: BaseTool) -> Manners:
-    """A plain LangChain tool has the manners of `@voice_tool` without options."""
-    return tool.manners if isinstance(tool, VoiceTool) else Manners()
+def options_of(tool: BaseTool) -> ToolOptions:
+    """A plain LangChain tool has the options of `@voice_tool` at their defaults."""
+    return tool.options if isinstance(tool, VoiceTool) else ToolOptions()
 
 
 def fill(text: str, arguments: Mapping[str, Any]) -> str:
@@ -175,18 +175,18 @@ class _Blank(dict[str, Any]):
         return ""
 
 
-def check(tool: str, manners: Manners, arguments: Collection[str]) -> None:
+def check(tool: str, options: ToolOptions, arguments: Collection[str]) -> None:
     """ValueError with what to mend, before any call."""
     if not _NAME.fullmatch(tool) or tool == "confirm":
         raise ValueError(f"tool {tool!r}: a name has letters, digits and _, at most 64, and is not `confirm`")
-    if manners.on_barge_in not in get_args(OnBargeIn):
+    if options.on_barge_in not in get_args(OnBargeIn):
         raise ValueError(f"tool {tool!r}: on_barge_in= is one of {', '.join(get_args(OnBargeIn))}")
-    if manners.at_once is not None and manners.at_once < 1:
+    if options.at_once is not None and options.at_once < 1:
         raise ValueError(f"tool {tool!r}: at_once= is at least 1")
     for taken in _RESERVED.intersection(arguments):
         raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
     for option in ("say", "slow", "confirm"):
-        for _, field, spec, conversion in string.Formatter().parse(getattr(manners, option) or ""):
+        for _, field, spec, conversion in string.Formatter().parse(getattr(options, option) or ""):
             if field is not None and field not in arguments:
                 raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
             if spec or conversion:

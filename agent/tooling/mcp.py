@@ -1,4 +1,4 @@
-"""The tools of MCP servers, with the manners of every other tool.
+"""The tools of MCP servers, with the options of every other tool.
 
 A server's session belongs to one task from its opening to its end: the client's cancel scopes must be left where they
 were entered. A server that is down is tried again, with growing pauses, and its tools say so meanwhile.
@@ -25,10 +25,10 @@ from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
 from agent.tls import tls_context
-from agent.tooling.decorator import Manners, VoiceTool, check
+from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import ServerConfig
-from agent.tooling.sandbox import contained
+from agent.tooling.sandbox import isolated
 
 log = logging.getLogger(__name__)
 
@@ -153,9 +153,9 @@ class Server:
         async def run(**arguments: Any) -> str:
             return _in_words(await self._call(tool.name, arguments))
 
-        manners = config.manners_of(tool.name, reads=bool(hints.readOnlyHint))
-        limited = contained(run, manners.at_once)
-        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, manners, limited)
+        options = config.tool_options(tool.name, reads=bool(hints.readOnlyHint))
+        limited = isolated(run, options.at_once)
+        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, options, limited)
 
     async def _call(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
         """Run a call in the session that is open. ToolException, with words for the model, when there is none."""
@@ -225,18 +225,18 @@ def _in_words(result: types.CallToolResult) -> str:
 
 
 def _voice_tool(
-    server: str, name: str, does: str, schema: dict[str, Any], manners: Manners, run: Run | None = None
+    server: str, name: str, does: str, schema: dict[str, Any], options: ToolOptions, run: Run | None = None
 ) -> VoiceTool:
     """ValueError, KeyError or SchemaError when it cannot be offered."""
     checker = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     checker.check_schema(schema)
     shown = {"type": "object", "properties": {}, **_shown(dereference_refs(schema))}
     label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
-    check(label, manners, shown["properties"])
+    check(label, options, shown["properties"])
     return VoiceTool(
-        name=label, description=does, args_schema=shown, coroutine=run, manners=manners,
+        name=label, description=does, args_schema=shown, coroutine=run, options=options,
         faults=lambda arguments: _faults(checker(schema), arguments),
-        metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(manners)}},
+        metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip
 
 
@@ -245,8 +245,8 @@ def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
     tools = {}
     for label, tool in offered.items():
         if about := tool.get("mcp"):
-            manners = Manners(**about["manners"])
-            tools[label] = _voice_tool(about["server"], about["name"], tool["description"], about["schema"], manners)
+            options = ToolOptions(**about["manners"])
+            tools[label] = _voice_tool(about["server"], about["name"], tool["description"], about["schema"], options)
     return tools
 
 

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import TypedDict
 
-from agent.tooling.decorator import Manners, OnBargeIn
+from agent.tooling.decorator import OnBargeIn, ToolOptions
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -33,7 +33,7 @@ class McpFileError(Exception):
 
 
 class Options(TypedDict, total=False):
-    """A tool's manners. confirm: false lets a destructive tool run without a question."""
+    """A tool's options. confirm: false lets a destructive tool run without a question."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -70,10 +70,10 @@ class ServerConfig(BaseModel):
     def options_of(self, tool: str) -> Options:
         return {**self.tools.get("*", {}), **self.tools.get(tool, {})}
 
-    def manners_of(self, tool: str, *, reads: bool) -> Manners:
+    def tool_options(self, tool: str, *, reads: bool) -> ToolOptions:
         """One that only reads may be stopped when the caller interrupts, unless the file says otherwise."""
         options: dict[str, Any] = {"on_barge_in": "cancel" if reads else "finish", **self.options_of(tool)}
-        return Manners(**{**options, "confirm": options.get("confirm") or None})
+        return ToolOptions(**{**options, "confirm": options.get("confirm") or None})
 
 
 class _File(BaseModel):

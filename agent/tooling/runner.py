@@ -1,6 +1,6 @@
 """Running a tool call: entered in the journal before it starts, in a task of its own, within its time.
 
-The task outlives its turn when the caller interrupts and the tool's manners say `finish` or `protect`; its
+The task outlives its turn when the caller interrupts and the tool's options say `finish` or `protect`; its
 result then waits in the journal for the next turn. The key of an action is its call: one that the journal
 knows is answered from there and never run again.
 """
@@ -17,16 +17,16 @@ from langchain_core.messages import ToolMessage, message_to_dict
 from langchain_core.tools import ToolException
 
 from agent.failures import log_failure
-from agent.json_values import plain, unbroken
+from agent.json_values import replace_surrogates, to_json
 from agent.observer import Observer
 from agent.storage.journal import Journal
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 from agent.storage.results import GIVEN_UP, NOT_STARTED, STILL_RUNNING, STOPPED, result_of
-from agent.storage.workers import Forgotten
-from agent.tooling.call import Action, Outcome, Run, fault_in
+from agent.storage.workers import ConversationDeleted
+from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in
 from agent.tooling.decorator import ToolContext, use_context
-from agent.tooling.sandbox import NotStarted
-from agent.turns.turn import ToolRun, Turn
+from agent.tooling.sandbox import ToolNotStarted
+from agent.turns.turn import ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 
@@ -47,10 +47,10 @@ _NOT_ENTERED = (
 )
 
 
-Perform = Callable[[Run], Awaitable[Outcome]]
+Perform = Callable[[ToolRun], Awaitable[ToolResult]]
 
 
-class Actions:
+class ToolRunner:
     """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn.
 
     perform: instead of calling the tool; replay answers from a recording.
@@ -60,7 +60,7 @@ class Actions:
     def __init__(
         self,
         journal: Journal,
-        memory: Memory,
+        storage: Storage,
         http: httpx.AsyncClient,
         perform: Perform | None = None,
         observer: Observer | None = None,
@@ -70,13 +70,13 @@ class Actions:
         self._patience = patience
         self._observer = observer or Observer()
         self._journal = journal
-        self._database = memory.database
+        self._database = storage.database
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._perform = perform or self._call
         self._abandoning = False
 
-    def at_work(self, conversation: str) -> set[str]:
+    def running_calls(self, conversation: str) -> set[str]:
         """The keys of a conversation's calls that are running now."""
         return {key for owner, key in self.running if owner == conversation}
 
@@ -90,56 +90,56 @@ class Actions:
             log.warning("%d tools were still running", len(self.running))
             await asyncio.wait(self.running.values(), timeout=_CLEAN_UP)
 
-    async def run(self, turn: Turn, action: Action) -> ToolMessage:
+    async def run(self, turn: Turn, tool_call: ToolCall) -> ToolMessage:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
         if turn.interrupted:
-            return action.answer(NOT_STARTED, failed=True)
-        if fault := fault_in(action.tool, action.arguments):
-            return action.answer(fault, failed=True)
+            return tool_call.answer(NOT_STARTED, failed=True)
+        if fault := fault_in(tool_call.tool, tool_call.arguments):
+            return tool_call.answer(fault, failed=True)
         try:
             async with asyncio.timeout(self._patience):
                 entry = await self._journal.start_call(
-                    turn.asked,
-                    action.key,
-                    action.answers,
-                    action.tool.name,
-                    action.arguments,
-                    message_to_dict(action.message),
+                    turn.request,
+                    tool_call.key,
+                    tool_call.answers,
+                    tool_call.tool.name,
+                    tool_call.arguments,
+                    message_to_dict(tool_call.message),
                 )
-        except Forgotten:
-            return action.answer(_FORGOTTEN.format(name=action.tool.name), failed=True)
+        except ConversationDeleted:
+            return tool_call.answer(_FORGOTTEN.format(name=tool_call.tool.name), failed=True)
         except TimeoutError:
-            return action.answer(_NOT_ENTERED.format(name=action.tool.name), failed=True)
+            return tool_call.answer(_NOT_ENTERED.format(name=tool_call.tool.name), failed=True)
         if entry:
-            return action.answer(result_of(entry), failed=entry.state != "finished")
-        run = Run(action, turn, ToolRun(action.tool.name, action.arguments, turn.now()))
-        turn.tools.append(run.seen)
-        self._observer.tool_began(turn, run.seen)
+            return tool_call.answer(result_of(entry), failed=entry.state != "finished")
+        run = ToolRun(tool_call, turn, ToolCallStatus(tool_call.tool.name, tool_call.arguments, turn.now()))
+        turn.tools.append(run.status)
+        self._observer.tool_began(turn, run.status)
         self._announce(run)
-        key = turn.asked.conversation_id, action.key
-        task = self.running[key] = asyncio.create_task(self._work(run), name=f"tool {action.tool.name}")
+        key = turn.request.conversation_id, tool_call.key
+        task = self.running[key] = asyncio.create_task(self._work(run), name=f"tool {tool_call.tool.name}")
         task.add_done_callback(lambda _: self.running.pop(key))
         try:
             await self._until_over(run, task)
         finally:
-            run.seen.late = run.outcome is None
+            run.status.late = run.outcome is None
         if run.outcome is None:
-            return action.answer(STILL_RUNNING)
+            return tool_call.answer(STILL_RUNNING)
         await asyncio.wait([task], timeout=self._patience)  # it is being entered in the journal
-        return action.answer(run.outcome.text, failed=run.outcome.failed)
+        return tool_call.answer(run.outcome.text, failed=run.outcome.failed)
 
-    def _announce(self, run: Run) -> None:
+    def _announce(self, run: ToolRun) -> None:
         """A line before a silence: not needed when the model has just said what it is about to do."""
-        if run.action.manners.say and not run.action.message.text.strip():
-            run.turn.progress(run.action.fill(run.action.manners.say))
+        if run.tool_call.options.say and not run.tool_call.message.text.strip():
+            run.turn.progress(run.tool_call.fill(run.tool_call.options.say))
         run.report("started")
 
-    async def _until_over(self, run: Run, task: asyncio.Task[None]) -> None:
-        """Wait for a tool's end, or as long as the turn and the tool's manners allow."""
-        action, manners, turn = run.action, run.action.manners, run.turn
+    async def _until_over(self, run: ToolRun, task: asyncio.Task[None]) -> None:
+        """Wait for a tool's end, or as long as the turn and the tool's options allow."""
+        tool_call, options, turn = run.tool_call, run.tool_call.options, run.turn
         loop = asyncio.get_running_loop()
-        slow = action.fill(manners.slow or "")
-        timer = loop.call_later(manners.slow_after, run.say_slow, slow, turn.times_said) if slow else None
+        slow = tool_call.fill(options.slow or "")
+        timer = loop.call_later(options.slow_after, run.say_slow, slow, turn.times_said) if slow else None
         try:
             async with asyncio.timeout_at(turn.deadline) as scope:
                 with turn.stoppable(scope):
@@ -149,75 +149,76 @@ class Actions:
         finally:
             if timer:
                 timer.cancel()
-        if run.outcome is None and manners.on_barge_in == "cancel":
+        if run.outcome is None and options.on_barge_in == "cancel":
             task.cancel()
             await asyncio.wait([task], timeout=_CLEAN_UP)
 
-    async def _work(self, run: Run) -> None:
-        action = run.action
+    async def _work(self, run: ToolRun) -> None:
+        tool_call = run.tool_call
         try:
             outcome = await self._perform(run)
         except asyncio.CancelledError:
             if self._abandoning:
                 raise
             stopped = STOPPED if run.turn.interrupted else GIVEN_UP
-            outcome = Outcome(stopped.format(name=action.tool.name), failed=True, ended="stopped")
+            outcome = ToolResult(stopped.format(name=tool_call.tool.name), failed=True, ended="stopped")
         ms = run.ms()
         run.end(outcome)
-        self._observer.tool_over(run.turn, run.seen)
+        self._observer.tool_over(run.turn, run.status)
         run.report("failed" if outcome.failed else "finished")
-        told = not run.seen.late
+        reported = not run.status.late
+        unspoken = run.unspoken if tool_call.options.on_barge_in == "protect" else ()
         try:
             await self._journal.end_call(
-                run.turn.asked, action.key, failed=outcome.failed, result=outcome.text, told=told,
-                did=run.did, ms=ms, said=run.said if action.manners.on_barge_in == "protect" else (),
+                run.turn.request, tool_call.key, failed=outcome.failed, result=outcome.text, reported=reported,
+                progress=run.progress, ms=ms, unspoken=unspoken,
             )  # fmt: skip
         except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
             log_failure(log, "the end of a tool call could not be journalled", error)
 
-    async def _call(self, run: Run) -> Outcome:
+    async def _call(self, run: ToolRun) -> ToolResult:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""
-        action, manners = run.action, run.action.manners
-        reads = manners.on_barge_in == "cancel"
-        call = {"name": action.tool.name, "args": action.arguments, "id": action.answers, "type": "tool_call"}
+        tool_call, options = run.tool_call, run.tool_call.options
+        reads = options.on_barge_in == "cancel"
+        call = {"name": tool_call.tool.name, "args": tool_call.arguments, "id": tool_call.answers, "type": "tool_call"}
         try:
-            async with asyncio.timeout(manners.timeout) as limit:
+            async with asyncio.timeout(options.timeout) as limit:
                 with use_context(self._context(run)):
-                    answer = await action.tool.ainvoke(call)
+                    answer = await tool_call.tool.ainvoke(call)
         except TimeoutError as error:
             if limit.expired():
                 text = _READ_LATE if reads else _ACTION_LATE
-                told = text.format(name=action.tool.name, seconds=manners.timeout)
-                return Outcome(told, failed=True, ended="timed out")
-            return self._failed(action, error, reads)
+                reported = text.format(name=tool_call.tool.name, seconds=options.timeout)
+                return ToolResult(reported, failed=True, ended="timed out")
+            return self._failed(tool_call, error, reads)
         except ToolException as error:
-            return Outcome(unbroken(str(error)[:_LONGEST_RESULT]), failed=True)
-        except NotStarted:
-            return Outcome(_NOT_STARTED.format(name=action.tool.name), failed=True, ended="not started")
+            return ToolResult(replace_surrogates(str(error)[:_LONGEST_RESULT]), failed=True)
+        except ToolNotStarted:
+            return ToolResult(_NOT_STARTED.format(name=tool_call.tool.name), failed=True, ended="not started")
         except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                 raise
-            return self._failed(action, error, reads)
+            return self._failed(tool_call, error, reads)
         text = answer.text if isinstance(answer, ToolMessage) else str(answer)
         failed = isinstance(answer, ToolMessage) and answer.status == "error"
-        return Outcome(unbroken("" if text == "null" else text[:_LONGEST_RESULT]) or "Done.", failed)
+        return ToolResult(replace_surrogates("" if text == "null" else text[:_LONGEST_RESULT]) or "Done.", failed)
 
-    def _failed(self, action: Action, error: BaseException, reads: bool) -> Outcome:
-        log_failure(log, f"tool {action.tool.name} failed", error)
-        return Outcome((_READ_FAILED if reads else _ACTION_FAILED).format(name=action.tool.name), failed=True)
+    def _failed(self, tool_call: ToolCall, error: BaseException, reads: bool) -> ToolResult:
+        log_failure(log, f"tool {tool_call.tool.name} failed", error)
+        return ToolResult((_READ_FAILED if reads else _ACTION_FAILED).format(name=tool_call.tool.name), failed=True)
 
-    def _context(self, run: Run) -> ToolContext:
-        asked = run.turn.asked
+    def _context(self, run: ToolRun) -> ToolContext:
+        request = run.turn.request
         return ToolContext(
-            call_id=f"{asked.conversation_id}:{run.action.key}",
-            conversation_id=asked.conversation_id,
-            caller=asked.caller,
-            metadata=asked.metadata,
+            call_id=f"{request.conversation_id}:{run.tool_call.key}",
+            conversation_id=request.conversation_id,
+            caller=request.caller,
+            metadata=request.metadata,
             http=self._http,
             database=self._database,
             say=_in_loop(run.say, str),
-            show=_in_loop(run.show, plain),
+            show=_in_loop(run.show, to_json),
         )
 
 

@@ -13,11 +13,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 
-class ToolExit(Exception):
+class ToolExited(Exception):
     """A tool called `sys.exit()` or the like. In a task that would end the event loop, and every call in it."""
 
 
-class NotStarted(Exception):
+class ToolNotStarted(Exception):
     """The call was given up while others had all the places."""
 
 
@@ -25,11 +25,11 @@ Call = Callable[..., Awaitable[Any]]
 Leave = Callable[[], None]
 
 
-def contained(function: Callable[..., Any], at_once: int | None = None) -> Call:
+def isolated(function: Callable[..., Any], at_once: int | None = None) -> Call:
     """The function as a coroutine function. A sync one gets a thread of its own: a shared pool fills up with slow
     tools, and a thread that is no daemon keeps the process from ending.
 
-    at_once: how many calls may run; others wait, and raise NotStarted when they are cancelled meanwhile. A thread
+    at_once: how many calls may run; others wait, and raise ToolNotStarted when they are cancelled meanwhile. A thread
     that nobody waits for any more keeps its place until it is through.
     """
     run = _in_loop(function) if inspect.iscoroutinefunction(function) else _in_thread(function)
@@ -42,7 +42,7 @@ def contained(function: Callable[..., Any], at_once: int | None = None) -> Call:
         try:
             await place.acquire()
         except asyncio.CancelledError as error:
-            raise NotStarted from error
+            raise ToolNotStarted from error
         return place.release
 
     @wraps(function)
@@ -51,7 +51,7 @@ def contained(function: Callable[..., Any], at_once: int | None = None) -> Call:
         try:
             return await run(leave, *args, **kwargs)
         except (SystemExit, KeyboardInterrupt, StopIteration) as error:
-            raise ToolExit(type(error).__name__) from error
+            raise ToolExited(type(error).__name__) from error
 
     return call
 

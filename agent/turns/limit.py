@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 
-class Busy(Exception):
+class TooBusy(Exception):
     """There is no room now. Nothing was begun or kept; asking again in a moment may do."""
 
 
-class Gate:
+class ConcurrencyLimit:
     """places: how many may be inside. queue: how many may wait for that, each at most `patience` seconds."""
 
     def __init__(self, places: int, queue: int, patience: float = 1.0) -> None:
@@ -24,13 +24,13 @@ class Gate:
             await self._places.acquire()
             return
         if self._waiting >= self._queue:
-            raise Busy
+            raise TooBusy
         self._waiting += 1
         try:
             async with asyncio.timeout(self._patience):
                 await self._places.acquire()
         except TimeoutError:
-            raise Busy from None
+            raise TooBusy from None
         finally:
             self._waiting -= 1
 

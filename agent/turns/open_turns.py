@@ -26,10 +26,10 @@ class OpenTurns:
 
     def add(self, turn: Turn, task: asyncio.Task[None]) -> None:
         self._turns[task] = turn
-        self._tasks.setdefault(turn.asked.conversation_id, []).append(task)
+        self._tasks.setdefault(turn.request.conversation_id, []).append(task)
 
     def remove(self, task: asyncio.Task[None]) -> None:
-        conversation = self._turns.pop(task).asked.conversation_id
+        conversation = self._turns.pop(task).request.conversation_id
         self._tasks[conversation].remove(task)
         if not self._tasks[conversation]:
             del self._tasks[conversation]

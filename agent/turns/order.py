@@ -38,7 +38,7 @@ class _Place:
         return loop.call_later(PATIENCE, lambda: self.turn.ended or self.task.cancel())
 
 
-class Order:
+class TurnQueue:
     def __init__(self) -> None:
         self._newest: dict[str, _Place] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -46,7 +46,7 @@ class Order:
     @asynccontextmanager
     async def alone(self, turn: Turn) -> AsyncIterator[None]:
         """Within, this task's turn is the conversation's only one: the one before was interrupted, and has ended."""
-        conversation, task = turn.asked.conversation_id, cast("asyncio.Task[Any]", asyncio.current_task())
+        conversation, task = turn.request.conversation_id, cast("asyncio.Task[Any]", asyncio.current_task())
         before, mine, watchdog = self._newest.get(conversation), _Place(turn, task, turn.now()), None
         if before and before.is_newer_than(turn):
             turn.interrupt()

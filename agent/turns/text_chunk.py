@@ -15,7 +15,7 @@ from langchain_core.messages.ai import UsageMetadata, add_ai_message_chunks
 _DERIVED = ("type", "id", "tool_calls", "invalid_tool_calls")  # made from the rest, or given anew
 
 
-class Spent(NamedTuple):
+class TokenUsage(NamedTuple):
     """Tokens of a stream so far. thought: None as long as there was no thinking."""
 
     asked: int
@@ -24,7 +24,7 @@ class Spent(NamedTuple):
     cached: int
     thought: int | None
 
-    def since(self, before: Spent | None) -> UsageMetadata:
+    def since(self, before: TokenUsage | None) -> UsageMetadata:
         asked, said, total, cached, thought = before or (0, 0, 0, 0, 0)
         usage = UsageMetadata(
             input_tokens=self.asked - asked,
@@ -37,7 +37,7 @@ class Spent(NamedTuple):
         return usage
 
 
-class Like:
+class ChunkTemplate:
     """What the provider's client made of one piece of mere text: others of its kind are like it, but for the words."""
 
     def __init__(self, message: AIMessageChunk) -> None:
@@ -73,14 +73,14 @@ class Like:
 
 
 @dataclass(slots=True)
-class Words:
+class TextChunk:
     """index: of their block in the answer, if it has blocks. before, after: what the stream had cost."""
 
-    like: Like
+    like: ChunkTemplate
     text: str
     index: int | None = None
-    before: Spent | None = None
-    after: Spent | None = None
+    before: TokenUsage | None = None
+    after: TokenUsage | None = None
     id: str | None = None
 
     @property
@@ -111,34 +111,36 @@ class Words:
         return {**self.like.fields, "content": self.content, **({"usage_metadata": usage} if usage else {})}
 
 
-Piece = AIMessageChunk | Words
+Chunk = AIMessageChunk | TextChunk
 
 
-def as_message(piece: Piece) -> AIMessageChunk:
-    return piece.message() if isinstance(piece, Words) else piece
+def as_message(piece: Chunk) -> AIMessageChunk:
+    return piece.message() if isinstance(piece, TextChunk) else piece
 
 
-def fields_of(piece: Piece) -> dict[str, Any]:
+def fields_of(piece: Chunk) -> dict[str, Any]:
     """What is worth keeping of a message."""
-    if isinstance(piece, Words):
+    if isinstance(piece, TextChunk):
         return piece.fields()
     kept = {n: value for n, value in vars(piece).items() if n not in _DERIVED and value not in (None, [], {})}
     return {**kept, "content": piece.content}
 
 
-def whole(pieces: Iterable[Piece]) -> AIMessageChunk:
+def merge(pieces: Iterable[Chunk]) -> AIMessageChunk:
     """The message that a stream of at least one piece comes to."""
-    first, *rest = map(as_message, joined(pieces))
+    first, *rest = map(as_message, merge_text(pieces))
     return add_ai_message_chunks(first, *rest)
 
 
-def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
+def merge_text(pieces: Iterable[Chunk]) -> Iterator[Chunk]:
     """Words in a row that are alike, as one."""
-    for kind, group in groupby(pieces, lambda piece: (piece.like, piece.index) if isinstance(piece, Words) else None):
+    for kind, group in groupby(
+        pieces, lambda piece: (piece.like, piece.index) if isinstance(piece, TextChunk) else None
+    ):
         if kind is None:
             yield from group
         else:
-            first, *rest = (piece for piece in group if isinstance(piece, Words))
+            first, *rest = (piece for piece in group if isinstance(piece, TextChunk))
             last = rest[-1] if rest else first
             text = first.text + "".join(piece.text for piece in rest)
-            yield Words(first.like, text, first.index, first.before, last.after, first.id)
+            yield TextChunk(first.like, text, first.index, first.before, last.after, first.id)

@@ -18,7 +18,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.turns.text_chunk import Piece, fields_of
+from agent.turns.text_chunk import Chunk, fields_of
 
 
 @dataclass
@@ -28,7 +28,7 @@ class ModelCall:
 
     messages: Sequence[AnyMessage]
     tools: Sequence[str]
-    chunks: list[tuple[float, Piece]] = field(default_factory=list)
+    chunks: list[tuple[float, Chunk]] = field(default_factory=list)
     ended: str = "left"
     seconds: float = 0.0
     began: float = 0.0
@@ -72,7 +72,7 @@ def _compact(message: AnyMessage) -> dict[str, Any]:
     return made
 
 
-def _fields(chunk: Piece) -> dict[str, Any]:
+def _fields(chunk: Chunk) -> dict[str, Any]:
     fields = fields_of(chunk)
     block = fields["content"]
     if isinstance(block, list) and len(block) == 1 and block[0].keys() == {"type", "text", "index"}:

@@ -19,7 +19,7 @@ Kind = Literal["message", "welcome"]
 
 
 @dataclass(frozen=True)
-class Heard:
+class HeardReport:
     """What the caller heard of an earlier turn before interrupting it.
 
     turn_id: the interrupted turn; None for the one before this.
@@ -39,14 +39,14 @@ class Summary:
 
 
 @dataclass(frozen=True)
-class Asked:
+class TurnRequest:
     """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate."""
 
     conversation_id: str
     turn_id: str
     kind: Kind = "message"
     text: str = ""
-    heard: Heard | None = None
+    heard: HeardReport | None = None
     caller: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,7 +74,7 @@ Event = Say | Show
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentEvent:
     """An event and when it was made, in ms since the turn began."""
 
     ms: int
@@ -82,7 +82,7 @@ class Sent:
 
 
 @dataclass
-class ToolRun:
+class ToolCallStatus:
     """A tool call that ran, or runs. `began` in the event loop's time. `late`: its turn did not wait for its end.
 
     ended: running | finished | failed | timed out | stopped | not started
@@ -109,15 +109,15 @@ class Turn:
     repaired: the memory was not fit for the model as it was. refused: it was never admitted, for lack of room.
     """
 
-    def __init__(self, asked: Asked, *, timeout: float) -> None:
-        self.asked = asked
+    def __init__(self, request: TurnRequest, *, timeout: float) -> None:
+        self.request = request
         self.number = 0
         self.elsewhere = False
-        self.events: list[Sent] = []
+        self.events: list[SentEvent] = []
         self.interrupted = False
         self.hung_up_after: tuple[int, int] | None = None
         self.model_calls: list[ModelCall] = []
-        self.tools: list[ToolRun] = []
+        self.tools: list[ToolCallStatus] = []
         self.summary: Summary | None = None
         self.late: Sequence[str] = ()
         self.ended = False
@@ -203,7 +203,7 @@ class Turn:
         """The journal holds what was asked: it may be read."""
         self.admitted.set()
 
-    def replay(self, sent: Sequence[Sent]) -> None:
+    def replay(self, sent: Sequence[SentEvent]) -> None:
         """Be the turn that has been before: the same events, all at once."""
         self.repeated = True
         self.events = list(sent)
@@ -273,7 +273,7 @@ class Turn:
         return next((sent.event for sent in reversed(self.events) if isinstance(sent.event, Say)), None)
 
     @property
-    def sent(self) -> list[Sent]:
+    def sent(self) -> list[SentEvent]:
         """What has left: all of it, or after an interruption what a reader had taken by then."""
         return self.events[: self._read] if self.interrupted else self.events
 
@@ -293,7 +293,7 @@ class Turn:
                     await asyncio.Event().wait()
 
     def _emit(self, event: Event) -> None:
-        self.events.append(Sent(self._ms(), event))
+        self.events.append(SentEvent(self._ms(), event))
         self._wake()
 
     def _ms(self) -> int:
@@ -303,5 +303,5 @@ class Turn:
         self._news.set()
 
 
-def _text(events: Sequence[Sent], of: str) -> str:
+def _text(events: Sequence[SentEvent], of: str) -> str:
     return "".join(s.event.text for s in events if isinstance(s.event, Say) and s.event.of == of).strip()

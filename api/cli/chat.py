@@ -19,17 +19,17 @@ from typing import Any
 import typer
 
 from agent.agent import Agent
-from agent.storage.open import Memory
-from agent.turns.turn import Asked, Event, Heard, Say, Turn
+from agent.storage.open import Storage
+from agent.turns.turn import Event, HeardReport, Say, Turn, TurnRequest
 from api.settings import Settings
-from api.wiring import Parts, open_configured
+from api.wiring import AgentParts, open_configured
 
 _PROMPT = "you: "
 
 
-async def chat(settings: Settings, parts: Parts, record_to: Path | None = None) -> None:
+async def chat(settings: Settings, parts: AgentParts, record_to: Path | None = None) -> None:
     """Talk until the input ends; then, if wanted, write the conversation as a run file."""
-    async with open_configured(settings, parts) as (agent, memory):
+    async with open_configured(settings, parts) as (agent, storage):
         conversation = Conversation(agent, uuid.uuid4().hex)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGINT, conversation.barge_in)
@@ -42,14 +42,14 @@ async def chat(settings: Settings, parts: Parts, record_to: Path | None = None) 
         finally:
             loop.remove_signal_handler(signal.SIGINT)
         if record_to:
-            await _record(conversation.id, record_to, settings, parts, memory)
+            await _record(conversation.id, record_to, settings, parts, storage)
 
 
-async def _record(conversation: str, path: Path, settings: Settings, parts: Parts, memory: Memory) -> None:
+async def _record(conversation: str, path: Path, settings: Settings, parts: AgentParts, storage: Storage) -> None:
     from agent.replay.run_file import save_run
     from api.replay.recording import record
 
-    recorded = await record(memory.database, conversation, settings, parts.habits, parts.folder)
+    recorded = await record(storage.database, conversation, settings, parts.config, parts.folder)
     if recorded:
         save_run(recorded[0], path)
         typer.echo(f"Recorded: {path}. It is a test when it stands in tests/runs/.")
@@ -63,21 +63,21 @@ class Conversation:
         self.id = id_
         self._count = 0
         self._turn: Turn | None = None
-        self._heard: Heard | None = None
+        self._heard: HeardReport | None = None
 
     async def speak(self, kind: Any, text: str) -> None:
         """Run one turn and print it."""
-        asked = Asked(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
+        request = TurnRequest(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
         self._count += 1
         self._heard = None
-        self._turn = await self._agent.begin(asked)
+        self._turn = await self._agent.begin(request)
         printer = _Printer()
         async for event in self._turn.stream():
             if self._turn.interrupted:
                 break
             printer.print(event)
         if self._turn.interrupted:
-            self._heard = Heard(printer.heard, asked.turn_id)
+            self._heard = HeardReport(printer.heard, request.turn_id)
             printer.remark("— interrupted")
         printer.end()
         self._turn = None

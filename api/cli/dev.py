@@ -23,7 +23,7 @@ from api.playground.ears import Ears, find_ears
 from api.playground.voice import Voice, find_voice
 from api.playground.webhooks import without_password
 from api.settings import NotConfigured, Settings, new_secret
-from api.wiring import Parts, check_database, load_parts
+from api.wiring import AgentParts, check_database, load_parts
 
 WEBHOOK = "/api/agent"
 
@@ -69,7 +69,7 @@ def dev(settings: Settings, options: Options) -> None:
 
 def development_app(
     settings: Settings,
-    parts: Parts,
+    parts: AgentParts,
     base: str,
     webhook: str | None = None,
     *,

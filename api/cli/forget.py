@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from agent.storage.forgetting import conversations_of, erase, is_known
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 from agent.storage.retention import counted
 from agent.tooling.folder import ToolFileError, ToolFolder
 from api.replay.recorder import delete_run_file
@@ -20,20 +20,20 @@ from api.wiring import open_database
 async def forget(target: str, settings: Settings, *, yes: bool) -> int:
     """Delete what `target` names. The exit status: 0 when something was, 1 when there was nothing."""
     folder = _tools(settings)
-    async with open_database(settings) as memory:
-        conversations, caller = await _meant(memory, target)
+    async with open_database(settings) as storage:
+        conversations, caller = await _meant(storage, target)
         if not conversations and not caller:
             return _unknown(target)
         if not yes:
             typer.confirm(_question(target, conversations, caller), abort=True)
-        forgotten = await _ask_tools(folder, memory, conversations, caller)
+        forgotten = await _ask_tools(folder, storage, conversations, caller)
         for conversation in conversations:
-            forgotten += await erase(memory, conversation) + Counter(conversations=1)
+            forgotten += await erase(storage, conversation) + Counter(conversations=1)
             forgotten["run files"] += delete_run_file(settings.record_runs, conversation)
         if not any(forgotten.values()):
             return _unknown(target)
         typer.echo(f"Forgotten: {counted(+forgotten)}.")
-        if not await memory.wipe():
+        if not await storage.wipe():
             typer.echo("The database is in use: its write-ahead log (-wal) still has copies until the server restarts.")
     return 0
 
@@ -47,12 +47,12 @@ def _tools(settings: Settings) -> ToolFolder:
     return folder
 
 
-async def _meant(memory: Memory, target: str) -> tuple[Sequence[str], str | None]:
+async def _meant(storage: Storage, target: str) -> tuple[Sequence[str], str | None]:
     """The conversations, and the phone number if it is one."""
-    if await is_known(memory, target):
+    if await is_known(storage, target):
         return [target], None
     number = re.sub(r"[\s().-]", "", target)
-    conversations = await conversations_of(memory, number)
+    conversations = await conversations_of(storage, number)
     return conversations, number if conversations or number.startswith("+") else None
 
 
@@ -63,13 +63,13 @@ def _question(target: str, conversations: Sequence[str], caller: str | None) -> 
 
 
 async def _ask_tools(
-    folder: ToolFolder, memory: Memory, conversations: Sequence[str], caller: str | None
+    folder: ToolFolder, storage: Storage, conversations: Sequence[str], caller: str | None
 ) -> Counter[str]:
     """First, as the conversations are how to find the rest: when a tool fails, all can be done again."""
     forgotten: Counter[str] = Counter()
     for path, forget_in in folder.forgets.items():
         try:
-            forgotten[f"in {path.name}"] = int(await forget_in(memory.database, conversations, caller) or 0)
+            forgotten[f"in {path.name}"] = int(await forget_in(storage.database, conversations, caller) or 0)
         except Exception as error:
             raise NotConfigured(
                 f"{path}: forget failed with {type(error).__name__}: {error}. No conversation was deleted: mend it,"

@@ -168,7 +168,7 @@ def forget(
 @app.command()
 def tools() -> None:
     """List the tools found, and what each says and how long it may take."""
-    from agent.tooling.decorator import manners_of
+    from agent.tooling.decorator import options_of
     from agent.tooling.folder import ToolFileError, ToolFolder
     from api.wiring import check_servers, load_servers
 
@@ -183,19 +183,19 @@ def tools() -> None:
         if not folder.tools:
             typer.echo(f"There are no tools in {folder.path}/.")
         for name, tool in folder.tools.items():
-            manners = manners_of(tool)
+            options = options_of(tool)
             typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
             typer.echo(f"  {folder.owner_of(name)}")
             for label, line in (
                 ("does", tool.description.strip().partition("\n")[0]),
-                ("says", manners.say),
-                ("when slow", manners.slow),
-                ("asks", manners.confirm),
+                ("says", options.say),
+                ("when slow", options.slow),
+                ("asks", options.confirm),
             ):
                 if line:
                     typer.echo(f"    {label}: {line}")
-            at_once = f"; at once: {manners.at_once}" if manners.at_once else ""
-            typer.echo(f"    time limit: {manners.timeout:g} s; on barge-in: {manners.on_barge_in}{at_once}")
+            at_once = f"; at once: {options.at_once}" if options.at_once else ""
+            typer.echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")
 
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:

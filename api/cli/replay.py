@@ -10,7 +10,7 @@ from pathlib import Path
 
 import typer
 
-from agent.config import PROMPT_FILE, Habits
+from agent.config import PROMPT_FILE, AgentConfig
 from agent.replay import run_file as runs
 from agent.replay.compare import Difference, differences, report
 from agent.replay.export import export_run
@@ -42,7 +42,7 @@ def project_of(settings: Settings) -> Project:
         raise NotConfigured(str(error)) from error
     except OSError as error:
         raise NotConfigured(f"The prompt cannot be read: {error}.") from error
-    return Project(folder, Habits(prompt=prompt, welcome=settings.welcome_message))
+    return Project(folder, AgentConfig(prompt=prompt, welcome=settings.welcome_message))
 
 
 def check(path: Path, project: Project, *, from_turn: int = 1) -> list[Difference]:
@@ -138,10 +138,10 @@ def _side_by_side(turn: Comparison) -> None:
 async def record_conversation(conversation: str, out: Path, settings: Settings) -> int:
     """Write the run file of a conversation in the database."""
     project = project_of(settings)
-    async with open_database(settings) as memory, open_servers(load_servers(settings), project.folder):
-        exported = await record(memory.database, conversation, settings, project.habits, project.folder)
+    async with open_database(settings) as storage, open_servers(load_servers(settings), project.folder):
+        exported = await record(storage.database, conversation, settings, project.config, project.folder)
         try:
-            if exported and not await _saved(exported[0], out, memory.database, conversation):
+            if exported and not await _saved(exported[0], out, storage.database, conversation):
                 exported = None
         except runs.RunFileError as error:
             raise NotConfigured(str(error)) from None

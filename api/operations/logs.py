@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.observer import Observer
-from agent.turns.turn import ToolRun, Turn
+from agent.turns.turn import ToolCallStatus, Turn
 
 log = logging.getLogger("voice")
 
@@ -90,9 +90,9 @@ class TurnLines(Observer):
 
     def turn_over(self, turn: Turn) -> None:
         fields = {
-            "conversation": turn.asked.conversation_id,
-            "turn": turn.asked.turn_id,
-            "kind": turn.asked.kind,
+            "conversation": turn.request.conversation_id,
+            "turn": turn.request.turn_id,
+            "kind": turn.request.kind,
             "outcome": "repeated" if turn.repeated else turn.outcome,
             "first_token_ms": turn.first_token_ms,
             "first_words_ms": turn.first_words_ms,
@@ -104,13 +104,13 @@ class TurnLines(Observer):
         }
         log.info("turn", extra={"fields": fields})
 
-    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         if tool.late:
-            about = {"conversation": turn.asked.conversation_id, "turn": turn.asked.turn_id}
+            about = {"conversation": turn.request.conversation_id, "turn": turn.request.turn_id}
             log.info("tool after its turn", extra={"fields": {**about, **_described(tool)}})
 
 
-def _described(tool: ToolRun) -> dict[str, Any]:
+def _described(tool: ToolCallStatus) -> dict[str, Any]:
     ms = None if tool.seconds is None else round(tool.seconds * 1000)
     return {"tool": tool.name, "ms": ms, "ended": tool.ended}
 

@@ -18,10 +18,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 
-from agent.llm.attempts import Candidate
+from agent.llm.attempts import ModelCandidate
 from agent.observer import Observer
 from agent.turns.trace import ModelCall
-from agent.turns.turn import ToolRun, Turn
+from agent.turns.turn import ToolCallStatus, Turn
 
 _QUICK = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
@@ -29,7 +29,7 @@ _LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Metrics(Observer):
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
+    def __init__(self, candidates: Sequence[ModelCandidate]) -> None:
         self._candidates = candidates
         r = self._registry = CollectorRegistry()
         self._first_token = Histogram(
@@ -70,7 +70,7 @@ class Metrics(Observer):
         self._open.inc()
 
     def turn_over(self, turn: Turn) -> None:
-        kind = turn.asked.kind
+        kind = turn.request.kind
         self._open.dec()
         self._turns.labels(kind, "repeated" if turn.repeated else turn.outcome).inc()
         self._duplicates.inc(turn.joined + turn.repeated)
@@ -84,10 +84,10 @@ class Metrics(Observer):
             self._note_call(call, left_by_caller=turn.interrupted and number == len(turn.model_calls))
         self._note_circuits()
 
-    def tool_began(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_began(self, turn: Turn, tool: ToolCallStatus) -> None:
         self._running.inc()
 
-    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         self._running.dec()
         self._tools.labels(tool.name, tool.ended).inc()
         self._tool.labels(tool.name).observe(tool.seconds or 0)

@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 
 from agent.observer import Observer
 from agent.turns.trace import ModelCall, compact
-from agent.turns.turn import Say, ToolRun, Turn
+from agent.turns.turn import Say, ToolCallStatus, Turn
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PROVIDERS = {"google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai"}
@@ -44,13 +44,13 @@ class Spans(Observer):
 
     def turn_over(self, turn: Turn) -> None:
         root = self._begin("invoke_agent", None, SpanKind.SERVER, turn, turn.began)
-        root.set_attribute("voice.turn.kind", turn.asked.kind)
+        root.set_attribute("voice.turn.kind", turn.request.kind)
         root.set_attribute("voice.turn.outcome", "repeated" if turn.repeated else turn.outcome)
         if turn.first_words_ms is not None:
             root.add_event("first words", timestamp=_clock(turn, turn.began + turn.first_words_ms / 1000))
         if self._content:
             said = "".join(sent.event.text for sent in turn.sent if isinstance(sent.event, Say))
-            _set_messages(root, {"input": [{"caller": turn.asked.text}], "output": [{"agent": said}]})
+            _set_messages(root, {"input": [{"caller": turn.request.text}], "output": [{"agent": said}]})
         self._over[turn] = parent = set_span_in_context(root)
         for call in turn.model_calls:
             self._model_call(turn, call, parent)
@@ -59,7 +59,7 @@ class Spans(Observer):
                 self._tool(turn, tool, parent)
         _end(root, turn, turn.began + (turn.ended_ms or 0) / 1000, "failed" if turn.failed else None)
 
-    def tool_over(self, turn: Turn, tool: ToolRun) -> None:
+    def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         if turn in self._over:
             self._tool(turn, tool, self._over[turn])
 
@@ -91,7 +91,7 @@ class Spans(Observer):
         wrong = None if call.ended == "complete" or (call.ended == "left" and turn.interrupted) else call.ended
         _end(span, turn, began + call.seconds, "timeout" if wrong == "left" else wrong)
 
-    def _tool(self, turn: Turn, tool: ToolRun, parent: Context) -> None:
+    def _tool(self, turn: Turn, tool: ToolCallStatus, parent: Context) -> None:
         span = self._begin("execute_tool", tool.name, SpanKind.INTERNAL, turn, tool.began, parent)
         span.set_attribute("gen_ai.tool.name", tool.name)
         span.set_attribute("gen_ai.tool.type", "function")
@@ -103,7 +103,7 @@ class Spans(Observer):
     def _begin(
         self, operation: str, what: str | None, kind: SpanKind, turn: Turn, at: float, parent: Context | None = None
     ) -> Span:
-        about = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": turn.asked.conversation_id}
+        about = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": turn.request.conversation_id}
         name = f"{operation} {what}" if what else operation
         return self._tracer.start_span(name, parent or Context(), kind, attributes=about, start_time=_clock(turn, at))
 

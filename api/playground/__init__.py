@@ -25,15 +25,22 @@ from api.playground.state import Own
 from api.playground.voice import Voice
 from api.playground.webhooks import Backend, http_client
 from api.settings import Settings
-from api.wiring import Parts
+from api.wiring import AgentParts
 
 
 def add_playground(
-    app: FastAPI, settings: Settings, parts: Parts, *, webhook: str, own: bool, voice: Voice | None, ears: Ears | None
+    app: FastAPI,
+    settings: Settings,
+    parts: AgentParts,
+    *,
+    webhook: str,
+    own: bool,
+    voice: Voice | None,
+    ears: Ears | None,
 ) -> None:
     """Answer whatever the application itself does not. webhook: the backend's URL; own: whether it is this server's."""
     studio = Studio(Backend(webhook, settings.webhook_secret, http_client()), voice, ears)
-    mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.memory)
+    mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.storage)
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
     inner.include_router(

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from agent.json_values import plain
+from agent.json_values import to_json
 from api.platforms.body import json_object
 
 
@@ -55,4 +55,4 @@ def _json(message: dict[str, Any]) -> str:
     try:
         return json.dumps(message, allow_nan=False)
     except (ValueError, RecursionError):  # such as a backend's 1e999, which is read as infinity
-        return json.dumps(plain(message))
+        return json.dumps(to_json(message))

@@ -11,10 +11,10 @@ from typing import Any
 from agent.agent import Agent
 from agent.replay import run_file as runs
 from agent.replay.inspection import inspect, tools_found
-from agent.storage.open import Memory
+from agent.storage.open import Storage
 from api.replay.recording import record
 from api.settings import Settings
-from api.wiring import Parts
+from api.wiring import AgentParts
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _FOLDER = Path("tests/runs")
@@ -30,12 +30,12 @@ class NotSaved(Exception):
 
 @dataclass(frozen=True)
 class Own:
-    """This server's own agent. `agent` and `memory` give it while the server runs."""
+    """This server's own agent. `agent` and `storage` give it while the server runs."""
 
     settings: Settings
-    parts: Parts
+    parts: AgentParts
     agent: Callable[[], Agent]
-    memory: Callable[[], Memory]
+    storage: Callable[[], Storage]
 
 
 async def state_of(own: Own, conversation: str) -> dict[str, Any]:
@@ -45,7 +45,7 @@ async def state_of(own: Own, conversation: str) -> dict[str, Any]:
         "demo": own.settings.model == "demo",
         "tools": tools,
         "tool_errors": own.agent().folder.errors,
-        **await inspect(own.agent(), own.memory(), conversation),
+        **await inspect(own.agent(), own.storage(), conversation),
     }
 
 
@@ -66,7 +66,7 @@ async def save(own: Own | None, conversation: str, name: str) -> dict[str, Any]:
     if own.agent().running(conversation):
         raise NotSaved(409, "A turn is still running. Save the conversation when it is over.")
     parts = own.parts
-    made = await record(own.memory().database, conversation, own.settings, parts.habits, parts.folder)
+    made = await record(own.storage().database, conversation, own.settings, parts.config, parts.folder)
     if made is None:
         raise NotSaved(404, "There is no such conversation yet: say something first.")
     try:

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 
-from agent.json_values import unbroken
+from agent.json_values import replace_surrogates
 from agent.tls import tls_context
 from api.platforms.body import json_object
 from api.platforms.layercode import signature
@@ -181,7 +181,7 @@ def encoded(body: Mapping[str, Any]) -> bytes:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, RecursionError):
         raise WebhookFailed("That cannot be sent on as JSON, so it was dropped.") from None
-    return unbroken(text).encode()
+    return replace_surrogates(text).encode()
 
 
 async def _events(response: httpx.Response, raw: bytearray) -> AsyncGenerator[dict[str, Any]]:

@@ -28,10 +28,10 @@ class Heard:
     hung_up: bool = False
 
 
-class Line:
+class FakePlatform:
     """One webhook over ASGI, as a server would carry it, and the caller's end of the line."""
 
-    def __init__(self, app: FastAPI, turn: runs.Turn) -> None:
+    def __init__(self, app: FastAPI, turn: runs.RecordedTurn) -> None:
         self._app = app
         self._turn = turn
         self._body: bytes | None = request_body(turn.webhook)

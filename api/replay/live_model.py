@@ -13,9 +13,9 @@ from typing import Any
 from agent.agent import open_agent
 from agent.llm.answer import Models
 from agent.replay import run_file as runs
-from agent.storage.open import open_passing_memory
-from agent.tooling.call import Outcome, Run
-from agent.turns.turn import Asked, Heard, Say
+from agent.storage.open import open_temporary_storage
+from agent.tooling.call import ToolResult, ToolRun
+from agent.turns.turn import HeardReport, Say, TurnRequest
 from api.replay.player import Project, folder_for
 
 Calls = Sequence[tuple[str, dict[str, Any]]]
@@ -42,12 +42,12 @@ class Comparison:
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
-    habits = replace(project.habits, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    config = replace(project.config, today=lambda: run.settings.today, welcome=run.settings.welcome)
     compared = []
     async with (
-        open_passing_memory() as memory,
+        open_temporary_storage() as storage,
         open_agent(
-            memory=memory, folder=folder_for(run, project.folder), models=models, habits=habits, perform=tools.perform
+            storage=storage, folder=folder_for(run, project.folder), models=models, config=config, perform=tools.perform
         ) as agent,
     ):
         for number, turn in enumerate(run.turns, 1):
@@ -69,14 +69,14 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
     return compared
 
 
-def _asked(webhook: runs.Webhook) -> Asked:
+def _asked(webhook: runs.Webhook) -> TurnRequest:
     heard = webhook.get("heard")
-    return Asked(
+    return TurnRequest(
         conversation_id=webhook["conversation_id"],
         turn_id=webhook["turn_id"],
         kind="welcome" if webhook["kind"] == "welcome" else "message",
         text=webhook.get("text", ""),
-        heard=Heard(heard["text"], heard.get("turn_id")) if heard else None,
+        heard=HeardReport(heard["text"], heard.get("turn_id")) if heard else None,
         caller=webhook.get("caller"),
         metadata=webhook.get("metadata", {}),
     )
@@ -89,11 +89,11 @@ class _Results:
         self._recorded = [call for turn in run.turns for call in turn.tools]
         self.called: list[tuple[str, dict[str, Any]]] = []
 
-    async def perform(self, run: Run) -> Outcome:
-        name, arguments = run.action.tool.name, run.action.arguments
+    async def perform(self, run: ToolRun) -> ToolResult:
+        name, arguments = run.tool_call.tool.name, run.tool_call.arguments
         self.called.append((name, arguments))
         named = [call for call in self._recorded if call.name == name and call.ended in ("finished", "failed")]
         found = next((call for call in named if call.arguments == arguments), named[0] if named else None)
         if found is None:
-            return Outcome("This tool has no result in the recording.", failed=True)
-        return Outcome(found.result, failed=found.ended == "failed")
+            return ToolResult("This tool has no result in the recording.", failed=True)
+        return ToolResult(found.result, failed=found.ended == "failed")

@@ -14,21 +14,21 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from agent.agent import Agent, open_agent
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.llm.answer import Models
 from agent.replay import run_file as runs
 from agent.replay.export import export_run
 from agent.replay.hang_ups import broken, interrupted_everywhere
 from agent.replay.stand_ins import Progress, RecordedModel, RecordedTools
 from agent.replay.virtual_time import run_in_virtual_time
-from agent.storage.open import Memory, open_passing_memory
+from agent.storage.open import Storage, open_temporary_storage
 from agent.tooling.folder import ToolFolder
 from agent.turns.trace import compact
 from agent.turns.turn import Summary, Turn
 from api.app import create_app
-from api.replay.line import SECRET, Heard, Line
+from api.replay.line import SECRET, FakePlatform, Heard
 from api.settings import Settings
-from api.wiring import Parts, open_servers
+from api.wiring import AgentParts, open_servers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ class Project:
     """What a run is replayed against: today's tools, prompt and settings."""
 
     folder: ToolFolder
-    habits: Habits
+    config: AgentConfig
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[s
 
 async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None) -> Replayed:
     async with asyncio.timeout(_LONGEST):
-        async with _application(run, project, progress, tools) as (app, agent, memory):
+        async with _application(run, project, progress, tools) as (app, agent, storage):
             streams = await _drive(run, app, agent, tools)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
-            came = await export_run(memory.database, conversation) or runs.RunFile()
+            came = await export_run(storage.database, conversation) or runs.RunFile()
         complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
         return Replayed(complete, streams, progress.over, tools.ran if tools else [])
 
@@ -114,14 +114,14 @@ async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools
 @asynccontextmanager
 async def _application(
     run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None
-) -> AsyncIterator[tuple[FastAPI, Agent, Memory]]:
+) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
     interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
     model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
     fallback = model if run.settings.fallback else None
     models = Models(model, fallback, first_token=run.settings.first_token, apology=run.settings.apology)
-    habits = replace(
-        project.habits,
+    config = replace(
+        project.config,
         welcome=run.settings.welcome,
         turn_timeout=run.settings.turn_timeout,
         max_tool_steps=run.settings.max_tool_steps,
@@ -129,18 +129,18 @@ async def _application(
         reload_tools=False,
     )
     settings = Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET))  # not from the environment
-    app = create_app(settings, Parts(project.folder, models, habits))
+    app = create_app(settings, AgentParts(project.folder, models, config))
     taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
     summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
     async with (
-        open_passing_memory() as memory,
+        open_temporary_storage() as storage,
         open_agent(
-            memory=memory, folder=project.folder, models=models, habits=habits,
+            storage=storage, folder=project.folder, models=models, config=config,
             perform=tools.perform if tools else None, summaries=summaries, observers=[progress],
         ) as agent,
     ):  # fmt: skip
         app.state.agent = agent
-        yield app, agent, memory
+        yield app, agent, storage
 
 
 async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:
@@ -154,7 +154,7 @@ async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedT
             await asyncio.gather(*talking)
         if tools:
             await tools.end_before(turn.webhook["turn_id"])
-        talking.append(asyncio.create_task(Line(app, turn).talk()))
+        talking.append(asyncio.create_task(FakePlatform(app, turn).talk()))
     streams = await asyncio.gather(*talking)
     await agent.drain(_LONGEST / 2)
     return list(streams)
@@ -180,9 +180,9 @@ def _complete(
         calls = seen[then.webhook["turn_id"]].model_calls if then.webhook["turn_id"] in seen else []
         turn.models = []
         for number, call in enumerate(calls):
-            base = then.models[number] if number < len(then.models) else runs.ModelCall(ended=call.ended)
+            base = then.models[number] if number < len(then.models) else runs.RecordedModelCall(ended=call.ended)
             now_shown = compact(call.messages)
-            same = _alike(shown, now_shown)
+            same = _align(shown, now_shown)
             update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}
             turn.models.append(base.model_copy(update=update))
             shown = now_shown
@@ -190,15 +190,15 @@ def _complete(
         turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
         made.append(turn)
     return runs.RunFile(
-        settings=run.settings, prompt=project.habits.prompt.splitlines(), offered=offered(project.folder), turns=made
+        settings=run.settings, prompt=project.config.prompt.splitlines(), offered=offered(project.folder), turns=made
     )
 
 
-def _with_inputs(now: runs.ToolCall, then: runs.ToolCall | None) -> runs.ToolCall:
+def _with_inputs(now: runs.RecordedToolCall, then: runs.RecordedToolCall | None) -> runs.RecordedToolCall:
     return then.model_copy(update={"name": now.name, "arguments": now.arguments}) if then else now
 
 
-def _alike(before: Sequence[Any], now: Sequence[Any]) -> int:
+def _align(before: Sequence[Any], now: Sequence[Any]) -> int:
     count = 0
     for one, other in zip(before, now, strict=False):
         if one != other:

@@ -46,7 +46,7 @@ class Recorder(Observer):
         self._one_at_a_time = asyncio.Semaphore(1)
 
     def turn_over(self, turn: Turn) -> None:
-        conversation = turn.asked.conversation_id
+        conversation = turn.request.conversation_id
         if conversation in self._due:
             self._due[conversation].cancel()
         self._due[conversation] = asyncio.get_running_loop().call_later(_IDLE, self._begin, conversation)

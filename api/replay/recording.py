@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.replay import run_file as runs
 from agent.replay.compare import timeless
 from agent.replay.export import export_run
@@ -15,7 +15,7 @@ from api.settings import Settings
 
 
 async def record(
-    database: Database, conversation: str, settings: Settings, habits: Habits, folder: ToolFolder
+    database: Database, conversation: str, settings: Settings, config: AgentConfig, folder: ToolFolder
 ) -> tuple[runs.RunFile, list[int]] | None:
     """The run file of a finished conversation, scrubbed, and the numbers of the turns in which today's code sends
     something else than was sent. None when the journal does not have the conversation.
@@ -25,17 +25,17 @@ async def record(
     run = await export_run(database, conversation)
     if run is None:
         return None
-    run.settings = runs.Settings(
-        welcome=habits.welcome,
+    run.settings = runs.RecordedSettings(
+        welcome=config.welcome,
         apology=settings.apology_message,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,
         fallback=settings.model_fallback is not None,
         max_tool_steps=settings.max_tool_steps,
-        today=habits.today(),
+        today=config.today(),
     )
     clean = runs.scrubbed(run, _secrets(settings))
-    replayed = (await asyncio.to_thread(replay, clean, Project(folder, habits))).run
+    replayed = (await asyncio.to_thread(replay, clean, Project(folder, config))).run
     return replayed, sent_otherwise(clean, replayed)
 
 

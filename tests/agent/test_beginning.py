@@ -17,9 +17,9 @@ from langchain_core.messages import HumanMessage
 from langchain_core.tracers import context as tracers
 
 from agent.graph import build_graph
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.storage.sqlite import SQLite
-from agent.turns.turn import Asked, Say
+from agent.turns.turn import Say, TurnRequest
 from api.settings import Settings
 from tests.support.backend import Backend
 from tests.support.conversation import caller_said, quiet, results_in
@@ -209,7 +209,7 @@ async def test_whoever_reads_a_turn_waits_for_its_admission(
     await backend.caller("c1").say("A secret")
     await held_up(backend, monkeypatch, lambda: changed(tmp_path / "voice.db", "DELETE FROM checkpoints"))
     assert backend.agent
-    turn = await backend.agent.begin(Asked("c1", "t2", text="Hi"))
+    turn = await backend.agent.begin(TurnRequest("c1", "t2", text="Hi"))
     with turn.reader():
         said = [event.text async for event in turn.stream() if isinstance(event, Say)]
     assert "".join(said) == "Who are you?"
@@ -227,8 +227,8 @@ async def test_a_checkpoint_that_somebody_else_has_written_is_read(
     gemini.answer = lambda _: text("Hm.")
     caller = (await start(database_url=url)).caller("c1")
     await caller.say("One")
-    async with open_memory(url) as memory:
+    async with open_storage(url) as storage:
         added: Any = {"messages": [HumanMessage("A colleague was here.", id="x")]}
-        await build_graph(memory.saver).aupdate_state({"configurable": {"thread_id": "c1"}}, added, as_node="think")
+        await build_graph(storage.saver).aupdate_state({"configurable": {"thread_id": "c1"}}, added, as_node="think")
     await caller.say("Two")
     assert "A colleague was here." in caller_said(gemini.requests[-1].body)

@@ -27,10 +27,10 @@ from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.replay.stand_ins import ScriptedModel
 from agent.storage.database import Database, Query, Row
-from agent.storage.open import _PRUNED_EVERY, Memory, open_memory
+from agent.storage.open import _PRUNED_EVERY, Storage, open_storage
 from agent.summaries import PROMPT
 from agent.tooling.folder import ToolFolder
-from agent.turns.turn import Asked, Heard, Turn
+from agent.turns.turn import HeardReport, Turn, TurnRequest
 
 TURNS = int(os.environ.get("GROWTH_TURNS", "160"))
 FULL = TURNS >= 1000
@@ -52,13 +52,13 @@ CHECKPOINTS = ("checkpoint", "writes")  # how the names of their tables begin
 class Endless(ScriptedModel):
     """Calls a tool, then says thirty words; and summarises."""
 
-    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.ModelCall:
+    def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         if messages[0].text == PROMPT:
-            return runs.ModelCall(chunks=[[0, "They have ordered many things. " * 20]])
+            return runs.RecordedModelCall(chunks=[[0, "They have ordered many things. " * 20]])
         if isinstance(messages[-1], ToolMessage):
-            return runs.ModelCall(chunks=[[0, " words"]] * 30)
+            return runs.RecordedModelCall(chunks=[[0, " words"]] * 30)
         call = {"name": "order", "args": '{"thing": "tea"}', "id": None, "index": 0, "type": "tool_call_chunk"}
-        return runs.ModelCall(chunks=[[0, "", {"tool_call_chunks": [call]}]])
+        return runs.RecordedModelCall(chunks=[[0, "", {"tool_call_chunks": [call]}]])
 
 
 class Watched:
@@ -96,17 +96,17 @@ class Long:
     """An agent in a conversation without end."""
 
     agent: Agent
-    memory: Memory
+    storage: Storage
     watched: Watched
     over: asyncio.Queue[Turn]
     turns: int = 0
 
-    async def turn(self, conversation: str = "c1", heard: Heard | None = None) -> float:
+    async def turn(self, conversation: str = "c1", heard: HeardReport | None = None) -> float:
         """Hold a turn. The seconds until it is journalled."""
         self.turns += 1
         began = time.perf_counter()
         turn = await self.agent.begin(
-            Asked(conversation, f"t{self.turns}", text=f"Tea number {self.turns}, please", heard=heard)
+            TurnRequest(conversation, f"t{self.turns}", text=f"Tea number {self.turns}, please", heard=heard)
         )
         with turn.reader():
             async for _ in turn.stream():
@@ -132,13 +132,13 @@ async def long(url: str, tmp_path: Path) -> Any:
     over: asyncio.Queue[Turn] = asyncio.Queue()
     models = Models(Endless(script=deque()), first_token=60, summarises=True)
     async with AsyncExitStack() as stack:
-        memory = await stack.enter_async_context(open_memory(url))
-        watched = Watched(memory.database)
-        memory = replace(memory, database=watched, journal=watched)
+        storage = await stack.enter_async_context(open_storage(url))
+        watched = Watched(storage.database)
+        storage = replace(storage, database=watched, journal=watched)
         agent = await stack.enter_async_context(
-            open_agent(memory=memory, folder=folder, models=models, observers=[Over(over)])
+            open_agent(storage=storage, folder=folder, models=models, observers=[Over(over)])
         )
-        yield Long(agent, memory, watched, over)
+        yield Long(agent, storage, watched, over)
 
 
 @pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
@@ -153,13 +153,13 @@ async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: py
         await long.turn("new")
     both = [(await long.turn("new"), await long.turn()) for _ in range(COMPARED)]
     early, late = (statistics.median(seconds) for seconds in zip(*both, strict=True))
-    sizes = await bytes_by_table(long.memory, "c1")
+    sizes = await bytes_by_table(long.storage, "c1")
     with capsys.disabled():
         if FULL:
             print(f"\nms per turn: {early * 1000:.2f}, at the end {late * 1000:.2f}: {late / early:.2f}")
             print(f"bytes after {TURNS} turns (rows): {sizes}")
     assert late < SLOWER * early
-    kept = _PRUNED_EVERY if long.memory.shared else 1
+    kept = _PRUNED_EVERY if long.storage.shared else 1
     assert sizes["checkpoints"][1] <= kept
     assert sum(size for table, (size, _) in sizes.items() if table.startswith(CHECKPOINTS)) < 60_000 * kept
     assert sizes["turns"][0] / TURNS < 6_000, "a turn's transcript"
@@ -168,18 +168,18 @@ async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: py
     assert state.values["messages"][0].text.startswith("[Summary of the conversation")
 
 
-async def bytes_by_table(memory: Memory, conversation: str) -> dict[str, tuple[int, int]]:
+async def bytes_by_table(storage: Storage, conversation: str) -> dict[str, tuple[int, int]]:
     """(bytes, rows)."""
     sizes = {}
-    for table in (*TABLES, *(("checkpoint_blobs", "checkpoint_writes") if memory.shared else ("writes",))):
-        if memory.shared:
+    for table in (*TABLES, *(("checkpoint_blobs", "checkpoint_writes") if storage.shared else ("writes",))):
+        if storage.shared:
             length = "octet_length(this::text)"  # of the whole row
         else:
-            columns = [row[1] for row in await memory.database.fetch(f"PRAGMA table_info({table})")]
+            columns = [row[1] for row in await storage.database.fetch(f"PRAGMA table_info({table})")]
             length = " + ".join(f"coalesce(length(CAST({column} AS BLOB)), 0)" for column in columns)
         of = "thread_id" if table.startswith(CHECKPOINTS) else "conversation"
         query = f"SELECT coalesce(sum({length}), 0), count(*) FROM {table} AS this WHERE {of} = ?"
-        size, rows = (await memory.database.fetch(query, conversation))[0]
+        size, rows = (await storage.database.fetch(query, conversation))[0]
         sizes[table] = int(size), int(rows)
     return sizes
 
@@ -188,10 +188,10 @@ async def test_no_statement_of_a_turn_looks_through_a_table(long: Long) -> None:
     await long.turn()
     await long.agent.note("c1", "n1", "data", {"page": 1})
     long.watched.statements.clear()
-    await long.turn(heard=Heard("words words"))
+    await long.turn(heard=HeardReport("words words"))
     assert 8 < len(long.watched.statements) < 20
     for statement in set(long.watched.statements):
-        plan = await long.memory.database.fetch(f"EXPLAIN QUERY PLAN {statement}", *["x"] * statement.count("?"))
+        plan = await long.storage.database.fetch(f"EXPLAIN QUERY PLAN {statement}", *["x"] * statement.count("?"))
         steps = [row[3] for row in plan]
         assert not [step for step in steps if step.startswith("SCAN")], (statement, steps)
         whole = [step for step in steps if step.endswith("(conversation=?)") and "max(number)" not in statement]
@@ -211,7 +211,7 @@ async def test_the_process_keeps_nothing_of_a_conversation_that_is_silent(long: 
         agent._order._newest,
         agent._order._locks,
         agent._turns,
-        agent._actions.running,
+        agent._tool_runner.running,
         agent._summaries._making,
     )
     assert [len(one) for one in kept] == [0] * 6

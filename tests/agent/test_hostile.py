@@ -133,9 +133,9 @@ async def test_blocked_sync_tools_do_not_hold_up_others(tools: Path) -> None:
         assert time.monotonic() - began < 1.4
 
 
-def broken_call(arguments: str) -> runs.ModelCall:
+def broken_call(arguments: str) -> runs.RecordedModelCall:
     chunk = {"name": "clock", "args": arguments, "id": "c", "index": 0, "type": "tool_call_chunk"}
-    return runs.ModelCall(chunks=[[0, "", {"tool_call_chunks": [chunk]}]])
+    return runs.RecordedModelCall(chunks=[[0, "", {"tool_call_chunks": [chunk]}]])
 
 
 @pytest.mark.parametrize("arguments", ['{"place": "Tok', '{"place": ', "[1]"])
@@ -154,8 +154,8 @@ async def test_calls_without_an_id_or_with_one_for_two_are_each_run_once() -> No
         args = f'{{"place": "{place}"}}'
         return {"name": "clock", "args": args, "id": id_, "index": index, "type": "tool_call_chunk"}
 
-    def step(*chunks: dict[str, Any]) -> runs.ModelCall:
-        return runs.ModelCall(chunks=[[0, "", {"tool_call_chunks": list(chunks)}]])
+    def step(*chunks: dict[str, Any]) -> runs.RecordedModelCall:
+        return runs.RecordedModelCall(chunks=[[0, "", {"tool_call_chunks": list(chunks)}]])
 
     model: ScriptedModel = scripted_model("There.")
     model.script.appendleft(step(chunk("Rome", 0, "call_0")))

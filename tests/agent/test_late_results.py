@@ -54,7 +54,7 @@ async def test_a_result_whose_end_could_not_be_journalled_stays_known(
 
     assert backend.agent
     with monkeypatch.context() as disk:
-        disk.setattr(backend.agent._actions._journal, "end_call", full)
+        disk.setattr(backend.agent._tool_runner._journal, "end_call", full)
         await backend.caller("c1").say("Soup")
     for words in ("first", "second"):
         await backend.caller("c1").say(words, turn=words)

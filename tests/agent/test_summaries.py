@@ -12,7 +12,7 @@ import pytest
 
 from agent.memory.history import KEPT_MESSAGES
 from agent.storage.forgetting import erase
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.storage.results import STILL_RUNNING
 from agent.summaries import KEPT_WHOLE, SUMMARISED_ABOVE, foldable
 from tests.agent.memory.test_history import Messages, ai, human, result
@@ -193,11 +193,11 @@ async def test_of_a_forgotten_conversation_no_summary_is_kept(
     await quiet(server)
     assert server.agent
     assert server.agent._summaries._making
-    async with open_memory(f"sqlite:///{tmp_path}/voice.db") as memory:
-        assert (await erase(memory, "c1"))["turns"] == TURNS
+    async with open_storage(f"sqlite:///{tmp_path}/voice.db") as storage:
+        assert (await erase(storage, "c1"))["turns"] == TURNS
         await summarised(server)
         assert model.summaries == 1
-        assert await memory.database.fetch("SELECT * FROM summaries") == []
+        assert await storage.database.fetch("SELECT * FROM summaries") == []
 
 
 def test_a_summary_is_an_input_of_a_run_file(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ async def quiet(backend: Backend, seconds: float = 5.0) -> None:
     agent = backend.agent
     assert agent
     async with asyncio.timeout(seconds):
-        while agent.open_turns or agent._actions.running:
+        while agent.open_turns or agent._tool_runner.running:
             await asyncio.sleep(0.005)
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from agent.config import Habits
+from agent.config import AgentConfig
 from agent.replay import run_file as runs
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.tooling.folder import ToolFolder
 from api.cli.replay import project_of
 from api.replay.player import Project, Replayed, replay
@@ -114,11 +114,11 @@ def write_tools(folder: Path, text: str = TOOLS) -> Path:
     return folder
 
 
-def project(folder: Path, **habits: Any) -> Project:
+def project(folder: Path, **config: Any) -> Project:
     """What runs are replayed against: the tools in a folder, and the prompt of the project."""
     tools = ToolFolder(folder)
     tools.load()
-    return Project(tools, Habits(**habits))
+    return Project(tools, AgentConfig(**config))
 
 
 async def recorded(server: Backend, conversation: str, **settings: Any) -> runs.RunFile:
@@ -126,8 +126,8 @@ async def recorded(server: Backend, conversation: str, **settings: Any) -> runs.
     await quiet(server)
     made = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET), **settings)
     today = project_of(made)
-    async with open_memory(made.database_url) as memory:
-        exported = await record(memory.database, conversation, made, today.habits, today.folder)
+    async with open_storage(made.database_url) as storage:
+        exported = await record(storage.database, conversation, made, today.config, today.folder)
     assert exported
     assert exported[1] == [], "today's code sends something else"
     return exported[0]

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from agent import ToolContext, VoiceTool, use_context
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.tooling.decorator import fill
 from tests.support.blocking import no_blocking_calls
 from tests.support.services import Mode, Services, services
@@ -55,7 +55,7 @@ async def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     monkeypatch.setattr(clock_module, "now", lambda: SUNDAY_NOON.replace(tzinfo=dt.UTC))
     monkeypatch.setattr(bookings_module, "now", lambda: SUNDAY_NOON)
     async with AsyncExitStack() as stack:
-        memory = await stack.enter_async_context(open_memory(f"sqlite:///{tmp_path}/t.db"))
+        storage = await stack.enter_async_context(open_storage(f"sqlite:///{tmp_path}/t.db"))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         yield ToolContext(
             call_id="call-1",
@@ -63,7 +63,7 @@ async def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             caller="+4930123456",
             metadata={},
             http=http,
-            database=memory.database,
+            database=storage.database,
             say=lambda _: None,
             show=lambda _: None,
         )
@@ -112,7 +112,7 @@ def unused_address() -> str:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_an_interruption_stops_what_only_reads_and_never_an_action(tool: VoiceTool, policy: str) -> None:
-    assert tool.manners.on_barge_in == policy
+    assert tool.options.on_barge_in == policy
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_description_has_the_words_that_callers_use(tool: VoiceTool, words: li
 
 
 def test_the_question_before_a_booking_reads_well_with_and_without_a_date() -> None:
-    question = book_table.manners.confirm or ""
+    question = book_table.options.confirm or ""
     assert fill(question, {"people": 4, "time": "7pm"}) == "Book a table for 4 at 7pm?"
     assert fill(question, {"people": 4, "time": "7pm", "date": "tomorrow"}) == ("Book a table for 4 tomorrow at 7pm?")
 
@@ -354,7 +354,7 @@ async def test_an_unreachable_service_is_a_sentence(
 
 def test_two_requests_fit_into_a_tools_time_limit() -> None:
     for tool, _ in READS:
-        assert tool.manners.timeout > 2 * _http.TIME_LIMIT
+        assert tool.options.timeout > 2 * _http.TIME_LIMIT
 
 
 # bookings

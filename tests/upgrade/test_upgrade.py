@@ -119,9 +119,9 @@ async def test_a_summary_that_waited_is_taken_in_and_what_the_page_sent_is_told_
     caller = server.caller("long")
     await caller.say("first")
     await caller.say("second")
-    memory = ["user: [Summary of the conversation before this: They ordered several dishes.]\ndish4"]
+    storage = ["user: [Summary of the conversation before this: They ordered several dishes.]\ndish4"]
     for dish in ("dish4", "dish5", "dish6"):
-        memory += [
+        storage += [
             *([f"user: {dish}"] if dish != "dish4" else []),
             f'model: order {{"thing": "{dish}"}}, signed',
             f'model: fetch {{"city": "{dish}"}}',
@@ -130,8 +130,8 @@ async def test_a_summary_that_waited_is_taken_in_and_what_the_page_sent_is_told_
             "model: There you are.",
         ]
     data = ["""user: [The caller's page sent this data: {"cart":["soup"]}]\nfirst"""]
-    assert shown(gemini.requests[0].body) == [*memory, *data]
-    assert shown(gemini.requests[1].body) == [*memory, *data, "model: A.", "user: second"]
+    assert shown(gemini.requests[0].body) == [*storage, *data]
+    assert shown(gemini.requests[1].body) == [*storage, *data, "model: A.", "user: second"]
 
 
 # Tools

@@ -38,7 +38,7 @@ from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.library import message_of
 from agent.llm.gemini.self_check import shortcuts_are_right
 from agent.llm.gemini.transport import Transport
-from agent.turns.text_chunk import Piece, as_message
+from agent.turns.text_chunk import Chunk, as_message
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +51,10 @@ class Gemini(ChatGoogleGenerativeAI):
     """ChatGoogleGenerativeAI whose `client_args` have a Transport. Streaming alone has shortcuts, and only while no
     tracer wants to know of each token."""
 
-    _frames: dict[Any, gemini_request.Frame] = PrivateAttr(default_factory=dict)
+    _templates_of_requests: dict[Any, gemini_request.RequestTemplate] = PrivateAttr(default_factory=dict)
     _turns: dict[str, str] = PrivateAttr(default_factory=dict)
-    _templates: gemini_stream.Likes = PrivateAttr(default_factory=dict)
-    _alike: bool | None = PrivateAttr(default=None)
+    _templates: gemini_stream.ChunkTemplates = PrivateAttr(default_factory=dict)
+    _align: bool | None = PrivateAttr(default=None)
 
     @property
     def transport(self) -> Transport:
@@ -78,7 +78,7 @@ class Gemini(ChatGoogleGenerativeAI):
 
     async def pieces(
         self, messages: Sequence[BaseMessage], config: Any = None, *, tools: Any = None
-    ) -> AsyncIterator[Piece]:
+    ) -> AsyncIterator[Chunk]:
         """As `astream`, with words in place of messages that are mere text."""
         request = None
         if not self._is_watched(config) and await self._is_alike():
@@ -91,11 +91,11 @@ class Gemini(ChatGoogleGenerativeAI):
         response = await self.transport.handle_async_request(request)
         try:
             if response.status_code != 200:
-                raise gemini_stream.Odd(await response.aread())
+                raise gemini_stream.UnexpectedResponse(await response.aread())
             async for last in gemini_stream.read(response, self._templates):
                 last.id = id_
                 yield last
-        except gemini_stream.Odd as odd:
+        except gemini_stream.UnexpectedResponse as odd:
             for last in await self._read_by_library(odd.content, response):
                 yield last
         finally:
@@ -121,11 +121,13 @@ class Gemini(ChatGoogleGenerativeAI):
         if not isinstance(system, SystemMessage) or not history or not gemini_request.are_regular(turns):
             return None
         key = str(system.content), id(tools)
-        if key not in self._frames:
-            _make_room(self._frames, 16)
-            self._frames[key] = gemini_request.Frame(await self.library_request([system, history[0]], tools), tools)
+        if key not in self._templates_of_requests:
+            _make_room(self._templates_of_requests, 16)
+            self._templates_of_requests[key] = gemini_request.RequestTemplate(
+                await self.library_request([system, history[0]], tools), tools
+            )
         contents = [await self._contents(turn, is_last=turn is turns[-1]) for turn in turns]
-        return self._frames[key].around(contents)
+        return self._templates_of_requests[key].around(contents)
 
     async def _contents(self, turn: Sequence[BaseMessage], *, is_last: bool) -> str:
         """A turn in JSON. What the library makes of it depends on whether it is the last one (a call that has no
@@ -149,15 +151,15 @@ class Gemini(ChatGoogleGenerativeAI):
 
     async def _is_alike(self) -> bool:
         """Whether the shortcuts lead where the library goes, with this version of it. Tried once."""
-        if self._alike is None:
+        if self._align is None:
             try:
-                self._alike = await shortcuts_are_right(self)
+                self._align = await shortcuts_are_right(self)
             except Exception as error:
                 log.debug("the trial failed", exc_info=error)
-                self._alike = False
-            if not self._alike:
+                self._align = False
+            if not self._align:
                 log.warning("Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way.")
-        return self._alike
+        return self._align
 
 
 def _make_room(kept: dict[Any, Any], limit: int) -> None:

@@ -13,7 +13,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 _MARK = "contents stand here"
 
 
-class Frame:
+class RequestTemplate:
     """A request without its contents. `tools` is held, so that its id stays its own."""
 
     def __init__(self, request: httpx.Request, tools: Any) -> None:

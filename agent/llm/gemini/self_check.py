@@ -54,7 +54,7 @@ async def shortcuts_are_right(model: Gemini) -> bool:
     quick, slow = await model.fast_request(_CHECKED_HISTORY, None), await model.library_request(_CHECKED_HISTORY)
     with model.transport.answering(_CHECKED_STREAM):
         wanted = [message_of(chunk) async for chunk in model._astream([HumanMessage(".")])]
-    templates: gemini_stream.Likes = {}
+    templates: gemini_stream.ChunkTemplates = {}
     for _ in range(2):  # the second time it knows all kinds of text
         reader = gemini_stream.Reader(templates)
         made = [as_message(piece) for piece in reader.read(_CHECKED_STREAM.splitlines())[0]]

@@ -12,12 +12,12 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_usage
 
 from agent.llm.gemini.library import block_indexer, convert_event
-from agent.turns.text_chunk import Like, Piece, Spent, Words, joined
+from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, merge_text
 
 Json = dict[str, Any]
 
 Kind = tuple[str, str]  # model version, reason of its end
-Likes = dict[Kind, Like]
+ChunkTemplates = dict[Kind, ChunkTemplate]
 
 _KINDS = 50
 _MANY = 8  # events that wait: the server is behind, and makes one piece of their words
@@ -30,7 +30,7 @@ _COUNTS = (
 )  # fmt: skip
 
 
-class Odd(Exception):
+class UnexpectedResponse(Exception):
     """The response is not a stream of events. content: from where on it is not."""
 
     def __init__(self, content: bytes) -> None:
@@ -38,22 +38,22 @@ class Odd(Exception):
         self.content = content
 
 
-async def read(response: httpx.Response, likes: Likes) -> AsyncIterator[Piece]:
+async def read(response: httpx.Response, likes: ChunkTemplates) -> AsyncIterator[Chunk]:
     """The messages of a stream, as they come; words where they are mere text."""
     assert isinstance(response.stream, httpx.AsyncByteStream)  # noqa: S101 - for the type
     reader, rest, stream = Reader(likes), b"", aiter(response.stream)
     async for data in stream:
         *lines, rest = (rest + data).split(b"\n")
         pieces, odd = reader.read(lines)
-        for piece in joined(pieces) if len(pieces) > _MANY else pieces:
+        for piece in merge_text(pieces) if len(pieces) > _MANY else pieces:
             yield piece
         if odd is not None:
-            raise Odd(b"\n".join([*odd, rest]) + b"".join([more async for more in stream]))
+            raise UnexpectedResponse(b"\n".join([*odd, rest]) + b"".join([more async for more in stream]))
     pieces, odd = reader.read([rest])
     for piece in pieces:
         yield piece
     if odd is not None:
-        raise Odd(b"\n".join(odd))
+        raise UnexpectedResponse(b"\n".join(odd))
 
 
 class Reader:
@@ -63,17 +63,17 @@ class Reader:
     streams of a model.
     """
 
-    def __init__(self, likes: Likes) -> None:
+    def __init__(self, likes: ChunkTemplates) -> None:
         self._likes = likes
         self._indexer = block_indexer()
-        self._counted: Spent | None = None
-        self._open: Like | None = None  # that of the last piece, if it was mere text
+        self._counted: TokenUsage | None = None
+        self._open: ChunkTemplate | None = None  # that of the last piece, if it was mere text
         self._index: int | None = None
 
-    def read(self, lines: Sequence[bytes]) -> tuple[list[Piece], Sequence[bytes] | None]:
+    def read(self, lines: Sequence[bytes]) -> tuple[list[Chunk], Sequence[bytes] | None]:
         """The pieces in whole lines, one for each event, up to the first line that is none, or cannot be read; and the
         lines from there on, if there is one."""
-        pieces: list[Piece] = []
+        pieces: list[Chunk] = []
         for at, line in enumerate(lines):
             try:
                 piece = self._piece(line[6:]) if line.startswith(b"data: ") else None
@@ -85,7 +85,7 @@ class Reader:
                 return pieces, lines[at:]
         return pieces, None
 
-    def _piece(self, event: bytes) -> Piece | None:
+    def _piece(self, event: bytes) -> Chunk | None:
         fields = _json(event)
         kind, text = _mere_text(fields)
         if like := self._likes.get(kind) if kind else None:
@@ -99,22 +99,22 @@ class Reader:
         counted = self._counted.since(None) if self._counted else None
         message = convert_event(fields, counted)
         if kind is not None and len(self._likes) < _KINDS:
-            self._likes[kind] = Like(message)
+            self._likes[kind] = ChunkTemplate(message)
         self._open = None
         self._indexer.assign(message)
         if usage := message.usage_metadata:
             sums = add_usage(counted, usage)
             details: Json = {**sums.get("input_token_details", {}), **sums.get("output_token_details", {})}
             spent = sums["input_tokens"], sums["output_tokens"], sums["total_tokens"]
-            self._counted = Spent(*spent, details.get("cache_read", 0), details.get("reasoning"))
+            self._counted = TokenUsage(*spent, details.get("cache_read", 0), details.get("reasoning"))
         return message
 
-    def _words(self, like: Like, text: str, before: Spent | None) -> Words:
+    def _words(self, like: ChunkTemplate, text: str, before: TokenUsage | None) -> TextChunk:
         if like is not self._open:
             message = like.message(text, None)
             self._indexer.assign(message)
             self._open, self._index = like, cast(Any, message.content)[0]["index"] if like.in_blocks else None
-        return Words(like, text, self._index, before, self._counted)
+        return TextChunk(like, text, self._index, before, self._counted)
 
     def _count(self, counts: Json) -> None:
         """Gemini reports sums. They only grow, but for the prompt's: there the last word is the best."""
@@ -124,10 +124,12 @@ class Reader:
         if asked + said + cached + total <= 0:
             return
         if (last := self._counted) is None:
-            self._counted = Spent(asked, said, total, cached, thought or None)
+            self._counted = TokenUsage(asked, said, total, cached, thought or None)
         else:
             most = thought or last.thought if last.thought is None else max(thought, last.thought)
-            self._counted = Spent(asked, max(said, last.said), max(total, last.total), max(cached, last.cached), most)
+            self._counted = TokenUsage(
+                asked, max(said, last.said), max(total, last.total), max(cached, last.cached), most
+            )
 
 
 def _mere_text(fields: Json) -> tuple[Kind | None, str]:

@@ -30,7 +30,7 @@ from pydantic import (
     field_validator,
 )
 
-from agent.json_values import MAX_DEPTH, plain, unbroken
+from agent.json_values import MAX_DEPTH, replace_surrogates, to_json
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _small(value: dict[str, Any]) -> dict[str, Any]:
 
 Text = Annotated[str, BeforeValidator(_empty_if_null)]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_object_if_null), AfterValidator(_small)]
-Words = Annotated[str, AfterValidator(lambda words: words[:MAX_TEXT])]
+TextChunk = Annotated[str, AfterValidator(lambda words: words[:MAX_TEXT])]
 Number = Annotated[str, Field(max_length=MAX_ID)]
 
 
@@ -108,7 +108,7 @@ class Interruption(_Model):
 
     previous_turn_interrupted: bool | None = None
     assistant_turn_id: OptionalId = None
-    text_heard: Words | None = Field(default=None, repr=False)
+    text_heard: TextChunk | None = Field(default=None, repr=False)
 
 
 def _only_if_interrupted(value: Interruption | None) -> Interruption | None:
@@ -140,7 +140,7 @@ class Message(_Session):
 
     type: Literal["message"]
     turn_id: Id
-    text: Words = Field(repr=False)
+    text: TextChunk = Field(repr=False)
     interruption_context: Annotated[Interruption | None, AfterValidator(_only_if_interrupted)] = None
 
 
@@ -221,7 +221,7 @@ def tts(content: str, turn_id: str | None) -> bytes:
 
 def data(content: Any, turn_id: str | None) -> bytes:
     """JSON for the browser. What JSON has no form for becomes null (NaN, a cycle) or its `str()`."""
-    return _event("response.data", f',"content":{_encode(plain(content))}', turn_id)
+    return _event("response.data", f',"content":{_encode(to_json(content))}', turn_id)
 
 
 def end(turn_id: str | None) -> bytes:
@@ -243,7 +243,7 @@ def _read(body: bytes) -> dict[str, Any]:
         raise BadWebhook("the body is not JSON") from None
     if not isinstance(value, dict):
         raise BadWebhook("the body is not a JSON object")
-    return {unbroken(key): _storable(item, 1) for key, item in value.items()}
+    return {replace_surrogates(key): _storable(item, 1) for key, item in value.items()}
 
 
 def _finite(digits: str) -> float:
@@ -262,11 +262,11 @@ def _storable(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise BadWebhook("the body is nested too deeply")
     if isinstance(value, str):
-        return unbroken(value)
+        return replace_surrogates(value)
     if isinstance(value, list):
         return [_storable(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        return {unbroken(key): _storable(item, depth + 1) for key, item in value.items()}
+        return {replace_surrogates(key): _storable(item, depth + 1) for key, item in value.items()}
     return value
 
 
@@ -299,4 +299,4 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 def _event(kind: str, content: str, turn_id: str | None) -> bytes:
     """Framed as the Node SDK does it (§4.2): it leaves out a `turn_id` that the request did not have."""
     turn = f',"turn_id":{_encode(turn_id)}' if turn_id else ""
-    return unbroken(f'data: {{"type":"{kind}"{content}{turn}}}\n\n').encode()
+    return replace_surrogates(f'data: {{"type":"{kind}"{content}{turn}}}\n\n').encode()

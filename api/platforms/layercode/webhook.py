@@ -21,9 +21,9 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
-from agent.json_values import storable
-from agent.turns.limit import Busy
-from agent.turns.turn import Asked, Heard, Say, Turn
+from agent.json_values import strip_nul
+from agent.turns.limit import TooBusy
+from agent.turns.turn import HeardReport, Say, Turn, TurnRequest
 from api.operations.rate import Rate
 from api.platforms.body import TooLarge, read_body
 from api.platforms.layercode import events, signature
@@ -78,7 +78,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             return no(401, "The signature is missing or wrong.", f"signature {bad.reason}", bad.detail)
         except events.BadWebhook as bad:
             return no(400, str(bad), "not understood", bad)
-        except Busy:
+        except TooBusy:
             return no(503, "Too many turns are running.", "busy", "MAX_TURNS says how many may run")
         except Stopping:
             return no(503, "Shutting down.", "stopping")
@@ -89,10 +89,10 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
 async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     match event:
         case events.Message() | events.SessionStart():
-            turn = await agent.begin(asked_of(event))
+            turn = await agent.begin(request_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
             if turn.refused:
-                raise Busy
+                raise TooBusy
             return TurnResponse(turn, event.turn_id)
         case events.Data():
             if len(body) > MAX_DATA:
@@ -110,16 +110,16 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def asked_of(event: events.Message | events.SessionStart) -> Asked:
+def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
     """The request in the agent's words. A start without a `turn_id` is nobody's duplicate."""
     text, heard = "", None
     if isinstance(event, events.Message):
         text, context = event.text.strip(), event.interruption_context
         if context and context.text_heard is not None:
-            heard = Heard(context.text_heard, context.assistant_turn_id and storable(context.assistant_turn_id))
-    return Asked(
-        conversation_id=storable(event.conversation_id),
-        turn_id=storable(event.turn_id or uuid.uuid4().hex),
+            heard = HeardReport(context.text_heard, context.assistant_turn_id and strip_nul(context.assistant_turn_id))
+    return TurnRequest(
+        conversation_id=strip_nul(event.conversation_id),
+        turn_id=strip_nul(event.turn_id or uuid.uuid4().hex),
         kind="message" if isinstance(event, events.Message) else "welcome",
         text=text,
         heard=heard,

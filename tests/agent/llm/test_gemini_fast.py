@@ -27,7 +27,7 @@ from agent.llm.gemini.chat_model import Gemini as FastGemini
 from agent.llm.gemini.library import message_of
 from agent.llm.gemini.transport import Transport
 from agent.turns.messages import interrupted_message
-from agent.turns.text_chunk import as_message, fields_of, joined, whole
+from agent.turns.text_chunk import as_message, fields_of, merge, merge_text
 from tests.agent.replay.test_run_files import ANSWERS, TOOL
 from tests.support.gemini import Gemini, cut, error, text
 
@@ -69,7 +69,7 @@ async def read(model: ChatGoogleGenerativeAI, stream: bytes) -> str:
 
 async def read_pieces(model: FastGemini, stream: bytes) -> str:
     with model.transport.answering(stream):
-        return _as_text(whole([piece async for piece in model.pieces([PROMPT, HumanMessage("Hello?")])]))
+        return _as_text(merge([piece async for piece in model.pieces([PROMPT, HumanMessage("Hello?")])]))
 
 
 def _as_text(message: AIMessageChunk) -> str:
@@ -142,28 +142,28 @@ def test_any_stream_is_the_same_messages(events: list[dict[str, Any]], data: st.
         prev = usage if prev is None else add_usage(prev, usage)
         wanted.append(message)
 
-    likes: gemini_stream.Likes = {}
+    likes: gemini_stream.ChunkTemplates = {}
     for _ in range(2):
         reader = gemini_stream.Reader(likes)
         pieces = reader.read([b"data: " + one for one in raw])[0]
         assert [as_message(piece) for piece in pieces] == wanted
         assert [fields_of(piece) for piece in pieces] == [fields_of(message) for message in wanted]
-        assert _sum([as_message(piece) for piece in joined(pieces)]) == _sum(wanted)
+        assert _sum([as_message(piece) for piece in merge_text(pieces)]) == _sum(wanted)
 
     reader, at = gemini_stream.Reader(likes), 0
     made: list[AIMessageChunk] = []
     while at < len(raw):
         together = data.draw(st.integers(1, 3))
         pieces = reader.read([b"data: " + one for one in raw[at : at + together]])[0]
-        made += map(as_message, joined(pieces))
+        made += map(as_message, merge_text(pieces))
         at += together
     assert _sum(made) == _sum(wanted)
 
 
 def _sum(messages: Sequence[AIMessageChunk]) -> tuple[Any, ...]:
     """What becomes of them, without metadata: LangChain cannot join all kinds."""
-    whole = add_ai_message_chunks(*(message.model_copy(update={"response_metadata": {}}) for message in messages))
-    return whole.text, whole.content, whole.tool_calls, whole.usage_metadata, whole.additional_kwargs
+    merge = add_ai_message_chunks(*(message.model_copy(update={"response_metadata": {}}) for message in messages))
+    return merge.text, merge.content, merge.tool_calls, merge.usage_metadata, merge.additional_kwargs
 
 
 async def test_bytes_may_come_cut_anywhere(gemini: Gemini) -> None:
@@ -277,7 +277,7 @@ async def test_what_is_kept_stays_bounded() -> None:
     model = fast()
     for n in range(40):
         await model.fast_request([SystemMessage(f"{n}"), HumanMessage("Hi")], None)
-    assert len(model._frames) == 16
+    assert len(model._templates_of_requests) == 16
 
 
 # Errors, and the way back.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agent.llm.attempts import Attempts, Candidate
+from agent.llm.attempts import ModelCandidate, RetryPlan
 from agent.llm.breaker import Breaker
 from tests.support.backend import Backend
 from tests.support.gemini import Gemini, Step, cut, error, stall, text
@@ -92,8 +92,8 @@ async def test_without_a_fallback_the_apology_comes_at_once_and_one_probe_finds_
 # The rules, without a network
 
 
-def candidates(count: int) -> list[Candidate]:
-    return [Candidate(object(), str(n), Breaker(failures=3, pause=10)) for n in range(count)]  # type: ignore[arg-type]
+def candidates(count: int) -> list[ModelCandidate]:
+    return [ModelCandidate(object(), str(n), Breaker(failures=3, pause=10)) for n in range(count)]  # type: ignore[arg-type]
 
 
 def test_a_circuit_opens_probes_once_a_pause_and_closes_on_success() -> None:
@@ -118,7 +118,7 @@ def test_failures_that_are_not_in_a_row_do_not_open_it() -> None:
 
 def test_the_attempts_share_one_time_limit() -> None:
     now = 0.0
-    attempts = Attempts(candidates(2), 10, lambda: now)
+    attempts = RetryPlan(candidates(2), 10, lambda: now)
     spent = []
     for candidate, patience in attempts:
         spent.append((candidate.name, patience))
@@ -130,5 +130,5 @@ def test_the_attempts_share_one_time_limit() -> None:
 def test_an_invalid_request_is_not_held_against_the_model() -> None:
     [candidate] = candidates(1)
     for _ in range(9):
-        Attempts([candidate], 10, lambda: 0).failed(candidate, silent=False, status=400)
+        RetryPlan([candidate], 10, lambda: 0).failed(candidate, silent=False, status=400)
     assert not candidate.breaker.open

@@ -1,4 +1,4 @@
-"""Actions that are confirmed first: asked aloud, run only by `confirm`, and only once the question was heard."""
+"""ToolRunner that are confirmed first: asked aloud, run only by `confirm`, and only once the question was heard."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from langchain_google_genai.chat_models import _parse_chat_history
 from agent.memory import confirmation, history
 from agent.memory.history import CALL_BEGINS
 from agent.speech import speakable
-from agent.storage.entries import Call, Crashed, Note, Opening, Spoken
+from agent.storage.entries import CrashedTurn, InterruptedTurn, PageData, PendingContext, ToolCallRecord
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
 from agent.turns.messages import interrupted_message, was_interrupted
-from agent.turns.turn import Asked, Kind, Say, Sent, Show
+from agent.turns.turn import Kind, Say, SentEvent, Show, TurnRequest
 
 Messages = list[AnyMessage]
 FEW = settings(max_examples=60, deadline=None)
@@ -41,17 +41,17 @@ def result(call: str, text: str = "Booked.") -> ToolMessage:
     return ToolMessage(text, tool_call_id=call, name="book")
 
 
-def asked(text: str = "And then?", turn: str = "t2", kind: Kind = "message") -> Asked:
-    return Asked("c1", turn, kind, text=text)
+def asked(text: str = "And then?", turn: str = "t2", kind: Kind = "message") -> TurnRequest:
+    return TurnRequest("c1", turn, kind, text=text)
 
 
-def entry(call: str, message: AIMessage, result: str | None = None, answers: str = "") -> Call:
+def entry(call: str, message: AIMessage, result: str | None = None, answers: str = "") -> ToolCallRecord:
     state = "finished" if result else "started"
-    return Call(call, answers or call, "t1", "book", message_to_dict(message), state, result, ())
+    return ToolCallRecord(call, answers or call, "t1", "book", message_to_dict(message), state, result, ())
 
 
-def spoken(heard: str | None, *said: tuple[str | None, str], turn: str = "t1") -> Spoken:
-    return Spoken(turn, [Sent(0, Show({})), *[Sent(0, Say(text, of)) for of, text in said]], heard)
+def spoken(heard: str | None, *said: tuple[str | None, str], turn: str = "t1") -> InterruptedTurn:
+    return InterruptedTurn(turn, [SentEvent(0, Show({})), *[SentEvent(0, Say(text, of)) for of, text in said]], heard)
 
 
 def texts(messages: Sequence[AnyMessage]) -> list[str]:
@@ -269,7 +269,7 @@ def test_the_cap_keeps_as_much_as_it_may() -> None:
 def test_a_thousand_turns_are_remembered_in_a_bounded_memory() -> None:
     messages: Messages = []
     for n in range(1_000):
-        messages = history.listen(messages, asked(f"question {n}", f"t{n}"), Opening())
+        messages = history.listen(messages, asked(f"question {n}", f"t{n}"), PendingContext())
         assert len(messages) <= history.KEPT_MESSAGES + 1
         messages += [ai("", f"t{n}/0", [f"call_{n}"]), result(f"call_{n}"), ai(f"answer {n}", f"t{n}/1")]
     assert messages[-1].text == "answer 999"
@@ -280,7 +280,7 @@ def test_after_a_turn_longer_than_the_cap_the_next_still_knows_of_it() -> None:
     for n in range(30):
         steps += [ai("", f"t1/{n}", [f"call_{n}"]), result(f"call_{n}")]
     before: Messages = [human("Book thirty tables"), *steps, ai("All booked.", "t1/30")]
-    assert same(history.listen(before, asked(), Opening())[:-1], before)
+    assert same(history.listen(before, asked(), PendingContext())[:-1], before)
 
 
 # Cutting at what was heard.
@@ -369,8 +369,8 @@ def test_the_next_id_of_a_turn_is_a_new_one() -> None:
 # Listening: what a new turn finds.
 
 
-def heard_by(messages: Messages, *reports: Spoken, **more: Any) -> Messages:
-    after = history.listen(messages, asked(), Opening(spoken=reports, **more))
+def heard_by(messages: Messages, *reports: InterruptedTurn, **more: Any) -> Messages:
+    after = history.listen(messages, asked(), PendingContext(spoken=reports, **more))
     check_shown(history.shown(after))
     assert after[-1].id == "message:t2"
     return after
@@ -384,12 +384,12 @@ def test_a_turn_adds_the_callers_words() -> None:
 
 
 def test_the_first_turn_has_no_remark() -> None:
-    assert texts(history.listen([], asked(), Opening())) == ["And then?"]
+    assert texts(history.listen([], asked(), PendingContext())) == ["And then?"]
 
 
 def test_a_caller_who_says_nothing_leaves_nothing_to_remember() -> None:
     """The model is not asked then, and an interruption is remarked when they next speak."""
-    after = history.listen([human("Hi"), ai("Hello.")], asked(""), Opening())
+    after = history.listen([human("Hi"), ai("Hello.")], asked(""), PendingContext())
     assert texts(after) == ["Hi", "Hello."]
 
 
@@ -435,7 +435,7 @@ def test_an_interruption_is_remarked_once() -> None:
     for heard in ("", "it is"):
         after = heard_by(TOOL_TURN, spoken(heard, *TOLD))
         answered: Messages = [*after, ai("Well then.", "t2/0")]
-        later = history.listen(answered, asked("Go on", "t3"), Opening())
+        later = history.listen(answered, asked("Go on", "t3"), PendingContext())
         assert same(later[:-1], answered)
         assert later[-1].text == "Go on"
 
@@ -474,7 +474,7 @@ def test_a_late_result_takes_the_place_of_still_running_and_is_mentioned_once() 
         f"{UNHEARD[:-1]} They do not know the result of: book.]\n"
         "[Finished meanwhile: book. The result stands above; the caller has not heard it.]\nAnd then?"
     )
-    later = history.listen([*after, ai("Table 4.", "t2/0")], asked("Go on", "t3"), Opening())
+    later = history.listen([*after, ai("Table 4.", "t2/0")], asked("Go on", "t3"), PendingContext())
     assert later[-1].text == "Go on"
 
 
@@ -519,7 +519,7 @@ def test_a_late_result_that_nobody_knows_is_not_called_finished() -> None:
 def test_a_crashed_turn_is_recovered_with_what_its_calls_came_to() -> None:
     """One finished, one was running, one had not begun; a second step had begun too."""
     first, second = ai("", "t1/0", ["x", "y", "z"]), ai("And", "t1/1", ["w"])
-    crashed = Crashed(
+    crashed = CrashedTurn(
         asked("Book it", "t1"), [entry("x", first, "Table 4."), entry("y", first), entry("w", second, "Told.")]
     )
     after = heard_by([human("Hi", "t0"), ai("Hello.", "t0/0")], crashed=[crashed])
@@ -529,7 +529,7 @@ def test_a_crashed_turn_is_recovered_with_what_its_calls_came_to() -> None:
 
 
 def test_a_crashed_turn_without_calls_leaves_the_callers_words() -> None:
-    after = heard_by([], crashed=[Crashed(asked("Book it", "t1"), [])])
+    after = heard_by([], crashed=[CrashedTurn(asked("Book it", "t1"), [])])
     assert texts(after) == ["Book it", f"{UNHEARD}\nAnd then?"]
 
 
@@ -537,8 +537,8 @@ def test_a_turn_that_hung_is_recovered_with_the_words_it_had_sent() -> None:
     """Cut at what was heard of them, like any other; words beside a call stand in the call's own message."""
     calling = ai("Let me see.", "t1/0", ["x"])
     said = [("t1/0", "Let me see."), (None, " One moment."), ("t1/1", " It is booked for you.")]
-    sent = [Sent(0, Say(text, of)) for of, text in said]
-    crashed = Crashed(asked("Book it", "t1"), [entry("x", calling, "Booked.")], sent)
+    sent = [SentEvent(0, Say(text, of)) for of, text in said]
+    crashed = CrashedTurn(asked("Book it", "t1"), [entry("x", calling, "Booked.")], sent)
     for heard, kept in ((None, "It is booked for you."), ("let me see one moment it is", "It is")):
         after = heard_by([], spoken(heard, *said), crashed=[crashed])
         assert texts(after)[:-1] == ["Book it", "Let me see.", "Booked.", kept]
@@ -547,19 +547,19 @@ def test_a_turn_that_hung_is_recovered_with_the_words_it_had_sent() -> None:
 
 
 def test_two_crashed_turns_are_recovered_in_order() -> None:
-    crashed = [Crashed(asked("One", "t0"), []), Crashed(asked("Two", "t1"), [])]
+    crashed = [CrashedTurn(asked("One", "t0"), []), CrashedTurn(asked("Two", "t1"), [])]
     assert texts(heard_by([], crashed=crashed))[:2] == ["One", "Two"]
 
 
 def test_a_crashed_welcome_leaves_nothing() -> None:
-    assert texts(heard_by([], crashed=[Crashed(asked(kind="welcome", turn="w"), [])])) == ["And then?"]
+    assert texts(heard_by([], crashed=[CrashedTurn(asked(kind="welcome", turn="w"), [])])) == ["And then?"]
 
 
 def test_a_turn_that_was_remembered_before_the_crash_is_not_added_twice() -> None:
     """The process died between the checkpoint and the journal's last entry."""
     calling = TOOL_TURN[1]
     assert isinstance(calling, AIMessage)
-    after = heard_by(TOOL_TURN, crashed=[Crashed(asked("Book it", "t1"), [entry("x", calling, "Booked.")])])
+    after = heard_by(TOOL_TURN, crashed=[CrashedTurn(asked("Book it", "t1"), [entry("x", calling, "Booked.")])])
     assert same(after[:-1], TOOL_TURN)
     assert after[-1].text == "And then?"
 
@@ -567,7 +567,7 @@ def test_a_turn_that_was_remembered_before_the_crash_is_not_added_twice() -> Non
 def test_a_turn_remembered_in_part_gets_the_results_that_the_journal_has() -> None:
     """A node failed: the checkpoint ends at the step before it."""
     calling = ai("", "t1/0", ["x", "y"])
-    crashed = Crashed(asked("Book it", "t1"), [entry("x", calling, "Booked."), entry("y", calling)])
+    crashed = CrashedTurn(asked("Book it", "t1"), [entry("x", calling, "Booked."), entry("y", calling)])
     after = heard_by([human("Book it"), calling], crashed=[crashed])
     assert texts(history.repair(after))[:-1] == ["Book it", "", "Booked.", UNKNOWN]
 
@@ -575,12 +575,12 @@ def test_a_turn_remembered_in_part_gets_the_results_that_the_journal_has() -> No
 def test_the_same_webhook_after_a_crash_goes_on_where_the_first_stopped() -> None:
     """Its own calls stand behind the caller's words, answered: none is run again. Nothing else is lost."""
     calling = ai("", "t2/0", ["x"])
-    opening = Opening(
-        crashed=[Crashed(asked("Book it"), [entry("x", calling)])],
-        notes=[Note("n", '{"page":2}', 1.0)],
+    pending_context = PendingContext(
+        crashed=[CrashedTurn(asked("Book it"), [entry("x", calling)])],
+        notes=[PageData("n", '{"page":2}', 1.0)],
         spoken=[spoken("hello", ("t1/0", "Hello there."))],
     )
-    after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), opening)
+    after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), pending_context)
     check_shown(history.shown(after))
     question = f'{INTERRUPTED}\n[The caller\'s page sent this data: {{"page":2}}]\nBook it'
     assert texts(after) == ["Hi", "Hello", question, "", UNKNOWN]
@@ -591,15 +591,15 @@ def test_the_same_webhook_after_a_crash_at_the_very_end_is_answered_again() -> N
     """Memory had the answer, the journal not: the model is asked with the caller or a result last, never itself."""
     calling = TOOL_TURN[1]
     assert isinstance(calling, AIMessage)
-    opening = Opening(crashed=[Crashed(asked("Book it", "t1"), [entry("x", calling, "Booked.")])])
-    after = history.listen(TOOL_TURN, asked("Book it", "t1"), opening)
+    pending_context = PendingContext(crashed=[CrashedTurn(asked("Book it", "t1"), [entry("x", calling, "Booked.")])])
+    after = history.listen(TOOL_TURN, asked("Book it", "t1"), pending_context)
     assert same(after, TOOL_TURN[:3])
 
 
 def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:
     calling = ai("", "t1/0", ["x"])
     calling.additional_kwargs["__gemini_function_call_thought_signatures__"] = {"x": "c2lnbmVk"}
-    after = heard_by([], crashed=[Crashed(asked("Book it", "t1"), [entry("x", calling)])])
+    after = heard_by([], crashed=[CrashedTurn(asked("Book it", "t1"), [entry("x", calling)])])
     assert after[1].model_dump() == calling.model_dump()
 
 
@@ -607,32 +607,32 @@ def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:
 
 
 def test_data_of_the_page_stands_before_the_callers_words() -> None:
-    after = heard_by([], notes=[Note("n", '{"page":1}', 1.0), Note("n", '"x"', 1.0)])
+    after = heard_by([], notes=[PageData("n", '{"page":1}', 1.0), PageData("n", '"x"', 1.0)])
     assert after[-1].text == (
         '[The caller\'s page sent this data: {"page":1}]\n[The caller\'s page sent this data: "x"]\nAnd then?'
     )
 
 
 def test_a_page_that_sends_without_end_is_cut_short() -> None:
-    after = heard_by([], notes=[Note("n", f"{n:05}" + "x" * 50_000, 1.0) for n in range(1_000)])
+    after = heard_by([], notes=[PageData("n", f"{n:05}" + "x" * 50_000, 1.0) for n in range(1_000)])
     assert len(after[-1].text) < 100_000
     assert "00999" in after[-1].text
 
 
 def test_a_welcome_begins_the_call() -> None:
-    after = history.listen([], asked("", "w", "welcome"), Opening())
+    after = history.listen([], asked("", "w", "welcome"), PendingContext())
     assert texts(after) == [CALL_BEGINS]
     assert after[0].id == "welcome:w"
 
 
 def test_a_welcome_into_a_running_conversation_adds_nothing() -> None:
-    assert same(history.listen(TOOL_TURN, asked("", "w", "welcome"), Opening()), TOOL_TURN)
+    assert same(history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext()), TOOL_TURN)
 
 
 @pytest.mark.parametrize("before", [[], TOOL_TURN], ids=["new", "resumed"])
 def test_what_is_told_at_a_welcome_is_kept_for_the_model(before: Messages) -> None:
     """The journal counts it as told then: the page often sends its data as soon as it is connected."""
-    after = history.listen(before, asked("", "w", "welcome"), Opening(notes=[Note("n", '{"page":1}', 1.0)]))
+    after = history.listen(before, asked("", "w", "welcome"), PendingContext(notes=[PageData("n", '{"page":1}', 1.0)]))
     assert '{"page":1}' in after[-1].text
     later = heard_by(after)
     assert later[-1].text == "And then?"
@@ -640,7 +640,7 @@ def test_what_is_told_at_a_welcome_is_kept_for_the_model(before: Messages) -> No
 
 def test_no_greeting_is_no_interruption() -> None:
     """Without a welcome text, or when none of it was heard, the caller has just begun."""
-    begun = history.listen([], asked("", "w", "welcome"), Opening())
+    begun = history.listen([], asked("", "w", "welcome"), PendingContext())
     assert heard_by(begun)[-1].text == "And then?"
     greeted: Messages = [*begun, ai("Welcome to us!", "w/0")]
     assert heard_by(greeted)[-1].text == "And then?"
@@ -655,14 +655,14 @@ def test_a_greeting_may_be_interrupted() -> None:
 
 def test_the_same_welcome_again_is_greeted_again() -> None:
     greeted: Messages = [HumanMessage(CALL_BEGINS, id="welcome:w"), ai("Welcome to us!", "w/0")]
-    assert same(history.listen(greeted, asked("", "w", "welcome"), Opening()), greeted[:1])
+    assert same(history.listen(greeted, asked("", "w", "welcome"), PendingContext()), greeted[:1])
 
 
 # All of it together.
 
 
 @st.composite
-def openings(draw: st.DrawFn, messages: Messages) -> Opening:
+def openings(draw: st.DrawFn, messages: Messages) -> PendingContext:
     """What a journal may have to tell about a conversation."""
     calling = ai(draw(words), "crash/0", ["c1", "c2"])
     done = draw(st.lists(st.sampled_from([entry("c1", calling, "Done."), entry("c2", calling)]), max_size=2))
@@ -671,10 +671,10 @@ def openings(draw: st.DrawFn, messages: Messages) -> Opening:
     turn = (last.id or "").split("/")[0] if last else "t0"
     heard = draw(st.sampled_from([None, "", "one moment", "one moment answer", "answer", "let me"]))
     results = [m for m in messages if isinstance(m, ToolMessage)]
-    return Opening(
-        crashed=draw(st.sampled_from([[], [Crashed(asked("Crash", "crash"), done)], [Crashed(asked(), done)]])),
+    return PendingContext(
+        crashed=draw(st.sampled_from([[], [CrashedTurn(asked("Crash", "crash"), done)], [CrashedTurn(asked(), done)]])),
         late=[entry(m.tool_call_id, calling, "Late.") for m in results if draw(st.booleans())],
-        notes=draw(st.sampled_from([[], [Note("n", "{}", 1.0)]])),
+        notes=draw(st.sampled_from([[], [PageData("n", "{}", 1.0)]])),
         spoken=draw(st.sampled_from([[], [spoken(heard, *said, turn=turn)]])),
     )
 
@@ -684,8 +684,8 @@ def openings(draw: st.DrawFn, messages: Messages) -> Opening:
 def test_whatever_has_happened_the_model_is_shown_what_gemini_takes(messages: Messages, data: st.DataObject) -> None:
     """The caller or a result comes last, calls are the same objects, and no word of the caller is lost."""
     begun = prefix(messages, data)
-    opening = data.draw(openings(begun))
-    after = history.listen(begun, asked("Now", "t2x"), opening)
+    pending_context = data.draw(openings(begun))
+    after = history.listen(begun, asked("Now", "t2x"), pending_context)
     shown = history.shown(history.repair(after))
     check_shown(shown)
     assert not isinstance(shown[-1], AIMessage)
@@ -697,9 +697,9 @@ def test_whatever_has_happened_the_model_is_shown_what_gemini_takes(messages: Me
 @given(valid(), st.data())
 @FEW
 def test_listening_again_to_the_same_turn_changes_nothing(messages: Messages, data: st.DataObject) -> None:
-    opening = data.draw(openings(prefix(messages, data)))
-    once = history.listen(messages, asked(), opening)
-    assert texts(history.listen(once, asked(), opening)) == texts(once)
+    pending_context = data.draw(openings(prefix(messages, data)))
+    once = history.listen(messages, asked(), pending_context)
+    assert texts(history.listen(once, asked(), pending_context)) == texts(once)
 
 
 def test_a_question_spoken_as_it_stands_and_heard_lets_the_caller_confirm() -> None:

@@ -195,14 +195,14 @@ async def test_what_was_sent_comes_again_and_the_model_is_shown_what_it_was_show
             gemini.verify()
 
 
-def _gave_up_at_once(call: runs.ModelCall) -> bool:
+def _gave_up_at_once(call: runs.RecordedModelCall) -> bool:
     """Whether the caller may have hung up before the request had left."""
     return call.ended == "left" and not call.chunks
 
 
-def _shown(run: RunFile) -> list[tuple[runs.ModelCall, list[tuple[str, ...]]]]:
+def _shown(run: RunFile) -> list[tuple[runs.RecordedModelCall, list[tuple[str, ...]]]]:
     """Each model call, and what it was shown, by the file."""
-    made: list[tuple[runs.ModelCall, list[tuple[str, ...]]]] = []
+    made: list[tuple[runs.RecordedModelCall, list[tuple[str, ...]]]] = []
     lines: list[Json] = []
     for call in (call for turn in run.turns for call in turn.models):
         lines = [*lines[: call.same], *call.then]
@@ -260,7 +260,7 @@ async def test_a_hang_up_before_the_model_was_asked_replays_as_a_hang_up(
 
 async def outlived(
     gemini: Gemini, start: Any, tmp_path: Path, play: Callable[[Caller], Awaitable[object]], *steps: Any
-) -> tuple[RunFile, runs.ToolCall, Project]:
+) -> tuple[RunFile, runs.RecordedToolCall, Project]:
     """The run file of a conversation in which a call outlived its turn; that call; what it is replayed against."""
     tools = write_tools(tmp_path / "made")
     backend: Backend = await start(tools_dir=tools)
@@ -356,7 +356,7 @@ async def test_a_hundred_replays_are_the_same_to_the_byte(table: RunFile) -> Non
 async def test_twenty_turns_replay_in_under_a_second(table: RunFile) -> None:
     """Each of them with a tool call, 40 seconds of the caller's time after the one before."""
     last = table.turns[-1].model_dump_json()
-    turns = [runs.Turn.model_validate_json(last.replace("turn_3", f"turn_{10 + n}")) for n in range(20)]
+    turns = [runs.RecordedTurn.model_validate_json(last.replace("turn_3", f"turn_{10 + n}")) for n in range(20)]
     for number, turn in enumerate(turns):
         turn.at = number * 40_000
     run = table.model_copy(update={"turns": turns})
@@ -476,8 +476,8 @@ async def test_the_order_of_two_tools_is_told_with_the_new_one(parallel: tuple[R
 async def test_a_word_in_the_prompt_is_told_with_its_line(parallel: tuple[RunFile, Path]) -> None:
     run, tools = parallel
     today = project(tools)
-    habits = replace(today.habits, prompt=today.habits.prompt.replace("friendly", "brisk"))
-    all_ = await asyncio.to_thread(lambda: differences(run, replay(run, replace(today, habits=habits)).run))
+    config = replace(today.config, prompt=today.config.prompt.replace("friendly", "brisk"))
+    all_ = await asyncio.to_thread(lambda: differences(run, replay(run, replace(today, config=config)).run))
     assert [difference.cause for difference in all_] == ["The prompt has changed."]
     removed, added = [line for line in all_[0].diff if line[0] in "-+"]
     assert "friendly" in removed
@@ -492,7 +492,7 @@ def edited(run: RunFile, *edits: tuple[str, str]) -> RunFile:
         answers = [[answer.replace(old, new) for answer in turn] for turn in answers]
     copy = run.model_copy(deep=True)
     for turn, made in zip(copy.turns, answers, strict=True):
-        turn.models = [runs.ModelCall.model_validate_json(answer) for answer in made]
+        turn.models = [runs.RecordedModelCall.model_validate_json(answer) for answer in made]
     return copy
 
 
@@ -511,7 +511,7 @@ async def test_another_tool_another_order_and_a_call_less_are_told_apart(paralle
     run, tools = parallel
     weather, order = run.turns[0].tools
 
-    async def first(expected: list[runs.ToolCall]) -> str:
+    async def first(expected: list[runs.RecordedToolCall]) -> str:
         copy = run.model_copy(deep=True)
         copy.turns[0].tools = expected
         return (await asyncio.to_thread(first_lines, copy, project(tools)))[0]

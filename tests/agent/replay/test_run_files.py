@@ -58,7 +58,7 @@ ANSWERS: dict[str, Step] = {
 def there_and_back(chunks: Sequence[AIMessageChunk]) -> list[AIMessageChunk]:
     """Through the journal's JSON, and through a run file's."""
     kept = json.loads(json.dumps(ModelCall([], [], [(n / 10, c) for n, c in enumerate(chunks)]).to_json()))
-    call = runs.ModelCall.model_validate_json(model_call(kept).model_dump_json(exclude_defaults=True))
+    call = runs.RecordedModelCall.model_validate_json(model_call(kept).model_dump_json(exclude_defaults=True))
     assert [chunk[0] for chunk in call.chunks] == [100 * n for n in range(len(chunks))]
     return [chunk_from(chunk, call.common) for chunk in call.chunks]
 
@@ -286,10 +286,10 @@ def test_when_writing_fails_the_old_file_is_whole_and_nothing_else_is_left(
 CALLER = "+14155550123"
 
 
-def scrubbed_turn(*secrets: str, **fields: Any) -> tuple[runs.Turn, str]:
+def scrubbed_turn(*secrets: str, **fields: Any) -> tuple[runs.RecordedTurn, str]:
     turn = json.loads(json.dumps(RUN))["turns"][0]
     turn["webhook"] |= fields.pop("webhook", {})
-    run = scrubbed(RunFile(turns=[runs.Turn.model_validate({**turn, **fields})]), secrets)
+    run = scrubbed(RunFile(turns=[runs.RecordedTurn.model_validate({**turn, **fields})]), secrets)
     return run.turns[0], dump_run(run)
 
 

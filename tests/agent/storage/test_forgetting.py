@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agent.replay import run_file as runs
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.storage.retention import expire
 from agent.tooling.folder import ToolFileError, ToolFolder
 from api.cli.main import app
@@ -367,7 +367,7 @@ async def test_old_conversations_are_deleted_at_the_start(
 async def test_two_workers_delete_many_old_conversations_while_turns_go_on(server: Backend, url: str) -> None:
     await server.caller("c0").say("Hello")
     await quiet(server)
-    async with open_memory(url) as one, open_memory(url) as other:
+    async with open_storage(url) as one, open_storage(url) as other:
         for n in range(12):
             await one.database.execute(
                 "INSERT INTO turns (conversation, turn, kind, asked, state, started)"

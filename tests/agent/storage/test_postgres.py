@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 
 from agent import ToolContext, VoiceTool, use_context
 from agent.storage.database import DatabaseError
-from agent.storage.entries import Admitted
+from agent.storage.entries import Admission
 from agent.storage.journal import Journal
-from agent.storage.open import Memory, open_memory
+from agent.storage.open import Storage, open_storage
 from agent.storage.schema import VERSIONS
-from agent.storage.workers import Alone, TakenOver, open_workers
-from agent.turns.turn import Asked, Say, Turn
+from agent.storage.workers import SingleWorker, TurnTakenOver, open_workers
+from agent.turns.turn import Say, Turn, TurnRequest
 from api.cli.main import app
 from tests.agent.storage.test_workers import model, until
 from tests.support.backend import ROOT, SECRET, Backend
@@ -75,8 +75,8 @@ async def test_ten_workers_make_the_tables_at_the_same_time(postgres_url: str) -
         assert await process.stdout.readline() == b"ready\n"
 
     async def here() -> int:
-        async with open_memory(postgres_url) as memory:
-            return int((await memory.database.fetch("SELECT max(version) FROM schema_version"))[0][0])
+        async with open_storage(postgres_url) as storage:
+            return int((await storage.database.fetch("SELECT max(version) FROM schema_version"))[0][0])
 
     async with asyncio.timeout(60):
         went = await asyncio.gather(*(process.communicate(b"\n") for process in processes), *(here() for _ in range(7)))
@@ -95,12 +95,12 @@ async def test_a_database_of_the_first_version_is_upgraded_and_keeps_its_order(t
             old.execute(f"INSERT INTO turns VALUES ({', '.join('?' * 10)})", row)
     old.close()
     for new in (4, 5):
-        async with open_memory(f"sqlite:///{tmp_path}/voice.db") as memory:
-            rows = await memory.database.fetch("SELECT turn, number, worker FROM turns ORDER BY number LIMIT 3")
+        async with open_storage(f"sqlite:///{tmp_path}/voice.db") as storage:
+            rows = await storage.database.fetch("SELECT turn, number, worker FROM turns ORDER BY number LIMIT 3")
             assert rows == [("a", 1, ""), ("b", 2, ""), ("c", 3, "")]
-            journal = Journal(memory, Alone())
-            assert (await journal.admit(Asked("c1", "b"))).sent[0].event == Say("Hm.", "m")
-            assert (await journal.admit(Asked("c1", f"new{new}"))).number == new
+            journal = Journal(storage, SingleWorker())
+            assert (await journal.admit(TurnRequest("c1", "b"))).sent[0].event == Say("Hm.", "m")
+            assert (await journal.admit(TurnRequest("c1", f"new{new}"))).number == new
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ async def test_a_database_of_the_first_version_is_upgraded_and_keeps_its_order(t
 )
 async def test_a_server_that_cannot_be_had_is_one_sentence_without_the_password(url: str, sentence: str) -> None:
     with pytest.raises(DatabaseError) as refused:
-        async with open_memory(url):
+        async with open_storage(url):
             pass
     assert sentence in str(refused.value)
     assert "cret" not in str(refused.value)
@@ -136,8 +136,8 @@ def test_one_process_serves_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_statements_mean_the_same_on_both(url: str) -> None:
     """Placeholders, percent signs, NUL, which Postgres has not, and rows of a change."""
-    async with open_memory(url) as memory:
-        database = memory.database
+    async with open_storage(url) as storage:
+        database = storage.database
         await database.execute("CREATE TABLE things (name TEXT PRIMARY KEY, size DOUBLE PRECISION)")
         for _ in range(2):
             insert = "INSERT INTO things VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING size"
@@ -192,22 +192,22 @@ async def test_a_conversation_on_postgres_is_recorded_by_the_command(
 
 async def test_a_tools_table_may_be_made_by_many_at_once(postgres_url: str) -> None:
     """IF NOT EXISTS alone is no protection there."""
-    async with open_memory(postgres_url) as memory:
+    async with open_storage(postgres_url) as storage:
         for number in range(20):
             table = f"CREATE TABLE IF NOT EXISTS things{number} (name TEXT PRIMARY KEY)"
-            await asyncio.gather(*(memory.database.execute(table) for _ in range(8)))
+            await asyncio.gather(*(storage.database.execute(table) for _ in range(8)))
 
 
 async def test_one_call_books_one_table_on_whatever_worker(postgres_url: str) -> None:
     """tools/bookings.py, as two workers would run it at the same moment, and its list."""
 
-    async def at(memory: Memory, tool: VoiceTool, call_id: str, **arguments: Any) -> str:
-        context = ToolContext(call_id, "c1", "+4930123456", {}, httpx.AsyncClient(), memory.database, print, print)
+    async def at(storage: Storage, tool: VoiceTool, call_id: str, **arguments: Any) -> str:
+        context = ToolContext(call_id, "c1", "+4930123456", {}, httpx.AsyncClient(), storage.database, print, print)
         async with context.http:
             with use_context(context):
                 return str(await tool.ainvoke(arguments))
 
-    async with open_memory(postgres_url) as one, open_memory(postgres_url) as other:
+    async with open_storage(postgres_url) as one, open_storage(postgres_url) as other:
         table = {"people": 4, "time": "19:00", "date": "tomorrow"}
         booked = await asyncio.gather(*(at(m, book_table, "call", **table) for m in (one, other) for _ in range(4)))
         assert len(set(booked)) == 1
@@ -225,8 +225,8 @@ async def test_the_saver_conforms(postgres_server: Server) -> None:
 
     @checkpointer_test(name="FencedSaver", skip_capabilities={"delete_for_runs", "copy_thread"})
     async def saver() -> AsyncGenerator[BaseCheckpointSaver[str], None]:
-        async with open_memory(postgres_server.new()) as memory:
-            yield memory.saver
+        async with open_storage(postgres_server.new()) as storage:
+            yield storage.saver
 
     report = await validate(saver)
     failures = [failure for result in report.results.values() for failure in result.failures or ()]
@@ -237,45 +237,45 @@ async def test_the_saver_conforms(postgres_server: Server) -> None:
 async def test_a_turn_that_was_taken_over_writes_no_more(postgres_url: str) -> None:
     """No checkpoint, no tool call, no end, and a late result is not taken for one that its memory has."""
     async with (
-        open_memory(postgres_url) as memory,
-        open_workers(memory.database, shared=True) as old,
-        open_workers(memory.database, shared=True) as new,
+        open_storage(postgres_url) as storage,
+        open_workers(storage.database, shared=True) as old,
+        open_workers(storage.database, shared=True) as new,
     ):
-        before, after = Journal(memory, old), Journal(memory, new)
-        lost, next_ = Turn(Asked("c1", "t1"), timeout=60), Turn(Asked("c1", "t2"), timeout=60)
-        lost.number = (await before.admit(lost.asked)).number or 0
+        before, after = Journal(storage, old), Journal(storage, new)
+        lost, next_ = Turn(TurnRequest("c1", "t1"), timeout=60), Turn(TurnRequest("c1", "t2"), timeout=60)
+        lost.number = (await before.admit(lost.request)).number or 0
         message = {"type": "ai", "data": {"id": "t1/0", "content": ""}}
-        assert await before.start_call(lost.asked, "t1/0/a", "a", "order", {}, message) is None
-        next_.number = (await after.admit(next_.asked)).number or 0
+        assert await before.start_call(lost.request, "t1/0/a", "a", "order", {}, message) is None
+        next_.number = (await after.admit(next_.request)).number or 0
         assert (lost.number, next_.number) == (1, 2)
-        assert await after.admit(lost.asked) == Admitted(elsewhere=True)
+        assert await after.admit(lost.request) == Admission(elsewhere=True)
         began = time.monotonic()
         async with new.turn(next_, is_oldest=False):
             assert 0.4 < time.monotonic() - began < 3
-            opening = await after.opening(next_.asked, {next_.asked.key}, ())
-            assert [turn.asked.turn_id for turn in opening.crashed] == ["t1"]
-            with pytest.raises(TakenOver):
-                await before.start_call(lost.asked, "t1/0/b", "b", "order", {}, message)
-            await write(memory, lost, old.name, fails=True)
-            await write(memory, next_, new.name, fails=False)
-            await after.settle(next_.asked, opening)
+            pending_context = await after.pending_context(next_.request, {next_.request.key}, ())
+            assert [turn.request.turn_id for turn in pending_context.crashed] == ["t1"]
+            with pytest.raises(TurnTakenOver):
+                await before.start_call(lost.request, "t1/0/b", "b", "order", {}, message)
+            await write(storage, lost, old.name, fails=True)
+            await write(storage, next_, new.name, fails=False)
+            await after.settle(next_.request, pending_context)
             await before.end_call(
-                lost.asked, "t1/0/a", failed=False, result="Ordered.", told=True, did=(), ms=1, said=()
+                lost.request, "t1/0/a", failed=False, result="Ordered.", reported=True, progress=(), ms=1, unspoken=()
             )
-            await before.end(lost.asked, [], "answered")
-        assert await memory.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended'") == [
+            await before.end(lost.request, [], "answered")
+        assert await storage.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended'") == [
             ("t1", "crashed")
         ]
-        assert await memory.database.fetch("SELECT state, told FROM tool_calls") == [("finished", 0)]
+        assert await storage.database.fetch("SELECT state, told FROM tool_calls") == [("finished", 0)]
 
 
-async def write(memory: Memory, turn: Turn, worker: str, *, fails: bool) -> None:
+async def write(storage: Storage, turn: Turn, worker: str, *, fails: bool) -> None:
     config: Any = {"configurable": {"thread_id": "c1", "checkpoint_ns": "", "__turn": (turn, worker)}}
     checkpoint = {**empty_checkpoint(), "id": uuid.uuid4().hex}
     try:
-        await memory.saver.aput(config, checkpoint, {}, {})  # type: ignore[arg-type]
+        await storage.saver.aput(config, checkpoint, {}, {})  # type: ignore[arg-type]
         written = True
-    except TakenOver:
+    except TurnTakenOver:
         written = False
     assert written is not fails
 
@@ -342,7 +342,7 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     url = postgres_server.new()
     backend: Backend = await start(tools_dir=deeds.folder, database_url=url, first_token_seconds=1.5)
     assert backend.agent
-    place = backend.agent._journal if moment == "start_call" else backend.agent._memory.saver
+    place = backend.agent._journal if moment == "start_call" else backend.agent._storage.saver
     await backend.caller("c1").say("hello", turn="t0")
     await quiet(backend)
     gone, meant = asyncio.Event(), getattr(place, moment)

@@ -11,7 +11,7 @@ import pytest
 from langgraph.checkpoint.base import BaseCheckpointSaver, Checkpoint, CheckpointMetadata, empty_checkpoint
 from langgraph.checkpoint.conformance import checkpointer_test, validate
 
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 from agent.storage.sqlite import open_sqlite
 
 # These look for other checkpoints than the newest, of which it keeps none, or want them listed.
@@ -26,8 +26,8 @@ HISTORY = {
 async def test_it_is_a_checkpointer_without_a_history(tmp_path: Path) -> None:
     @checkpointer_test(name="ThreadedSaver")
     async def saver() -> AsyncGenerator[BaseCheckpointSaver[str], None]:
-        async with open_memory(f"sqlite:///{tmp_path}/voice.db") as memory:
-            yield memory.saver
+        async with open_storage(f"sqlite:///{tmp_path}/voice.db") as storage:
+            yield storage.saver
 
     report = await validate(saver)
     results = [report.results[name] for name in ("put", "put_writes", "get_tuple", "delete_thread")]
@@ -49,10 +49,10 @@ async def test_a_closed_database_says_so(tmp_path: Path) -> None:
 
 async def test_a_checkpoint_after_one_of_a_later_clock_is_kept(tmp_path: Path) -> None:
     """The clock may have been set back, or the file may come from another machine."""
-    async with open_memory(f"sqlite:///{tmp_path}/voice.db") as memory:
+    async with open_storage(f"sqlite:///{tmp_path}/voice.db") as storage:
         for id_, said in (("ff", "before"), ("0a", "after")):
             checkpoint: Checkpoint = {**empty_checkpoint(), "id": id_, "channel_values": {"messages": [said]}}
-            await memory.saver.aput(
+            await storage.saver.aput(
                 {"configurable": {"thread_id": "c1", "checkpoint_ns": ""}}, checkpoint, CheckpointMetadata(), {}
             )
-        assert await memory.state("c1") == {"messages": ["after"]}
+        assert await storage.state("c1") == {"messages": ["after"]}

@@ -10,9 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from agent.storage.entries import Admitted
+from agent.storage.entries import Admission
 from agent.storage.results import STILL_RUNNING
-from agent.turns.turn import Asked
+from agent.turns.turn import TurnRequest
 from api.settings import Settings
 from tests.support.backend import Backend
 from tests.support.conversation import (
@@ -111,7 +111,7 @@ async def test_of_two_at_the_same_instant_the_higher_number_wins(
     assert agent
     admit = agent._journal.admit
 
-    async def held_up(asked: Asked) -> Admitted:
+    async def held_up(asked: TurnRequest) -> Admission:
         entry = await admit(asked)
         if asked.turn_id == "lower":
             await asyncio.sleep(0.3)
@@ -133,11 +133,13 @@ async def test_a_turn_that_came_just_now_has_not_crashed(two: tuple[Backend, Bac
     """Though the one before it, which looks for what has crashed, did not know of it when it began to look."""
     agent = two[0].agent
     assert agent
-    older, newer = Asked("c1", "t1", text="One"), Asked("c1", "t2", text="Two")
+    older, newer = TurnRequest("c1", "t1", text="One"), TurnRequest("c1", "t2", text="Two")
     for asked in (older, newer):
         await agent._journal.admit(asked)
-    assert (await agent._journal.opening(older, {older.key}, ())).crashed == []
-    assert [crashed.asked for crashed in (await agent._journal.opening(newer, {newer.key}, ())).crashed] == [older]
+    assert (await agent._journal.pending_context(older, {older.key}, ())).crashed == []
+    assert [crashed.request for crashed in (await agent._journal.pending_context(newer, {newer.key}, ())).crashed] == [
+        older
+    ]
 
 
 async def test_a_duplicate_on_another_worker_waits_and_gets_the_same_bytes(

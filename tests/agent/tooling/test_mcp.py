@@ -21,7 +21,7 @@ from mcp import types
 from agent.llm.answer import Models, load_model
 from agent.tooling import mcp
 from agent.tooling.call import fault_in
-from agent.tooling.decorator import Manners
+from agent.tooling.decorator import ToolOptions
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
 from api.cli.replay import check, project_of, record_conversation
@@ -399,8 +399,8 @@ async def test_gemini_takes_every_schema_and_the_call_is_checked_by_all_of_it() 
         "all": {"allOf": [{"$ref": "#/$defs/Day"}]}, "map": {"additionalProperties": {"type": "integer"}},
     }  # fmt: skip
     schema = {"type": "object", "properties": arguments, "$defs": {"Day": {"type": "string", "enum": ["Mon", "Tue"]}}}
-    made = mcp._voice_tool("flights", "odd", "Odd.", {**schema, "required": ["class"]}, Manners())
-    bare = mcp._voice_tool("flights", "2-go", "Bare.", {"type": "object"}, Manners())
+    made = mcp._voice_tool("flights", "odd", "Odd.", {**schema, "required": ["class"]}, ToolOptions())
+    bare = mcp._voice_tool("flights", "2-go", "Bare.", {"type": "object"}, ToolOptions())
     assert bare.name == "_2_go"
     models = Models(load_model("gemini-3.5-flash-lite", google_api_key="k"))
     await models.rehearse([made, bare])

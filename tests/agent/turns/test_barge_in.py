@@ -162,7 +162,7 @@ async def quiet_for(backend: Backend, conversation: str) -> None:
     agent = backend.agent
     assert agent
     async with asyncio.timeout(5):
-        while any(key[0] == conversation for key in (*agent._running, *agent._actions.running)):
+        while any(key[0] == conversation for key in (*agent._running, *agent._tool_runner.running)):
             await asyncio.sleep(0.005)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.turns.limit import Busy, Gate
+from agent.turns.limit import ConcurrencyLimit, TooBusy
 from api.operations.rate import Rate, network_of
 from api.platforms.layercode.events import MAX_METADATA, MAX_TEXT, Message, parse
 from api.testing import call, conversation, scripted_model
@@ -210,15 +210,15 @@ async def test_a_thread_that_nobody_waits_for_keeps_its_place(tools: Path) -> No
 
 
 async def test_a_gate_has_places_a_queue_and_no_more() -> None:
-    gate = Gate(1, queue=1, patience=0.2)
+    gate = ConcurrencyLimit(1, queue=1, patience=0.2)
     await gate.enter()
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
-    with pytest.raises(Busy):
+    with pytest.raises(TooBusy):
         await gate.enter()
     gate.leave()
     await waiting
-    with pytest.raises(Busy):
+    with pytest.raises(TooBusy):
         await gate.enter()
 
 

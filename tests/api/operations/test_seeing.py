@@ -20,7 +20,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from agent.observer import Observer, Observers
-from agent.turns.turn import Asked, Turn
+from agent.turns.turn import Turn, TurnRequest
 from api.app import _tracing
 from api.operations.logs import JsonLines, Lines
 from api.settings import NotConfigured
@@ -168,7 +168,7 @@ async def test_an_observer_that_fails_harms_nobody(caplog: pytest.LogCaptureFixt
         def turn_over(self, turn: Turn) -> None:
             seen.append(turn)
 
-    Observers([Bad(), Good()]).turn_over(Turn(Asked("c", "t"), timeout=1))
+    Observers([Bad(), Good()]).turn_over(Turn(TurnRequest("c", "t"), timeout=1))
     assert len(seen) == 1
     assert "Bad failed: ValueError" in caplog.text
 

@@ -29,7 +29,7 @@ TOOLS = f'''
 import asyncio
 from agent import say, show, voice_tool
 
-@voice_tool(say="Opening the book.", on_barge_in="cancel")
+@voice_tool(say="PendingContext the book.", on_barge_in="cancel")
 async def story(title: str) -> str:
     """Read a story aloud."""
     await asyncio.sleep(0.3)
@@ -89,7 +89,7 @@ class Dev:
         self._running.kill()
         self._running.wait()
 
-    async def memory(self, conversation: str) -> list[dict[str, Any]]:
+    async def storage(self, conversation: str) -> list[dict[str, Any]]:
         answer = await self._http.get(f"{self.url}/playground/state", params={"conversation_id": conversation})
         return list(answer.json()["memory"])
 
@@ -121,14 +121,14 @@ async def test_a_question_shows_progress_the_tool_call_what_it_shows_and_the_ans
     await here.sees("#demo", "GOOGLE_GENERATIVE_AI_API_KEY")
     await here.say("Read me the story of Momo")
     await here.sees("#log .caller", "Read me the story of Momo")
-    await here.sees(".progress", "Opening the book.", "Turning the pages.")
+    await here.sees(".progress", "PendingContext the book.", "Turning the pages.")
     await here.sees(".call-card", 'story(title: "Momo")', "finished · ", "And then came word number 0")
     await here.sees(".shown", '"cover": "<img src=x onerror=alert(1)>"')
     await here.sees(".words", "word number 2")
     await here.sees("#turns .figures", "first token", "story", "so far")
-    assert "Opening the book." not in await here.text(".words").first.inner_text()
+    assert "PendingContext the book." not in await here.text(".words").first.inner_text()
     await expect(here.page.get_by_role("img", name=re.compile("^Timeline: first token .*story .*"))).to_be_visible()
-    assert (await here.page.evaluate("spoken"))[:2] == ["Opening the book.", "Turning the pages."]
+    assert (await here.page.evaluate("spoken"))[:2] == ["PendingContext the book.", "Turning the pages."]
 
 
 async def test_an_interrupted_answer_is_cut_on_the_page_and_in_memory_at_what_was_heard(
@@ -149,8 +149,8 @@ async def test_an_interrupted_answer_is_cut_on_the_page_and_in_memory_at_what_wa
     heard = await here.heard()
     assert heard.startswith("This is the demo")
     await here.sees("#memory", "What can you do?")  # a turn's words come before what it remembers
-    memory = await server.memory(here.conversation)
-    assert [words(entry["agent"]) for entry in memory if entry.get("interrupted")] == [words(heard)], memory
+    storage = await server.storage(here.conversation)
+    assert [words(entry["agent"]) for entry in storage if entry.get("interrupted")] == [words(heard)], storage
     await here.sees("#memory", "interrupted, as far as heard")
 
 
