@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
@@ -14,25 +13,17 @@ import typer
 
 from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
-from api.cli.probe import probe
-from api.platforms.layercode.rest import Layercode, LayercodeError, layercode
-from api.platforms.layercode.webhook_url import borrowed
 from api.settings import NotConfigured, Settings
 
 _GOOGLE = "https://generativelanguage.googleapis.com"
 _MOST_SKEW = 240  # seconds; the signature tolerates 300, and a webhook takes its time
 _PATIENCE = httpx.Timeout(8, connect=4)  # seconds
 
-Reach = Callable[[str, str], str | None]
 
-
-def check(settings: Settings, reach: Reach = probe) -> int:
-    """Print each finding as soon as it and those before it are known. The exit status: 0 when all is well.
-
-    reach: why the webhook at a URL does not take what this secret signs, or None.
-    """
+def check(settings: Settings) -> int:
+    """Print each finding as soon as it and those before it are known. The exit status: 0 when all is well."""
     problems = 0
-    for found in _findings(settings, reach):
+    for found in _findings(settings):
         problems += not found.ok
         label = typer.style("ok     ", fg="green") if found.ok else typer.style("problem", fg="red")
         typer.echo(f"{label}  {found.subject}: {found.text}")
@@ -40,13 +31,12 @@ def check(settings: Settings, reach: Reach = probe) -> int:
     return 1 if problems else 0
 
 
-def _findings(settings: Settings, reach: Reach) -> Iterator[Finding]:
-    """Those that ask somebody else wait at the same time."""
-    for look in (_secret, _tools, _database):
+def _findings(settings: Settings) -> Iterator[Finding]:
+    """The last two ask other servers, at the same time."""
+    for look in (_secret, _layercode_key, _tools, _database):
         yield from look(settings)
     with ThreadPoolExecutor() as pool:
         asked = (
-            pool.submit(lambda: list(_calls(settings, reach))),
             pool.submit(lambda: list(ask_models(settings))),
             pool.submit(lambda: list(_clock(settings))),
         )
@@ -86,65 +76,17 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("database", ok=True, text="opens")
 
 
-def _calls(settings: Settings, reach: Reach) -> Iterator[Finding]:
-    client = layercode(settings)
-    if client is None:
-        text = "LAYERCODE_API_KEY is not set, so the agent cannot be looked at: copy it from the Layercode dashboard."
+def _layercode_key(settings: Settings) -> Iterator[Finding]:
+    """Whether there is a key that can be sent. Layercode is not asked whether it is the right one."""
+    key = settings.layercode_api_key.get_secret_value().strip() if settings.layercode_api_key else ""
+    if not key:
+        text = "LAYERCODE_API_KEY is not set, so /api/authorize refuses: copy it from the Layercode dashboard."
         yield Finding("Layercode key", ok=False, text=text)
-        return
-    with client:
-        try:
-            agents = client.agents()
-            yield Finding("Layercode key", ok=True, text="accepted")
-        except LayercodeError as error:
-            yield Finding("Layercode key", ok=False, text=f"{error}.")
-            return
-        yield from _agent(settings, client, agents, reach)
-
-
-def _agent(settings: Settings, client: Layercode, agents: dict[str, str], reach: Reach) -> Iterator[Finding]:
-    if not settings.layercode_agent_id:
-        known = ", ".join(f"{id_} ({name})" if name else id_ for id_, name in list(agents.items())[:5])
-        text = f"LAYERCODE_AGENT_ID is not set. The account has: {known or 'no agent yet'}."
-        yield Finding("agent", ok=False, text=text)
-        return
-    try:
-        url = client.webhook_url(settings.layercode_agent_id)
-    except LayercodeError as error:
-        yield Finding("agent", ok=False, text=f"{error}.")
-        return
-    if url is None:
-        yield Finding("agent", ok=False, text="it has no webhook URL: `voice dev --tunnel` gives it one.")
-        return
-    here = any(url in entry.ours for entry in borrowed())
-    whose = "a tunnel of this folder" if here else "no tunnel of this folder"
-    yield Finding("agent", ok=True, text=f"its webhooks go to {url} ({whose})")
-    yield _reachable(settings, url, reach)
-
-
-def _reachable(settings: Settings, url: str, reach: Reach) -> Finding:
-    subject = "webhook URL"
-    try:
-        secret = settings.webhook_secret
-    except NotConfigured:
-        return Finding(subject, ok=False, text="it cannot be tried without the webhook secret.")
-    if _only_from_here(url):
-        return Finding(subject, ok=False, text="Layercode cannot reach a local address: `voice dev --tunnel` helps.")
-    if not url.startswith("https://"):
-        return Finding(subject, ok=False, text="Layercode wants an https:// URL.")
-    reason = reach(url, secret)
-    return Finding(subject, ok=not reason, text=f"{reason}." if reason else "it answers, with our secret")
-
-
-def _only_from_here(url: str) -> bool:
-    try:
-        host = httpx.URL(url).host
-    except httpx.InvalidURL:
-        return False
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return host == "localhost" or host.endswith(".local")
+    elif not (key.isascii() and key.isprintable()):
+        text = "LAYERCODE_API_KEY holds a character that no key has: copy it again."
+        yield Finding("Layercode key", ok=False, text=text)
+    else:
+        yield Finding("Layercode key", ok=True, text="set")
 
 
 def _clock(settings: Settings) -> Iterator[Finding]:

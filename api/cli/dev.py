@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from api.app import create_app
-from api.cli.tunnel import give_back_after_crash, tunnel
+from api.cli.tunnel import tunnel
 from api.operations import server
 from api.playground import add_playground
 from api.playground.ears import Ears, find_ears
@@ -60,9 +60,7 @@ def dev(settings: Settings, options: Options) -> None:
         else:
             _say_what_next(settings, f"{base}{WEBHOOK}", secret_is_new=secret_is_new)
         if options.tunnel:
-            stack.enter_context(tunnel(settings, base, passing_secret=secret_is_new))
-        else:
-            give_back_after_crash(settings)
+            stack.enter_context(tunnel(settings, base))
         _end_with_the_terminal()
         server.run(application, listener, settings)
 
@@ -103,8 +101,8 @@ def _base_url(listener: socket.socket) -> str:
 
 
 def _end_with_the_terminal() -> None:
-    """A terminal that is closed ends the server as SIGTERM does, so that the agent's webhook URL is put back. Not under
-    nohup."""
+    """A terminal that is closed ends the server as SIGTERM does: running turns are drained, and a tunnel is closed.
+    Not under nohup."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _hung_up)
 
@@ -138,7 +136,7 @@ def _say_what_next(settings: Settings, webhook: str, *, secret_is_new: bool) -> 
     before = f"LAYERCODE_WEBHOOK_SECRET={secret} " if secret_is_new else ""
     typer.echo(f"  {before}uv run voice say 'What time is it in Tokyo?' --url {webhook}")
     typer.echo(
-        "For real calls: `voice dev --tunnel` opens a public URL, and sends your agent's webhooks to it;"
+        "For real calls: `voice dev --tunnel` opens a public URL, to be pasted into the Layercode dashboard;"
         " `voice dev --check` says what they need."
     )
     missing = {

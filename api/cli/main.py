@@ -81,7 +81,7 @@ def dev(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     webhook: Annotated[str | None, typer.Option(help="Talk to another backend: its webhook's URL.")] = None,
-    tunnel: Annotated[bool, typer.Option("--tunnel", help="A public URL, and your agent's calls sent here.")] = False,
+    tunnel: Annotated[bool, typer.Option("--tunnel", help="Open a public URL for Layercode's webhooks.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Say what is missing for real calls, and end.")] = False,
 ) -> None:
     """Talk to the agent in the browser: a local stand-in for Layercode, and tools that reload when saved."""

@@ -1,4 +1,4 @@
-"""Layercode's REST API on a local port, as far as it is asked, and a `cloudflared` that opens nothing."""
+"""Layercode's `authorize_session` on a local port, and a `cloudflared` that opens nothing."""
 
 from __future__ import annotations
 
@@ -10,61 +10,37 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 KEY = "lc_key_0123456789"
-ORIGINAL = "https://voice.example.com/api/agent"
-
-
-def agent(url: str | None, **config: Any) -> dict[str, Any]:
-    """As `GET /v1/agents/{id}` has it. Older agents have `endpoint=` instead of the plugin."""
-    hook = [{"use": "agent.webhook", "options": {"url": url}}] if url else []
-    return {"name": "Booking", "config": {"plugins": [{"use": "stt"}, *hook], **config}}
 
 
 @dataclass
 class Account:
-    """posted: (agent, webhook URL) of each change. fail: a status for every answer. skew: seconds its clock is off."""
+    """fail: a status for every answer. skew: seconds its clock is off."""
 
     url: str
-    agents: dict[str, dict[str, Any]] = field(default_factory=lambda: {"ag_1": agent(ORIGINAL)})
-    posted: list[tuple[str, str]] = field(default_factory=list)
     fail: int | None = None
     skew: float = 0.0
 
-    def webhook(self, id_: str = "ag_1") -> str | None:
-        for plugin in self.agents[id_]["config"]["plugins"]:
-            if plugin["use"] == "agent.webhook":
-                return str(plugin["options"]["url"])
-        return None
-
-    def answer(self, method: str, path: str, key: str | None, body: bytes) -> tuple[int, Any]:
+    def answer(self, path: str, key: str | None) -> tuple[int, Any]:
         if self.fail or key != f"Bearer {KEY}":
             return self.fail or 401, {"error": "no"}
-        if path == "/v1/agents":
-            return 200, {"agents": [{"id": id_, "name": made["name"]} for id_, made in self.agents.items()]}
-        id_ = path.removeprefix("/v1/agents/")
-        if id_ == "web/authorize_session":
+        if path == "/v1/agents/web/authorize_session":
             return 200, {"client_session_key": "lc_sesskey_1", "conversation_id": "lc_conv_1", "config": {}}
-        if id_ not in self.agents:
-            return 404, {"error": "Agent not found"}
-        if method == "POST":
-            url = json.loads(body)["webhook_url"]
-            self.agents[id_] = agent(url)
-            self.posted.append((id_, url))
-        return 200, {"id": id_, **self.agents[id_]}
+        return 404, {"error": "Not found"}
 
 
 @contextmanager
 def account() -> Iterator[Account]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, answer = state.answer(self.command, self.path, self.headers.get("Authorization"), body)
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, answer = state.answer(self.path, self.headers.get("Authorization"))
             self.send_response(status)
             self.end_headers()
             if self.command != "HEAD":
