@@ -19,8 +19,6 @@ from api.app import create_app
 from api.cli.tunnel import tunnel
 from api.operations import server
 from api.playground import add_playground
-from api.playground.ears import Ears, find_ears
-from api.playground.voice import Voice, find_voice
 from api.playground.webhooks import without_password
 from api.settings import NotConfigured, Settings, new_secret
 from api.wiring import AgentParts, check_database, load_parts
@@ -51,9 +49,7 @@ def dev(settings: Settings, options: Options) -> None:
     asyncio.run(check_database(settings))
     with server.listen(options.host, options.port) as listener, ExitStack() as stack:
         base = _base_url(listener)
-        application = development_app(
-            settings, parts, base, options.webhook, tunnel=options.tunnel, voice=find_voice(), ears=find_ears()
-        )
+        application = development_app(settings, parts, base, options.webhook, tunnel=options.tunnel)
         typer.secho(f"\n*** Talk to your agent: {base} ***\n", fg="green", bold=True)
         if options.webhook:
             _say_whose(without_password(options.webhook), settings.webhook_secret, secret_is_new=secret_is_new)
@@ -66,19 +62,12 @@ def dev(settings: Settings, options: Options) -> None:
 
 
 def development_app(
-    settings: Settings,
-    parts: AgentParts,
-    base: str,
-    webhook: str | None = None,
-    *,
-    tunnel: bool = False,
-    voice: Voice | None = None,
-    ears: Ears | None = None,
+    settings: Settings, parts: AgentParts, base: str, webhook: str | None = None, *, tunnel: bool = False
 ) -> FastAPI:
     """The application and the playground. base: the server's own URL. webhook: another backend's."""
     application = create_app(settings if tunnel else _authorizing_here(settings, base), parts)
     own, webhook = webhook is None, webhook or f"{base}{WEBHOOK}"
-    add_playground(application, settings, parts, webhook=webhook, own=own, voice=voice, ears=ears)
+    add_playground(application, settings, parts, webhook=webhook, own=own)
     return application
 
 

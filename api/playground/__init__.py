@@ -16,30 +16,19 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.playground.ears import Ears
 from api.playground.guard import LOCAL_ORIGIN, Guard
 from api.playground.routes import PAGE, playground_router
 from api.playground.session import Studio
 from api.playground.sessions import Sessions
 from api.playground.state import Own
-from api.playground.voice import Voice
 from api.playground.webhooks import Backend, http_client
 from api.settings import Settings
 from api.wiring import AgentParts
 
 
-def add_playground(
-    app: FastAPI,
-    settings: Settings,
-    parts: AgentParts,
-    *,
-    webhook: str,
-    own: bool,
-    voice: Voice | None,
-    ears: Ears | None,
-) -> None:
+def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webhook: str, own: bool) -> None:
     """Answer whatever the application itself does not. webhook: the backend's URL; own: whether it is this server's."""
-    studio = Studio(Backend(webhook, settings.webhook_secret, http_client()), voice, ears)
+    studio = Studio(Backend(webhook, settings.webhook_secret, http_client()))
     mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.storage)
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
@@ -67,10 +56,6 @@ def add_playground(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with within(app), studio.backend.http:
             yield
-        if voice:
-            voice.close()
-        if ears:
-            ears.close()
 
     app.router.lifespan_context = lifespan
 

@@ -10,11 +10,9 @@ _MOST_LINES = 1_000  # of the transcript
 
 
 class Account:
-    """Kept while a session lasts. `seconds_heard`, `seconds_spoken`: of audio."""
+    """Kept while a session lasts. No audio passes through the stand-in, so the seconds of it are 0."""
 
     def __init__(self) -> None:
-        self.seconds_heard = 0.0
-        self.seconds_spoken = 0.0
         self._began = datetime.now(UTC)
         self._lines: deque[dict[str, Any]] = deque(maxlen=_MOST_LINES)
         self._waits: deque[float] = deque(maxlen=_MOST_LINES)
@@ -34,8 +32,8 @@ class Account:
             "started_at": _iso(self._began),
             "ended_at": _iso(ended),
             "duration": int((ended - self._began).total_seconds() * 1000),
-            "transcription_duration_seconds": _number(self.seconds_heard),
-            "tts_duration_seconds": _number(self.seconds_spoken),
+            "transcription_duration_seconds": 0,
+            "tts_duration_seconds": 0,
             "latency": int(sum(self._waits) / len(self._waits) * 1000) if self._waits else None,
             "transcript": list(self._lines),
         }
@@ -43,9 +41,3 @@ class Account:
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _number(seconds: float) -> float | int:
-    """Without a `.0`, which backends that verify re-serialised JSON do not survive (§3)."""
-    rounded = round(seconds, 1)
-    return int(rounded) if rounded == int(rounded) else rounded

@@ -12,17 +12,12 @@ from typing import Any
 from agent.failures import log_failure
 from agent.memory.heard import count_words
 from api.playground.playback import Playback
-from api.playground.speaker import Mute, Speaker, Speaking
-from api.playground.voice import Voice
+from api.playground.speaker import Mute
 from api.playground.webhooks import Request, WebhookFailed, Webhooks
 
 log = logging.getLogger(__name__)
 
 _LONGEST = 200_000  # characters
-_VOICE_FAILED = (
-    "The server's voice failed, so the rest of this answer is silent. Its terminal says where; `uv sync --extra speech"
-    " --reinstall-package espeakng-loader` installs the voice again."
-)
 _GRACE = 0.25  # seconds an interrupted request gets to reach the backend: what the caller said must not be lost
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -61,7 +56,7 @@ class Cut:
 class Answer:
     """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word."""
 
-    def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send, voice: Voice | None) -> None:
+    def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send) -> None:
         self.turn_id = turn_id
         self.text = ""
         self.waited: float | None = None
@@ -70,9 +65,7 @@ class Answer:
         self._request = request
         self._webhooks = webhooks
         self._to_client = send
-        self._speaker: Speaker = Mute(self._audio, self._playback)
-        if voice:
-            self._speaker = Speaking(self._audio, self._playback, voice, self._voice_failed)
+        self._speaker = Mute(self._audio, self._playback)
         self._started = False
         self._had_audio = False
         self._task: asyncio.Task[None] | None = None
@@ -80,10 +73,6 @@ class Answer:
     def begin(self, over: Callable[[Answer], Awaitable[None]]) -> None:
         """`over` is called when it has been spoken to its end."""
         self._task = asyncio.create_task(self._run(over), name="answer")
-
-    @property
-    def seconds_spoken(self) -> float:
-        return self._speaker.seconds
 
     def cut(self) -> Cut:
         """By now."""
@@ -144,10 +133,6 @@ class Answer:
         self.text += text
         self._speaker.feed(text)
         await self._send("response.text", content=text)
-
-    async def _voice_failed(self, error: Exception) -> None:
-        log_failure(log, "the voice failed", error)
-        await self._to_client({"type": "playground.error", "error": _VOICE_FAILED})
 
     async def _start(self) -> None:
         if not self._started:

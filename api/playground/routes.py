@@ -69,8 +69,7 @@ def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None
     @router.get("/playground/state")
     async def state(conversation_id: str = "") -> Response:
         shown = await state_of(own, conversation_id) if own else FOREIGN
-        speech = {"speaks": studio.voice is not None, "hears": studio.ears is not None}
-        return JSONResponse({**shown, "webhook": studio.backend.shown, "own": own is not None, "speech": speech})
+        return JSONResponse({**shown, "webhook": studio.backend.shown, "own": own is not None})
 
     @router.post("/playground/save")
     async def save_run(request: Request) -> Response:

@@ -15,10 +15,7 @@ from agent.failures import log_failure
 from api.playground.account import Account
 from api.playground.answer import Answer
 from api.playground.client import Client
-from api.playground.ears import Ears
 from api.playground.sessions import LIFE, Conversation
-from api.playground.utterances import Utterances
-from api.playground.voice import Voice
 from api.playground.webhooks import Backend, Request, WebhookFailed, Webhooks, encoded
 
 log = logging.getLogger(__name__)
@@ -26,7 +23,7 @@ log = logging.getLogger(__name__)
 REPLACED, TIMED_OUT = 4001, 4002  # close codes; the platform's own are unknown (§11)
 _LONGEST_TEXT = 100_000  # characters of a message
 _MOST = 10  # texts that wait for an answer's end; things done beside the conversation
-_CANNOT_HEAR = "This server cannot hear: it needs `uv sync --extra speech`. Until then, please type."
+_CANNOT_HEAR = "This server cannot hear: audio is not recognised here. The page has the browser do it, or please type."
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,6 @@ class Studio:
     """What all sessions share."""
 
     backend: Backend
-    voice: Voice | None
-    ears: Ears | None
 
 
 class Session:
@@ -45,19 +40,13 @@ class Session:
         self._client = client
         self._conversation = conversation
         self._terms = conversation.terms
-        self._studio = studio
         self._webhooks = Webhooks(studio.backend, conversation)
         self._account = Account()
         self._answer: Answer | None = None
         self._waiting: deque[str] = deque()
         self._turn = asyncio.Lock()
         self._side: set[asyncio.Task[None]] = set()
-        self._utterances = Utterances(
-            automatic=self._terms.config.transcription.trigger == "automatic",
-            may_begin=self._may_begin,
-            begins=self._user_begins,
-            ends=self._user_ends,
-        )
+        self._user_turn: str | None = None  # between the client's marks
         self._ready = self._told_deaf = self._replaced = False
         self._gone, self._over = asyncio.Event(), asyncio.Event()
 
@@ -106,14 +95,15 @@ class Session:
                 await self._typed(text)
             case {"type": "client.response.data", "data": data}:
                 await self._beside(self._data(data))
-            case {"type": "client.audio", "content": str(content)}:
-                await self._audio(content)
+            case {"type": "client.audio", "content": str()}:
+                await self._deaf()
             case {"type": "vad_events", "event": "vad_start"}:
-                await self._utterances.detected()
-            case {"type": "vad_events", "event": "vad_end"} | {"type": "trigger.turn.end"}:
-                await self._utterances.stop()
+                if self._may_begin:
+                    await self._user_starts()
             case {"type": "trigger.turn.start"}:
-                await self._utterances.pressed()
+                await self._user_starts()
+            case {"type": "vad_events", "event": "vad_end"} | {"type": "trigger.turn.end"}:
+                await self._user_ends()
             case {"type": "vad_events"} | {
                 "type": "trigger.response.audio.replay_finished" | "trigger.response.audio.interrupted"
             }:
@@ -136,55 +126,44 @@ class Session:
             await self._client.error(f"That text is longer than {_LONGEST_TEXT:,} characters, so it was not sent.")
         elif not text.strip():
             return
-        elif self._may_begin(asked=False):
+        elif self._may_begin:
             await self._said(text)
         elif len(self._waiting) < _MOST:
             self._waiting.append(text)
         else:
             await self._client.error("Too many texts wait for the end of this answer, so this one was dropped.")
 
-    async def _audio(self, content: str) -> None:
-        if self._studio.ears is None:
-            await self._deaf()
-            return
-        try:
-            await self._utterances.take(content)
-        except ValueError:
-            await self._client.error("Audio that is not base64 was ignored.")
-
-    def _may_begin(self, *, asked: bool) -> bool:
-        return asked or self._silent or self._terms.config.transcription.can_interrupt
+    @property
+    def _may_begin(self) -> bool:
+        return self._silent or self._terms.config.transcription.can_interrupt
 
     @property
     def _silent(self) -> bool:
         return self._answer is None and not self._turn.locked()
 
+    async def _user_starts(self) -> None:
+        """The client says that the user speaks, by its voice detection or by push to talk: that interrupts."""
+        if self._user_turn is None:
+            self._user_turn = f"user-{uuid.uuid4()}"
+            await self._user_begins(self._user_turn)
+
+    async def _user_ends(self) -> None:
+        """The words, if there are any, come as a text: a turn of its own."""
+        turn_id, self._user_turn = self._user_turn, None
+        if turn_id:
+            await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
+            await self._next()
+
     async def _user_begins(self, turn_id: str) -> None:
         await self._client.send({"type": "turn.start", "role": "user", "turn_id": turn_id})
         await self._interrupt()
 
-    async def _user_ends(self, audio: bytes, turn_id: str) -> None:
-        await self._beside(self._recognise(audio, turn_id))
-
-    async def _recognise(self, audio: bytes, turn_id: str) -> None:
-        ears = self._studio.ears
-        if ears and audio and (text := await ears.hear(audio)):
-            await self._said(text, turn_id)
-            return
-        await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
-        if audio and ears:  # without audio: who presses and lets go only interrupts
-            await self._client.error("No words could be made out in that. Speak clearly, in English, or type.")
-        elif audio:
-            await self._deaf()
-        await self._next()
-
-    async def _said(self, text: str, spoken_turn: str | None = None) -> None:
-        """The user's words. `spoken_turn`: the id of the turn that they have spoken; typed words begin one here."""
+    async def _said(self, text: str) -> None:
+        """The user's words, as a turn."""
         async with self._turn:
-            turn_id = spoken_turn or f"user-{uuid.uuid4()}"
-            if self._answer and spoken_turn is None:
+            turn_id = f"user-{uuid.uuid4()}"
+            if self._answer:
                 await self._user_begins(turn_id)
-            await self._interrupt()
             await self._client.send({"type": "user.transcript", "content": text, "turn_id": turn_id})
             await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
             self._account.note("user", text)
@@ -194,7 +173,7 @@ class Session:
     async def _ask(self, type_: str, **fields: Any) -> None:
         turn_id = f"turn_{uuid.uuid4().hex}"
         request = Request(encoded(self._webhooks.body(type_, turn_id=turn_id, **fields)))
-        self._answer = Answer(turn_id, request, self._webhooks, self._client.send, self._studio.voice)
+        self._answer = Answer(turn_id, request, self._webhooks, self._client.send)
         self._answer.begin(self._answered)
 
     async def _answered(self, answer: Answer) -> None:
@@ -227,7 +206,6 @@ class Session:
     def _settle(self, answer: Answer, heard: str) -> None:
         self._account.note("assistant", heard)
         self._account.waited(answer.waited)
-        self._account.seconds_spoken += answer.seconds_spoken
 
     # Beside the conversation.
 
@@ -263,7 +241,6 @@ class Session:
     # The end, and what it needs.
 
     async def _end(self) -> None:
-        self._utterances.close()
         for task in list(self._side):
             task.cancel()
         async with self._turn:
@@ -278,7 +255,6 @@ class Session:
 
     async def _report(self) -> None:
         recording = self._terms.trial.recording
-        self._account.seconds_heard = self._utterances.seconds
         fields = {"agent_id": self._terms.agent_id, "ip_address": self._client.address, "country_code": None}
         fields["recording_status"] = "enabled" if recording else "disabled"
         await self._webhooks.ask(self._webhooks.body("session.end", **fields, **self._account.closed()))

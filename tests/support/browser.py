@@ -11,32 +11,23 @@ from typing import Any
 
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, async_playwright, expect
 
-# What would reach for the network by itself, or need a desktop; and a microphone that hums.
+# What would reach for the network by itself, or need a desktop.
 _FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
-    --disable-component-update --disable-sync --use-fake-device-for-media-stream
-    --autoplay-policy=no-user-gesture-required"""
-# Whether the server speaks and hears: whether the extra `speech` is installed is not to matter here.
-_SERVER = """
-globalThis.speech = { speaks: false, hears: false };
-const real = globalThis.fetch;
-globalThis.fetch = async (path, ...rest) => {
-  const answer = await real(path, ...rest);
-  if (!path.startsWith("/playground/state")) return answer;
-  return new Response(JSON.stringify({ ...(await answer.json()), speech }), answer);
-};
-"""
-SERVER_SPEAKS_AND_HEARS = "globalThis.speech = { speaks: true, hears: true };"
+    --disable-component-update --disable-sync"""
 # The browser's own speech, which a machine without a loudspeaker lacks: what is said, and when it falls silent.
 _SPEECH = """
 globalThis.spoken = []; globalThis.silenced = 0;
 Object.defineProperty(globalThis, "speechSynthesis", { value: {
   speak: (utterance) => spoken.push(utterance.text), cancel: () => { silenced += 1; } } });
 globalThis.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; } };
-for (const name of ["start", "stop"]) {  // the server's audio: when it is played from, and that it is stopped
-  const real = AudioBufferSourceNode.prototype[name]; globalThis[name + "s"] = [];
-  AudioBufferSourceNode.prototype[name] = function (at) { globalThis[name + "s"].push(at); real.call(this, at); };
-}
 globalThis.SpeechRecognition = undefined; globalThis.webkitSpeechRecognition = undefined;
+"""
+# A recognition that the browser does not allow: the visitor has clicked "Block".
+REFUSED = """
+globalThis.SpeechRecognition = class {
+  start() { setTimeout(() => { this.onerror({ error: "not-allowed" }); this.onend(); }); }
+  stop() {}
+};
 """
 _FAINT = (Path(__file__).parent / "contrast.js").read_text()
 _CONTROLS = {"button", "textbox", "link", "checkbox", "combobox", "dialog", "region", "log", "form", "img"}
@@ -109,10 +100,9 @@ class Visitor:
 
 
 @asynccontextmanager
-async def visitor(browser: Browser, init: str = _SPEECH, **context: Any) -> AsyncIterator[Visitor]:
+async def visitor(browser: Browser, init: str = _SPEECH) -> AsyncIterator[Visitor]:
     """A visitor with a fresh profile. At the end the page has had nothing to complain of."""
-    async with await browser.new_context(**context) as fresh:
-        await fresh.add_init_script(_SERVER)
+    async with await browser.new_context() as fresh:
         await fresh.add_init_script(init)
         here = Visitor(await fresh.new_page())
         here.page.on("pageerror", lambda error: here.complaints.append(str(error)))

@@ -22,8 +22,6 @@ from starlette.routing import Route
 
 from api.cli.dev import development_app
 from api.platforms.layercode import signature
-from api.playground.ears import Ears
-from api.playground.voice import Voice
 from api.settings import Settings
 from api.wiring import load_parts
 from tests.support.backend import ROOT, SECRET, Backend, running
@@ -32,15 +30,13 @@ Message = dict[str, Any]
 
 
 @asynccontextmanager
-async def development(
-    webhook: str | None = None, *, voice: Voice | None = None, ears: Ears | None = None, **settings: Any
-) -> AsyncIterator[Backend]:
-    """What `voice dev` serves, in this event loop, behind a real socket. Mute and deaf, whatever is installed."""
+async def development(webhook: str | None = None, **settings: Any) -> AsyncIterator[Backend]:
+    """What `voice dev` serves, in this event loop, behind a real socket."""
     defaults = {"_env_file": None, "layercode_webhook_secret": SecretStr(SECRET), "model": "demo"}
     made = Settings(**{"tools_dir": ROOT / "tools", **defaults, **settings})
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = development_app(made, load_parts(made, reload_tools=True), base, webhook, voice=voice, ears=ears)
+    app = development_app(made, load_parts(made, reload_tools=True), base, webhook)
     async with running(app, listener, made) as backend:
         yield backend
 

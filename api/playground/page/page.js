@@ -38,9 +38,8 @@ const RECEIVE = {
   "user.transcript": ({ turn_id, content }) => talk.caller(turn_id, content, true),
   "response.text": ({ turn_id, content }) => {
     talk.words(turn_id, content);
-    if (!state.speech?.speaks) voice.words(content);
+    voice.words(content);
   },
-  "response.audio": ({ content }) => voice.audio(content),
   "response.data": ({ turn_id, content }) =>
     content?.call_id && content.status ? talk.tool(turn_id, content) : talk.shown(turn_id, content),
   "response.end": ({ turn_id }) => talk.ended(turn_id),
@@ -147,23 +146,21 @@ function cancelAll() {
 }
 
 /** To talk is to interrupt: once the microphone is there, before a word is understood. */
-async function beginListening() {
-  const server = Boolean(state.speech?.hears);
-  const reason = connected ? deaf(server) : NO_LINE;
+function beginListening() {
+  const reason = connected ? deaf() : NO_LINE;
   if (reason) return hint(reason);
-  const now = (listening = { server, understood: "", begun: false, stopped: false, cancelled: false });
-  now.stop = () => (now.stopped = true);
+  const now = (listening = { understood: "", stopped: false, cancelled: false });
   showListening(true);
   try {
-    const heard = await listen({
-      server,
+    const recognition = listen({
       begun: () => begun(now),
-      chunk: (content) => line.send({ type: "client.audio", content }),
       words: (text) => hint((now.understood = text)),
       ended: (failed) => endListening(now, failed),
     });
-    now.stop = () => heard.stop();
-    if (now.stopped) heard.stop();
+    now.stop = () => {
+      now.stopped = true;
+      recognition.stop();
+    };
   } catch (error) {
     endListening(now, error.message);
   }
@@ -171,19 +168,16 @@ async function beginListening() {
 
 function begun(now) {
   if (now.stopped) return;
-  now.begun = true;
   voice.stop();
-  if (now.server) line.send({ type: "trigger.turn.start", role: "user" });
-  else bargeIn();
+  bargeIn();
 }
 
-function endListening({ server, understood, begun, cancelled }, failed) {
+function endListening({ understood, cancelled }, failed) {
   listening = null;
   showListening(false);
   hint(failed);
   const words = cancelled ? "" : understood.trim();
-  if (server && begun) line.send({ type: "trigger.turn.end", role: "user" });
-  else if (words && !say(words)) $("#text").value = words;
+  if (words && !say(words)) $("#text").value = words;
 }
 
 function showListening(on) {

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import re
 import sqlite3
 import subprocess
@@ -16,11 +14,11 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, WebSocketRoute, expect
+from playwright.async_api import Browser, expect
 
 from tests.support.backend import ROOT, free_port, process, until_ready
 from tests.support.backend import client as http_client
-from tests.support.browser import SERVER_SPEAKS_AND_HEARS, Visitor, chromium, visitor
+from tests.support.browser import REFUSED, Visitor, chromium, visitor
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -237,51 +235,6 @@ async def test_when_the_server_is_gone_the_page_says_so_and_resumes_when_it_is_b
     here.complaints.clear()
 
 
-async def test_speech_goes_to_a_server_that_hears_and_its_audio_stops_at_a_barge_in(
-    browser: Browser, server: Dev
-) -> None:
-    """Held, the talk button streams the microphone as PCM16 at 8 kHz, between the start and the end of a turn."""
-    sent: list[dict[str, Any]] = []
-    sockets: list[WebSocketRoute] = []
-
-    def between(page: WebSocketRoute) -> None:
-        real = page.connect_to_server()
-        sockets.append(page)
-
-        def forward(message: str | bytes) -> None:
-            sent.append(json.loads(message))
-            real.send(message)
-
-        page.on_message(forward)
-
-    async with visitor(browser, permissions=["microphone"]) as here:
-        await here.page.add_init_script(SERVER_SPEAKS_AND_HEARS)
-        await here.page.route_web_socket(re.compile("websocket"), between)
-        await here.open(server.url)
-        audio = base64.b64encode(bytes(2 * 16_000)).decode()  # a second
-        for _ in range(2):
-            sockets[0].send(json.dumps({"type": "response.audio", "content": audio, "turn_id": "turn_1"}))
-        await here.page.wait_for_function("starts.length === 2")
-        first, second = await here.page.evaluate("starts")
-        assert second - first == pytest.approx(1)
-
-        talk = here.page.get_by_role("button", name="Talk")
-        await talk.hover()
-        await here.page.mouse.down()
-        await expect(talk).to_have_attribute("aria-pressed", "true")
-        await here.page.wait_for_timeout(1200)
-        assert await here.page.evaluate("stops.length") == 2
-        await here.page.mouse.up()
-        await expect(talk).to_have_attribute("aria-pressed", "false")
-    types = [message["type"] for message in sent]
-    assert types[:2] == ["client.ready", "trigger.turn.start"]
-    assert types[-1] == "trigger.turn.end"
-    assert len(types[2:-1]) >= 3
-    assert {(message["type"], len(base64.b64decode(message["content"]))) for message in sent[2:-1]} == {
-        ("client.audio", 1600)
-    }
-
-
 async def test_speech_that_the_browser_recognises_is_sent_as_words(browser: Browser, server: Dev) -> None:
     async with visitor(browser, _RECOGNISES) as here:
         await here.open(server.url)
@@ -293,7 +246,7 @@ async def test_speech_that_the_browser_recognises_is_sent_as_words(browser: Brow
 async def test_without_speech_or_a_microphone_the_page_says_that_typing_works(here: Visitor) -> None:
     await here.page.get_by_role("button", name="Talk").press("Space")
     await here.sees("#hint", "This browser cannot recognise speech")
-    await here.page.add_init_script(SERVER_SPEAKS_AND_HEARS)
+    await here.page.add_init_script(REFUSED)
     await here.page.reload()
     await here.connected()
     await here.page.get_by_role("button", name="Talk").press("Enter")

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Locator, expect
 
-from tests.support.browser import SERVER_SPEAKS_AND_HEARS, Visitor, chromium, visitor
+from tests.support.browser import REFUSED, Visitor, chromium, visitor
 from tests.support.playground import Foreign, development, foreign
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -21,11 +21,6 @@ globalThis.SpeechRecognition = class {
   start() { this.onstart(); }
   stop() { this.onresult({ results: [[{ transcript: "Half a sent" }]] }); setTimeout(() => this.onend(), 50); }
 };
-"""
-_NO_AUDIO = """
-globalThis.AudioContext = class { constructor() { throw new Error("none is left"); } };
-globalThis.released = 0;
-MediaStreamTrack.prototype.stop = () => { released += 1; };
 """
 
 
@@ -105,26 +100,36 @@ async def test_of_another_backend_it_is_not_said_that_nothing_ran_twice(here: Vi
     await expect(here.text(".note")).to_have_text("The last webhook was sent once more: the same answer came.")
 
 
-async def test_who_cannot_be_heard_does_not_interrupt(here: Visitor, backend: Foreign) -> None:
-    """Neither without anybody to listen, nor without a microphone."""
-    await here.say("wait")
-    await here.sees(".words", "wait")
-    await button(here).press("Enter")
-    await here.sees("#hint", "This browser cannot recognise speech")
-    await here.page.evaluate(SERVER_SPEAKS_AND_HEARS)
-    await here.page.wait_for_timeout(1500)  # until the page has looked again
-    await button(here).press("Enter")
-    await here.sees("#hint", "The microphone is not allowed.")
-    await expect(here.text(".agent").last.locator(".interrupted")).to_have_count(0)
-    assert not backend.dropped
-
-
-async def test_a_microphone_whose_sound_cannot_be_had_is_let_go(browser: Browser, url: str) -> None:
-    async with visitor(browser, SERVER_SPEAKS_AND_HEARS + _NO_AUDIO, permissions=["microphone"]) as here:
+@pytest.mark.parametrize(
+    ("recognition", "hint"),
+    [
+        ("globalThis.webkitSpeechRecognition = undefined;", "This browser cannot recognise speech"),
+        (REFUSED, "The microphone is not allowed."),
+    ],
+)
+async def test_who_cannot_be_heard_does_not_interrupt(
+    recognition: str, hint: str, browser: Browser, url: str, backend: Foreign
+) -> None:
+    """Neither without a recognition, nor without a microphone."""
+    async with visitor(browser) as here:
+        await here.page.add_init_script(recognition)
         await here.open(url)
+        await here.say("wait")
+        await here.sees(".words", "wait")
         await button(here).press("Enter")
-        await here.sees("#hint", "The browser could not take up the microphone’s sound.")
-        assert await here.page.evaluate("released") == 1
+        await here.sees("#hint", hint)
+        await expect(here.text(".agent").last.locator(".interrupted")).to_have_count(0)
+        assert not backend.dropped
+
+
+async def test_to_talk_interrupts_before_a_word_is_understood(browser: Browser, url: str) -> None:
+    async with visitor(browser, _LISTENS) as here:
+        await here.open(url)
+        await here.say("wait")
+        await here.sees(".words", "wait")
+        await button(here).press("Enter")
+        await expect(here.text(".agent").last.locator(".interrupted")).to_be_visible()
+        await expect(here.text("#log .caller")).to_have_count(1)
 
 
 async def test_what_began_with_a_key_does_not_end_with_a_click_elsewhere(dictating: Visitor, backend: Foreign) -> None:

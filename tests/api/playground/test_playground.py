@@ -236,3 +236,48 @@ async def test_push_to_talk_interrupts_and_audio_without_ears_is_told_once(url: 
     (error,) = client.of("playground.error")
     assert "cannot hear" in error["error"]
     assert backend.of("message")[1]["interruption_context"]["text_heard"] == "wait"
+
+
+async def test_in_a_pause_of_the_backend_the_line_does_not_fall_silent(url: str) -> None:
+    """layercode-gym takes 3 s without audio for the end of an answer (§8)."""
+    async with connected(url) as client:
+        await client.say("wait")
+        turn = (await client.until("response.audio"))["turn_id"]
+        for _ in range(2):
+            await client.until("response.audio", seconds=3, content="", turn_id=turn)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "begin", "end"),
+    [
+        ("push_to_talk", {"type_": "trigger.turn.start"}, {"type_": "trigger.turn.end"}),
+        ("automatic", {"type_": "vad_events", "event": "vad_start"}, {"type_": "vad_events", "event": "vad_end"}),
+    ],
+)
+async def test_the_clients_marks_of_speech_interrupt_and_make_a_turn_without_words(
+    trigger: str, begin: dict[str, Any], end: dict[str, Any], url: str, backend: Foreign
+) -> None:
+    async with connected(url, config={"transcription": {"trigger": trigger}}) as client:
+        await client.say("wait")
+        await client.until("response.text")
+        await client.send(**begin)
+        started = await client.until("turn.start", role="user")
+        await client.until("playground.heard")
+        await client.send(**begin)
+        await client.send(**end)
+        await client.until("turn.end", role="user", turn_id=started["turn_id"])
+        await client.send(**end)
+        await client.say("Typed.")
+        assert await client.answer() == "Typed."
+    assert [body["text"] for body in backend.of("message")] == ["wait", "Typed."]
+    assert [start["turn_id"] for start in client.of("turn.start") if start["role"] == "user"] == [started["turn_id"]]
+
+
+async def test_without_leave_to_interrupt_a_detected_voice_does_not(url: str) -> None:
+    async with connected(url, config={"transcription": {"can_interrupt": False}}) as client:
+        await client.say("A short one.")
+        await client.until("response.text")
+        await client.send("vad_events", event="vad_start")
+        await client.send("vad_events", event="vad_end")
+        assert await client.answer() == "A short one."
+    assert not client.of("playground.heard")
