@@ -10,15 +10,16 @@ import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
+from sse_starlette import EventSourceResponse
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
@@ -128,36 +129,41 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
     )
 
 
-class TurnResponse(Response):
+class TurnResponse(EventSourceResponse):
     """A turn as SSE. No pings: whether Layercode accepts comment lines is unknown (§4.2).
 
-    However it is left, the turn learns that this reader is gone. At a shutdown the agent ends the turn, and with it
-    this response.
+    However it is left, the turn learns that this reader is gone. The library's own `__call__` ends a stream half a
+    second after SIGTERM; at our shutdown the agent ends the turn, when it has had its time, and with it this response.
+    So nothing watches for signals here, and one task beside the stream waits for the caller to hang up.
     """
 
     def __init__(self, turn: Turn, turn_id: str | None) -> None:
-        super().__init__()
-        self._turn, self._turn_id = turn, turn_id
+        super().__init__(_spoken(turn, turn_id), ping=0)
+        self.raw_headers = list(_HEADERS)
+        self._turn = turn
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._turn.reader(), suppress(TimeoutError):
             async with asyncio.timeout(None) as line:
-                listening = asyncio.create_task(_until_gone(receive, line))
+                self.client_close_handler_callable = _ends(line)
+                listening = asyncio.create_task(self._listen_for_disconnect(receive))
                 try:
-                    await self._speak(send)
+                    await self._stream_response(send)
                 finally:
                     listening.cancel()
 
-    async def _speak(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
-        async for event in self._turn.stream():
-            make, content = (events.tts, event.text) if isinstance(event, Say) else (events.data, event.data)
-            await send({"type": "http.response.body", "body": make(content, self._turn_id), "more_body": True})
-        await send({"type": "http.response.body", "body": events.end(self._turn_id), "more_body": False})
+
+async def _spoken(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
+    async for event in turn.stream():
+        make, content = (events.tts, event.text) if isinstance(event, Say) else (events.data, event.data)
+        yield make(content, turn_id)
+    yield events.end(turn_id)
 
 
-async def _until_gone(receive: Receive, line: asyncio.Timeout) -> None:
+def _ends(line: asyncio.Timeout) -> Callable[[Message], Coroutine[Any, Any, None]]:
     """Whatever waits within `line` ends when the caller hangs up."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    line.reschedule(0)
+
+    async def hung_up(_: Message) -> None:
+        line.reschedule(0)
+
+    return hung_up
