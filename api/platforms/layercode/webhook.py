@@ -134,7 +134,8 @@ class TurnResponse(EventSourceResponse):
 
     However it is left, the turn learns that this reader is gone. The library's own `__call__` ends a stream half a
     second after SIGTERM; at our shutdown the agent ends the turn, when it has had its time, and with it this response.
-    So nothing watches for signals here, and one task beside the stream waits for the caller to hang up.
+    So nothing watches for signals here, and one task beside the stream waits for the caller to hang up. No task group
+    either: a cancelled one leaves reference cycles behind, and their collection stops the event loop.
     """
 
     def __init__(self, turn: Turn, turn_id: str | None) -> None:
@@ -151,6 +152,10 @@ class TurnResponse(EventSourceResponse):
                     await self._stream_response(send)
                 finally:
                     listening.cancel()
+
+    async def _send_with_timeout(self, send: Send, message: Message) -> None:
+        """The library opens a cancel scope for each event, which costs more than sending it. Here no send is timed."""
+        await send(message)
 
 
 async def _spoken(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -11,9 +12,11 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agent.turns.turn import Turn, TurnRequest
 from api.app import create_app
+from api.platforms.layercode.webhook import TurnResponse
 from api.settings import Settings
 from tests.support.backend import SECRET, Backend, running
 from tests.support.gemini import Gemini, stall, text
@@ -58,6 +61,36 @@ async def test_a_hang_up_in_a_silence_closes_the_models_stream(
             talk.cancel()
             await asyncio.wait([talk])
             assert await closed(gemini) - hung_up < 0.05
+
+
+async def test_an_answer_leaves_nothing_for_the_garbage_collector() -> None:
+    """Its collections stop the event loop: for some 20 ms, when thousands of answers have left reference cycles."""
+    await answered()
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(20):
+            await answered()
+        assert gc.collect() < 20
+    finally:
+        gc.enable()
+
+
+async def answered() -> None:
+    """A turn's response, over a line that stays open."""
+    turn = Turn(TurnRequest("c1", "t1", "message", text="Hello"), timeout=5)
+    turn.admit()
+    turn.say("One two.")
+    asyncio.get_running_loop().call_soon(turn.end)
+
+    async def send(_: Message) -> None:
+        await asyncio.sleep(0)
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        return {"type": "http.disconnect"}
+
+    await TurnResponse(turn, "t1")({"type": "http", "method": "POST"}, receive, send)
 
 
 async def until_silent(gemini: Gemini) -> None:
