@@ -21,20 +21,22 @@ from agent.config import AgentConfig
 from agent.conversation import Conversations
 from agent.failures import log_failure
 from agent.graph import Graph, build_graph
-from agent.llm.answer import Models
+from agent.llm import Models
 from agent.observer import Observer, Observers
-from agent.storage.forgetting import erase_turn
-from agent.storage.journal import Journal, Key
-from agent.storage.open import Storage
-from agent.storage.workers import ConversationDeleted, SingleWorker, TurnTakenOver, open_workers
+from agent.storage import (
+    ConversationDeleted,
+    Journal,
+    Key,
+    SingleWorker,
+    Storage,
+    TurnTakenOver,
+    erase_turn,
+    open_workers,
+)
 from agent.summaries import Summaries
 from agent.tls import tls_context
-from agent.tooling.folder import ToolFolder
-from agent.tooling.runner import Perform, ToolRunner
-from agent.turns.limit import ConcurrencyLimit
-from agent.turns.open_turns import OpenTurns
-from agent.turns.order import PATIENCE, TurnQueue
-from agent.turns.turn import Summary, Turn, TurnRequest
+from agent.tooling import Perform, ToolFolder, ToolRunner
+from agent.turns import PATIENCE, ConcurrencyLimit, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
 
 log = logging.getLogger(__name__)
 

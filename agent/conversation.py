@@ -13,15 +13,11 @@ from langchain_core.messages import AnyMessage
 from agent.config import AgentConfig
 from agent.failures import log_failure
 from agent.graph import Context, Graph, run
-from agent.llm.answer import Models
-from agent.storage.entries import Admission, PendingContext
-from agent.storage.journal import Journal, Key
-from agent.storage.open import Storage
-from agent.storage.workers import ConversationDeleted
+from agent.llm import Models
+from agent.storage import Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
 from agent.summaries import Summaries
-from agent.tooling.folder import ToolFolder
-from agent.tooling.runner import ToolRunner
-from agent.turns.turn import Turn
+from agent.tooling import ToolFolder, ToolRunner
+from agent.turns import Turn
 
 log = logging.getLogger(__name__)
 

@@ -33,15 +33,11 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
-from agent.llm.answer import Models
-from agent.memory import confirmation, history
-from agent.memory.confirmation import CONFIRM, Pending, latest
-from agent.storage.entries import PendingContext
-from agent.storage.workers import TURN
-from agent.tooling.call import ToolCall, fault_in, unknown_tool
-from agent.tooling.decorator import options_of
-from agent.tooling.runner import ToolRunner
-from agent.turns.turn import Turn
+from agent.llm import Models
+from agent.memory import CONFIRM, Pending, confirmation, history, latest
+from agent.storage import TURN, PendingContext
+from agent.tooling import ToolCall, ToolRunner, fault_in, options_of, unknown_tool
+from agent.turns import Turn
 
 
 class State(TypedDict):

@@ -20,11 +20,10 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
 from agent.failures import log_failure
-from agent.llm.answer import Models
-from agent.memory.history import is_summary, newest, repair
-from agent.storage.open import Storage
-from agent.storage.results import STILL_RUNNING
-from agent.turns.turn import Summary, TurnRequest
+from agent.llm import Models
+from agent.memory import is_summary, newest, repair
+from agent.storage import STILL_RUNNING, Storage
+from agent.turns import Summary, TurnRequest
 
 log = logging.getLogger(__name__)
 

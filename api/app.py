@@ -19,13 +19,13 @@ import httpx
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
-from agent.storage.retention import retention
+from agent.storage import retention
 from api.operations.health import health_router
 from api.operations.logs import TurnLines
 from api.operations.metrics import Metrics, metrics_router
+from api.operations.recorder import Recorder, delete_run_file
 from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
-from api.replay.recorder import Recorder, delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import AgentParts, load_parts, open_configured
 

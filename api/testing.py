@@ -28,13 +28,13 @@ from pydantic import SecretStr
 
 from agent.agent import open_agent
 from agent.config import AgentConfig
-from agent.llm.answer import Models
+from agent.llm import Models
 from agent.observer import Observer
+from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
-from agent.replay.stand_ins import ScriptedModel
-from agent.storage.open import open_temporary_storage
-from agent.tooling.folder import ToolFolder
-from agent.turns.turn import Turn
+from agent.storage import open_temporary_storage
+from agent.tooling import ToolFolder
+from agent.turns import Turn
 from api.app import create_app
 from api.replay.line import SECRET, FakePlatform
 from api.settings import Settings

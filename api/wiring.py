@@ -15,11 +15,10 @@ from api.settings import NotConfigured, Settings
 if TYPE_CHECKING:
     from agent.agent import Agent
     from agent.config import AgentConfig
-    from agent.llm.answer import Models
+    from agent.llm import Models
     from agent.observer import Observer
-    from agent.storage.open import Storage
-    from agent.tooling.folder import ToolFolder
-    from agent.tooling.mcp_config import ServerConfig
+    from agent.storage import Storage
+    from agent.tooling import ServerConfig, ToolFolder
 
 
 log = logging.getLogger(__name__)
@@ -37,7 +36,7 @@ class AgentParts:
 
 def load_parts(settings: Settings, *, reload_tools: bool = False) -> AgentParts:
     """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
-    from agent.tooling.folder import ToolFileError, ToolFolder
+    from agent.tooling import ToolFileError, ToolFolder
 
     problems: list[str] = []
     folder = ToolFolder(settings.tools_dir)
@@ -64,8 +63,8 @@ def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
     """What MCP_SERVERS says. NotConfigured when the file is wrong, or nothing is installed to use it."""
     if settings.mcp_servers is None:
         return {}
-    from agent.tooling.mcp_config import McpFileError
-    from agent.tooling.mcp_config import load_servers as load
+    from agent.tooling import McpFileError
+    from agent.tooling import load_servers as load
 
     if find_spec("langchain_mcp_adapters") is None:
         raise NotConfigured("MCP_SERVERS needs packages that are not installed: uv sync --extra mcp.")
@@ -105,7 +104,7 @@ def load_models(settings: Settings) -> Models:
 
 
 def _models(settings: Settings, problems: list[str]) -> Models | None:
-    from agent.llm.answer import ModelError, Models, load_model
+    from agent.llm import ModelError, Models, load_model
 
     def load(variable: str, name: str) -> Any:
         try:
@@ -157,7 +156,7 @@ async def open_configured(
 ) -> AsyncIterator[tuple[Agent, Storage]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     from agent.agent import open_agent
-    from agent.storage.open import open_storage
+    from agent.storage import open_storage
 
     async with (
         _explained_database(),
@@ -174,7 +173,7 @@ async def open_configured(
 
 @asynccontextmanager
 async def _explained_database() -> AsyncIterator[None]:
-    from agent.storage.database import DatabaseError
+    from agent.storage import DatabaseError
 
     try:
         yield
@@ -185,7 +184,7 @@ async def _explained_database() -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Storage]:
     """The memory. NotConfigured when the database cannot be opened."""
-    from agent.storage.open import open_storage
+    from agent.storage import open_storage
 
     async with _explained_database(), open_storage(settings.database_url) as storage:
         yield storage
@@ -193,7 +192,7 @@ async def open_database(settings: Settings) -> AsyncIterator[Storage]:
 
 def check_workers(settings: Settings, count: int) -> None:
     """NotConfigured when the database serves one process only."""
-    from agent.storage.open import is_shared
+    from agent.storage import is_shared
 
     if count > 1 and not is_shared(settings.database_url):
         raise NotConfigured(

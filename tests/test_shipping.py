@@ -62,7 +62,6 @@ def test_the_image_serves_without_the_playground_which_is_not_in_it(tmp_path: Pa
     assert "api/playground" in (ROOT / ".dockerignore").read_text().splitlines()
     for folder in ("agent", "api", "tools"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("playground", "__pycache__"))
-    (tmp_path / "api" / "__init__.py").touch()  # a package of its own, not one with this checkout's
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
         python = [sys.executable, *command]

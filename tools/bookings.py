@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from agent import tool_context, voice_tool
-from agent.storage.database import Database
+from agent.storage import Database
 
 MOST_PEOPLE = 20
 DAYS_AHEAD = 365

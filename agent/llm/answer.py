@@ -33,10 +33,7 @@ from agent.failures import log_failure
 from agent.llm.attempts import ModelCandidate, RetryPlan, status_of
 from agent.llm.breaker import Breaker
 from agent.speech import Speakable
-from agent.turns.messages import interrupted_message
-from agent.turns.text_chunk import Chunk, merge
-from agent.turns.trace import ModelCall
-from agent.turns.turn import Turn
+from agent.turns import Chunk, ModelCall, Turn, interrupted_message, merge
 
 if TYPE_CHECKING:
     from agent.llm.gemini.transport import Transport

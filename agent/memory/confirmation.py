@@ -15,7 +15,7 @@ from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
 from agent.memory.history import last_turn
-from agent.turns.messages import was_interrupted
+from agent.turns import was_interrupted
 
 CONFIRM = "confirm"
 _TURNS = 2

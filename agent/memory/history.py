@@ -22,10 +22,18 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 
 from agent.memory.heard import heard_parts
 from agent.speech import speakable
-from agent.storage.entries import NEWEST_NOTES, CrashedTurn, InterruptedTurn, PendingContext, ToolCallRecord
-from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN, result_of
-from agent.turns.messages import interrupted_message, was_interrupted
-from agent.turns.turn import Say, Summary, TurnRequest
+from agent.storage import (
+    NEWEST_NOTES,
+    NOT_STARTED,
+    STILL_RUNNING,
+    UNKNOWN,
+    CrashedTurn,
+    InterruptedTurn,
+    PendingContext,
+    ToolCallRecord,
+    result_of,
+)
+from agent.turns import Say, Summary, TurnRequest, interrupted_message, was_interrupted
 
 KEPT_MESSAGES = 40
 

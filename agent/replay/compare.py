@@ -14,7 +14,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_ai_message_chunks
 
 from agent.replay.run_file import RecordedModelCall, RecordedToolCall, RecordedTurn, RunFile
-from agent.turns.trace import chunk_from, compact
+from agent.turns import chunk_from, compact
 
 _LONGEST = 30  # lines of a diff
 _MOST = 8  # differences in a report: the others follow from these

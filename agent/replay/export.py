@@ -8,8 +8,7 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from agent.replay import run_file as runs
-from agent.storage.database import Database, Row
-from agent.storage.results import was_stopped
+from agent.storage import Database, Row, was_stopped
 
 _TURNS = (
     "SELECT turn, kind, asked, sent, trace, outcome, started, ended FROM turns WHERE conversation = ?"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 
-from agent.memory.history import repair
+from agent.memory import repair
 from agent.replay import run_file as runs
 from agent.speech import speakable
-from agent.turns.turn import Turn
+from agent.turns import Turn
 
 _AFTER = 2_000  # ms between the hang-up and the caller's next words
 _REPLY = "Here I am."

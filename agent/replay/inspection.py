@@ -12,14 +12,10 @@ from typing import Any, Protocol
 
 from langchain_core.messages import AnyMessage
 
-from agent.memory.confirmation import Pending, still_asks
-from agent.storage.database import Row
-from agent.storage.open import Storage
-from agent.tooling.decorator import options_of
-from agent.tooling.folder import ToolFolder
-from agent.turns.messages import was_interrupted
-from agent.turns.trace import compact
-from agent.turns.turn import Turn
+from agent.memory import Pending, still_asks
+from agent.storage import Row, Storage
+from agent.tooling import ToolFolder, options_of
+from agent.turns import Turn, compact, was_interrupted
 
 _TURNS = (
     "SELECT turn, kind, asked, state, outcome, sent, trace, started, ended FROM turns WHERE conversation = ?"

@@ -24,9 +24,8 @@ from langchain_core.tools import BaseTool
 
 from agent.observer import Observer
 from agent.replay import run_file as runs
-from agent.tooling.call import ToolResult, ToolRun
-from agent.turns.trace import chunk_from
-from agent.turns.turn import Turn
+from agent.tooling import ToolResult, ToolRun
+from agent.turns import Turn, chunk_from
 
 
 class Unexpected(Exception):

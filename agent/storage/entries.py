@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from agent.turns.turn import HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
+from agent.turns import HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
 
 NEWEST_NOTES = 20  # of the page's data, that a turn is told of
 

@@ -16,7 +16,7 @@ from langchain_core.runnables import RunnableConfig
 
 from agent.storage.open import Storage
 from agent.storage.workers import THERE
-from agent.turns.turn import TurnRequest
+from agent.turns import TurnRequest
 
 _REST = {
     "tool_calls": "DELETE FROM tool_calls WHERE conversation = ? AND started < ?",

@@ -61,7 +61,7 @@ from agent.storage.entries import (
 )
 from agent.storage.open import Storage
 from agent.storage.workers import MINE, RELEASE, THERE, ConversationDeleted, SingleWorker, TurnTakenOver, leaving
-from agent.turns.turn import Say, SentEvent, Summary, Turn, TurnRequest
+from agent.turns import Say, SentEvent, Summary, Turn, TurnRequest
 
 Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
 

@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from agent.failures import log_failure
 from agent.storage.database import Database
 from agent.storage.entries import as_json, row_of
-from agent.turns.turn import Turn
+from agent.turns import Turn
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.json_values import replace_surrogates, to_json
 from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of
-from agent.turns.turn import ToolCallStatus, Turn
+from agent.turns import ToolCallStatus, Turn
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once

@@ -18,7 +18,7 @@ import httpx
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import Field
 
-from agent.storage.database import Database
+from agent.storage import Database
 from agent.tooling.sandbox import isolated
 
 OnBargeIn = Literal["finish", "cancel", "protect"]

@@ -23,7 +23,7 @@ from types import ModuleType
 
 from langchain_core.tools import BaseTool
 
-from agent.storage.database import Database
+from agent.storage import Database
 
 Forget = Callable[[Database, Sequence[str], str | None], Awaitable[int]]
 

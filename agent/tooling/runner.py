@@ -19,14 +19,20 @@ from langchain_core.tools import ToolException
 from agent.failures import log_failure
 from agent.json_values import replace_surrogates, to_json
 from agent.observer import Observer
-from agent.storage.journal import Journal
-from agent.storage.open import Storage
-from agent.storage.results import GIVEN_UP, NOT_STARTED, STILL_RUNNING, STOPPED, result_of
-from agent.storage.workers import ConversationDeleted
+from agent.storage import (
+    GIVEN_UP,
+    NOT_STARTED,
+    STILL_RUNNING,
+    STOPPED,
+    ConversationDeleted,
+    Journal,
+    Storage,
+    result_of,
+)
 from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in
 from agent.tooling.decorator import ToolContext, use_context
 from agent.tooling.sandbox import ToolNotStarted
-from agent.turns.turn import ToolCallStatus, Turn
+from agent.turns import ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from typing import Any
 import typer
 
 from agent.agent import Agent
-from agent.storage.open import Storage
-from agent.turns.turn import Event, HeardReport, Say, Turn, TurnRequest
+from agent.storage import Storage
+from agent.turns import Event, HeardReport, Say, Turn, TurnRequest
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
 
@@ -46,7 +46,7 @@ async def chat(settings: Settings, parts: AgentParts, record_to: Path | None = N
 
 
 async def _record(conversation: str, path: Path, settings: Settings, parts: AgentParts, storage: Storage) -> None:
-    from agent.replay.run_file import save_run
+    from agent.replay import save_run
     from api.replay.recording import record
 
     recorded = await record(storage.database, conversation, settings, parts.config, parts.folder)

@@ -8,11 +8,9 @@ from collections.abc import Sequence
 
 import typer
 
-from agent.storage.forgetting import conversations_of, erase, is_known
-from agent.storage.open import Storage
-from agent.storage.retention import counted
-from agent.tooling.folder import ToolFileError, ToolFolder
-from api.replay.recorder import delete_run_file
+from agent.storage import Storage, conversations_of, counted, erase, is_known
+from agent.tooling import ToolFileError, ToolFolder
+from api.operations.recorder import delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import open_database
 

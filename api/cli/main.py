@@ -168,8 +168,7 @@ def forget(
 @app.command()
 def tools() -> None:
     """List the tools found, and what each says and how long it may take."""
-    from agent.tooling.decorator import options_of
-    from agent.tooling.folder import ToolFileError, ToolFolder
+    from agent.tooling import ToolFileError, ToolFolder, options_of
     from api.wiring import check_servers, load_servers
 
     with _explained():

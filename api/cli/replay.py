@@ -11,11 +11,10 @@ from pathlib import Path
 import typer
 
 from agent.config import PROMPT_FILE, AgentConfig
+from agent.replay import Difference, differences, export_run, report
 from agent.replay import run_file as runs
-from agent.replay.compare import Difference, differences, report
-from agent.replay.export import export_run
-from agent.storage.database import Database
-from agent.tooling.folder import ToolFileError, ToolFolder
+from agent.storage import Database
+from agent.tooling import ToolFileError, ToolFolder
 from api.replay.live_model import Comparison, ask_again
 from api.replay.player import Project, barge_in_everywhere, replay, replay_with_tools
 from api.replay.recording import record

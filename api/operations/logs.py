@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from agent.observer import Observer
-from agent.turns.turn import ToolCallStatus, Turn
+from agent.turns import ToolCallStatus, Turn
 
 log = logging.getLogger("voice")
 

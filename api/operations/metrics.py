@@ -18,10 +18,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, G
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.process_collector import ProcessCollector
 
-from agent.llm.attempts import ModelCandidate
+from agent.llm import ModelCandidate
 from agent.observer import Observer
-from agent.turns.trace import ModelCall
-from agent.turns.turn import ToolCallStatus, Turn
+from agent.turns import ModelCall, ToolCallStatus, Turn
 
 _QUICK = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)

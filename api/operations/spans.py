@@ -22,8 +22,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 
 from agent.observer import Observer
-from agent.turns.trace import ModelCall, compact
-from agent.turns.turn import Say, ToolCallStatus, Turn
+from agent.turns import ModelCall, Say, ToolCallStatus, Turn, compact
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PROVIDERS = {"google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai"}

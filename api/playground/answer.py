@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.failures import log_failure
-from agent.memory.heard import count_words
+from agent.memory import count_words
 from api.playground.playback import Playback
 from api.playground.speaker import Mute
 from api.playground.webhooks import Request, WebhookFailed, Webhooks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.memory.heard import whole_words
+from agent.memory import whole_words
 
 
 @dataclass(frozen=True)

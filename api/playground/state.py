@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from agent.agent import Agent
+from agent.replay import inspect, tools_found
 from agent.replay import run_file as runs
-from agent.replay.inspection import inspect, tools_found
-from agent.storage.open import Storage
+from agent.storage import Storage
 from api.replay.recording import record
 from api.settings import Settings
 from api.wiring import AgentParts

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.agent import open_agent
-from agent.llm.answer import Models
+from agent.llm import Models
 from agent.replay import run_file as runs
-from agent.storage.open import open_temporary_storage
-from agent.tooling.call import ToolResult, ToolRun
-from agent.turns.turn import HeardReport, Say, TurnRequest
+from agent.storage import open_temporary_storage
+from agent.tooling import ToolResult, ToolRun
+from agent.turns import HeardReport, Say, TurnRequest
 from api.replay.player import Project, folder_for
 
 Calls = Sequence[tuple[str, dict[str, Any]]]

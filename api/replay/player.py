@@ -15,16 +15,20 @@ from pydantic import SecretStr
 
 from agent.agent import Agent, open_agent
 from agent.config import AgentConfig
-from agent.llm.answer import Models
+from agent.llm import Models
+from agent.replay import (
+    Progress,
+    RecordedModel,
+    RecordedTools,
+    broken,
+    export_run,
+    interrupted_everywhere,
+    run_in_virtual_time,
+)
 from agent.replay import run_file as runs
-from agent.replay.export import export_run
-from agent.replay.hang_ups import broken, interrupted_everywhere
-from agent.replay.stand_ins import Progress, RecordedModel, RecordedTools
-from agent.replay.virtual_time import run_in_virtual_time
-from agent.storage.open import Storage, open_temporary_storage
-from agent.tooling.folder import ToolFolder
-from agent.turns.trace import compact
-from agent.turns.turn import Summary, Turn
+from agent.storage import Storage, open_temporary_storage
+from agent.tooling import ToolFolder
+from agent.turns import Summary, Turn, compact
 from api.app import create_app
 from api.replay.line import SECRET, FakePlatform, Heard
 from api.settings import Settings
@@ -33,7 +37,7 @@ from api.wiring import AgentParts, open_servers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from agent.tooling.mcp_config import ServerConfig
+    from agent.tooling import ServerConfig
 
 _LONGEST = 24 * 3600.0  # seconds of virtual time: a replay that has not ended by then hangs
 

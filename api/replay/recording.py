@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from agent.config import AgentConfig
+from agent.replay import export_run, timeless
 from agent.replay import run_file as runs
-from agent.replay.compare import timeless
-from agent.replay.export import export_run
-from agent.storage.database import Database
-from agent.tooling.folder import ToolFolder
+from agent.storage import Database
+from agent.tooling import ToolFolder
 from api.replay.player import Project, replay
 from api.settings import Settings
 

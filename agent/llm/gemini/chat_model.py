@@ -38,7 +38,7 @@ from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.library import message_of
 from agent.llm.gemini.self_check import shortcuts_are_right
 from agent.llm.gemini.transport import Transport
-from agent.turns.text_chunk import Chunk, as_message
+from agent.turns import Chunk, as_message
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.library import SIGNATURES, message_of
-from agent.turns.text_chunk import as_message
+from agent.turns import as_message
 
 if TYPE_CHECKING:
     from agent.llm.gemini.chat_model import Gemini

@@ -12,7 +12,7 @@ from langchain_core.messages import AIMessageChunk
 from langchain_core.messages.ai import add_usage
 
 from agent.llm.gemini.library import block_indexer, convert_event
-from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, merge_text
+from agent.turns import Chunk, ChunkTemplate, TextChunk, TokenUsage, merge_text
 
 Json = dict[str, Any]
 

@@ -23,8 +23,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
-from agent.turns.limit import TooBusy
-from agent.turns.turn import HeardReport, Say, Turn, TurnRequest
+from agent.turns import HeardReport, Say, TooBusy, Turn, TurnRequest
 from api.operations.rate import Rate
 from api.platforms.body import TooLarge, read_body
 from api.platforms.layercode import events, signature

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from api.replay import recorder
-from api.replay.recorder import Recorder
+from api.operations import recorder
+from api.operations.recorder import Recorder
 from tests.api.operations.test_fleet import alive
 
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from agent.observer import Observer
-from agent.turns.turn import Turn
+from agent.turns import Turn
 
 log = logging.getLogger(__name__)
 

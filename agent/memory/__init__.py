@@ -1,0 +1,25 @@
+"""What is remembered of a conversation: pure functions on messages. What was heard, late results, confirmations.
+
+May import: storage (its entries), turns, speech. Open first: history.py.
+"""
+
+from __future__ import annotations
+
+from agent.memory import confirmation, history
+from agent.memory.confirmation import CONFIRM, Pending, latest, still_asks
+from agent.memory.heard import count_words, whole_words
+from agent.memory.history import is_summary, newest, repair
+
+__all__ = [
+    "CONFIRM",
+    "Pending",
+    "confirmation",
+    "count_words",
+    "history",
+    "is_summary",
+    "latest",
+    "newest",
+    "repair",
+    "still_asks",
+    "whole_words",
+]

@@ -1,0 +1,34 @@
+"""Recorded runs: the file format, export from the journal, comparison, stand-ins for model and tools, virtual time.
+
+May import: everything below the conversation. Open first: run_file.py.
+"""
+
+from __future__ import annotations
+
+from agent.replay import run_file
+from agent.replay.compare import Difference, differences, report, timeless
+from agent.replay.export import export_run
+from agent.replay.hang_ups import broken, interrupted_everywhere
+from agent.replay.inspection import inspect, tools_found
+from agent.replay.run_file import save_run
+from agent.replay.stand_ins import Progress, RecordedModel, RecordedTools, ScriptedModel
+from agent.replay.virtual_time import run_in_virtual_time
+
+__all__ = [
+    "Difference",
+    "Progress",
+    "RecordedModel",
+    "RecordedTools",
+    "ScriptedModel",
+    "broken",
+    "differences",
+    "export_run",
+    "inspect",
+    "interrupted_everywhere",
+    "report",
+    "run_file",
+    "run_in_virtual_time",
+    "save_run",
+    "timeless",
+    "tools_found",
+]

@@ -1,0 +1,36 @@
+"""Tools: the decorator, the folder they are loaded from, running a call at most once, MCP servers.
+
+May import: storage, llm, turns, observer. Open first: decorator.py for what a tool's author uses, runner.py for what
+happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is imported only when MCP servers are configured.
+"""
+
+from __future__ import annotations
+
+from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, unknown_tool
+from agent.tooling.decorator import ToolContext, VoiceTool, options_of, say, show, tool_context, use_context, voice_tool
+from agent.tooling.folder import ToolFileError, ToolFolder
+from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
+from agent.tooling.runner import Perform, ToolRunner
+
+__all__ = [
+    "McpFileError",
+    "Perform",
+    "ServerConfig",
+    "ToolCall",
+    "ToolContext",
+    "ToolFileError",
+    "ToolFolder",
+    "ToolResult",
+    "ToolRun",
+    "ToolRunner",
+    "VoiceTool",
+    "fault_in",
+    "load_servers",
+    "options_of",
+    "say",
+    "show",
+    "tool_context",
+    "unknown_tool",
+    "use_context",
+    "voice_tool",
+]
