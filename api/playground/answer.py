@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any
 
 from agent.failures import log_failure
 from agent.memory import count_words
+from api.playground.conversation import Cut
 from api.playground.playback import Playback
 from api.playground.speaker import Mute
-from api.playground.webhooks import Request, WebhookFailed, Webhooks
+from api.playground.webhooks import Request, WebhookFailed
 
 log = logging.getLogger(__name__)
 
@@ -21,49 +21,23 @@ _LONGEST = 200_000  # characters
 _GRACE = 0.25  # seconds an interrupted request gets to reach the backend: what the caller said must not be lost
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """Where an answer is interrupted. played: the beginning of its text that has been played."""
-
-    turn_id: str
-    text: str
-    played: str
-
-    @property
-    def heard(self) -> str:
-        return self.played.strip()
-
-    @property
-    def context(self) -> dict[str, Any]:
-        """What the next message says of it (§2.3)."""
-        return {
-            "previous_turn_interrupted": True,
-            "words_heard": count_words(self.heard),
-            "text_heard": self.heard,
-            "assistant_turn_id": self.turn_id,
-        }
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """What the page is told. characters: as JavaScript counts them."""
-        told = {"type": "playground.heard", "turn_id": self.turn_id, "text": self.heard}
-        characters = len(self.played.encode("utf-16-le", "surrogatepass")) // 2
-        return {**told, "characters": characters, "words": count_words(self.heard), "of": count_words(self.text)}
+OpenStream = Callable[[Request], AsyncGenerator[dict[str, Any]]]
 
 
 class Answer:
-    """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word."""
+    """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word.
 
-    def __init__(self, turn_id: str, request: Request, webhooks: Webhooks, send: Send) -> None:
+    open_stream: sends the request and gives the events of its answer; it raises WebhookFailed.
+    """
+
+    def __init__(self, turn_id: str, request: Request, open_stream: OpenStream, send: Send) -> None:
         self.turn_id = turn_id
         self.text = ""
         self.waited: float | None = None
         self._playback = Playback()
         self._began = asyncio.get_running_loop().time()
         self._request = request
-        self._webhooks = webhooks
+        self._open_stream = open_stream
         self._to_client = send
         self._speaker = Mute(self._audio, self._playback)
         self._started = False
@@ -107,7 +81,7 @@ class Answer:
 
     async def _read(self) -> None:
         try:
-            async with aclosing(self._webhooks.stream(self._request)) as events:
+            async with aclosing(self._open_stream(self._request)) as events:
                 async for event in events:
                     await self._pass_on(event)
         except WebhookFailed as failure:

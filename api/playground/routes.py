@@ -57,7 +57,7 @@ def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None
             return
         await socket.accept()
         client = Client(socket, playground=socket.query_params.get("events") == "playground")
-        await Session(client, conversation, studio).run()
+        await sessions.run(Session(client, conversation, studio))
 
     @router.post("/playground/authorize")
     async def authorize(request: Request) -> Response:

@@ -15,7 +15,7 @@ from agent.failures import log_failure
 from api.playground.account import Account
 from api.playground.answer import Answer
 from api.playground.client import Client
-from api.playground.sessions import LIFE, Conversation
+from api.playground.conversation import LIFE, Conversation
 from api.playground.webhooks import Backend, Request, WebhookFailed, Webhooks, encoded
 
 log = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ class Session:
     """Use `run()`. One answer is spoken at a time. Until its `response.end`, whoever speaks interrupts it."""
 
     def __init__(self, client: Client, conversation: Conversation, studio: Studio) -> None:
+        self.conversation = conversation
         self._client = client
-        self._conversation = conversation
         self._terms = conversation.terms
         self._webhooks = Webhooks(studio.backend, conversation)
         self._account = Account()
@@ -52,9 +52,6 @@ class Session:
 
     async def run(self) -> None:
         """Until the client goes, a newer socket takes the conversation, or an hour has passed. Then `session.end`."""
-        older, self._conversation.session = self._conversation.session, self
-        if older:
-            await older.replace()
         try:
             async with asyncio.timeout(LIFE):
                 await self._until_gone()
@@ -167,20 +164,20 @@ class Session:
             await self._client.send({"type": "user.transcript", "content": text, "turn_id": turn_id})
             await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
             self._account.note("user", text)
-            cut, self._conversation.cut = self._conversation.cut, None
-            await self._ask("message", text=text, **({"interruption_context": cut} if cut else {}))
+            cut, self.conversation.cut = self.conversation.cut, None
+            await self._ask("message", text=text, **({"interruption_context": cut.context} if cut else {}))
 
     async def _ask(self, type_: str, **fields: Any) -> None:
         turn_id = f"turn_{uuid.uuid4().hex}"
         request = Request(encoded(self._webhooks.body(type_, turn_id=turn_id, **fields)))
-        self._answer = Answer(turn_id, request, self._webhooks, self._client.send)
+        self._answer = Answer(turn_id, request, self._webhooks.stream, self._client.send)
         self._answer.begin(self._answered)
 
     async def _answered(self, answer: Answer) -> None:
         """It was spoken to its end, so no answer before it is the one that the next message follows (§2.3)."""
         self._settle(answer, answer.text)
         if answer.text:
-            self._conversation.cut = None
+            self.conversation.cut = None
         if self._answer is answer:
             self._answer = None
         await self._next()
@@ -196,8 +193,8 @@ class Session:
         if answer is None:
             return
         cut = answer.cut()
-        if answer.text or not self._conversation.cut:  # a resumed session's empty welcome does not count
-            self._conversation.cut = cut.context
+        if answer.text or not self.conversation.cut:  # a resumed session's empty welcome does not count
+            self.conversation.cut = cut
         self._webhooks.drop_copies()
         await answer.drop()
         self._settle(answer, cut.heard)
@@ -246,8 +243,6 @@ class Session:
         async with self._turn:
             await self._interrupt()
         self._webhooks.drop_copies()
-        if self._conversation.session is self:
-            self._conversation.session = None
         self._over.set()
         if self._ready:
             with suppress(WebhookFailed):

@@ -1,4 +1,4 @@
-"""Who may talk: session keys, and the conversations they belong to (protocol sheet §6.1)."""
+"""Who may talk: session keys, the conversations they belong to, and their open sockets (protocol sheet §6.1)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import secrets
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ValidationError
 
-if TYPE_CHECKING:
-    from api.playground.session import Session
+from api.playground.conversation import LIFE, Config, Conversation, Terms
+from api.playground.session import Session
 
-LIFE = 3600.0  # seconds, of a key and of a session
 _MOST = 1000  # conversations that are known; of more, those longest unused are forgotten
 
 # What the platform sends to the browser's voice detection; the stand-in itself reads none of it.
@@ -25,85 +24,26 @@ _VAD = {
     "frame_samples": 512,
 }  # fmt: skip
 
-Id = Annotated[str, Field(min_length=1, max_length=200)]
-_NULL_IS_ABSENT = BeforeValidator(lambda value: {} if value is None else value)
-Object = Annotated[dict[str, Any], _NULL_IS_ABSENT]
-Header = Annotated[str, Field(pattern=r"^[\x20-\x7e]*$", max_length=2000)]
-HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)]
-Number = Annotated[str | None, Field(max_length=40)]
-
 
 class BadTerms(Exception):
     """The body of an authorization cannot be used. The text names the field."""
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
-
-
-class Transcription(_Model):
-    trigger: Literal["automatic", "push_to_talk"] = "automatic"
-    can_interrupt: bool = True
-
-
-class Trial(_Model):
-    """How a backend's nerves are tried. duplicates: the share of webhooks that are sent twice. delay_ms: from, to.
-    recording: a session ends with `session.update` too."""
-
-    duplicates: float = Field(default=0.0, ge=0, le=1)
-    delay_ms: tuple[float, float] = (0.0, 0.0)
-    recording: bool = False
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Trial:
-        low, high = self.delay_ms
-        if not 0 <= low <= high <= 60_000:
-            raise ValueError("delay_ms should be [low, high], at most 60000")
-        return self
-
-
-class Config(_Model):
-    transcription: Transcription = Field(default_factory=Transcription)
-    vad: Object = {}
-    playground: Trial = Field(default_factory=Trial)
-
-
-class Terms(_Model):
-    """What was authorized: the session's settings, and what its webhooks carry."""
-
-    agent_id: Id = "local"
-    conversation_id: Id | None = None
-    config: Annotated[Config, _NULL_IS_ABSENT] = Field(default_factory=Config)
-    custom_metadata: Object = {}
-    metadata: Object = {}
-    custom_headers: Annotated[dict[HeaderName, Header], _NULL_IS_ABSENT] = {}
-    from_phone_number: Number = None
-    to_phone_number: Number = None
-
-    @property
-    def trial(self) -> Trial:
-        return self.config.playground
-
-
 @dataclass
-class Conversation:
-    """cut: what the next message says of the answer that was interrupted. session: the socket that is open."""
-
-    id: str
-    terms: Terms
+class _Grant:
+    conversation: Conversation
     key: str
     expires: float
-    cut: dict[str, Any] | None = None
-    session: Session | None = field(default=None, repr=False)
 
 
 class Sessions:
-    """The newest key of each conversation. `clock`: seconds."""
+    """The newest key of each conversation, and its open session. `clock`: seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._conversations: dict[str, Conversation] = {}
-        self._keys: dict[str, Conversation] = {}
+        self._grants: dict[str, _Grant] = {}  # by conversation
+        self._keys: dict[str, _Grant] = {}
+        self._open: dict[str, Session] = {}  # by conversation
 
     def authorize(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The platform's answer. A key that the conversation had before is void. BadTerms: 400."""
@@ -116,30 +56,39 @@ class Sessions:
         except (ValueError, RecursionError):
             raise BadTerms("The body cannot be sent on as JSON.") from None
         id_ = terms.conversation_id or f"conv_{uuid.uuid4().hex}"
-        key, expires = f"lc_sesskey_{secrets.token_urlsafe(24)}", self._clock() + LIFE
-        known = self._conversations.pop(id_, None)
+        known = self._grants.pop(id_, None)
         if known:
             del self._keys[known.key]
-            known.terms, known.key, known.expires = terms, key, expires
-        self._conversations[id_] = self._keys[key] = known or Conversation(id_, terms, key, expires)
+        conversation = known.conversation if known else Conversation(id_, terms)
+        conversation.terms = terms
+        grant = _Grant(conversation, f"lc_sesskey_{secrets.token_urlsafe(24)}", self._clock() + LIFE)
+        self._grants[id_] = self._keys[grant.key] = grant
         self._forget()
-        return {"client_session_key": key, "conversation_id": id_, "config": _shown(terms.config)}
+        return {"client_session_key": grant.key, "conversation_id": id_, "config": _shown(terms.config)}
 
     def find(self, key: str) -> Conversation | None:
         """The conversation of a key that is still good."""
-        conversation = self._keys.get(key)
-        return conversation if conversation and self._clock() < conversation.expires else None
+        grant = self._keys.get(key)
+        return grant.conversation if grant and self._clock() < grant.expires else None
 
-    @property
-    def open(self) -> list[Session]:
-        return [one.session for one in self._conversations.values() if one.session]
+    async def run(self, session: Session) -> None:
+        """Until it ends. An older session of the conversation is ended first."""
+        id_ = session.conversation.id
+        older, self._open[id_] = self._open.get(id_), session
+        try:
+            if older:
+                await older.replace()
+            await session.run()
+        finally:
+            if self._open[id_] is session:
+                del self._open[id_]
 
     def _forget(self) -> None:
-        idle = (one for one in list(self._conversations.values()) if one.session is None)
-        for conversation in idle:
-            if len(self._conversations) <= _MOST:
+        idle = (grant for id_, grant in list(self._grants.items()) if id_ not in self._open)
+        for grant in idle:
+            if len(self._grants) <= _MOST:
                 return
-            del self._conversations[conversation.id], self._keys[conversation.key]
+            del self._grants[grant.conversation.id], self._keys[grant.key]
 
 
 def _shown(config: Config) -> dict[str, Any]:

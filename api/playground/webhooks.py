@@ -22,7 +22,7 @@ from agent.json_values import replace_surrogates
 from agent.tls import tls_context
 from api.platforms.body import json_object
 from api.platforms.layercode import signature
-from api.playground.sessions import Conversation
+from api.playground.conversation import Conversation
 
 _PATIENCE = httpx.Timeout(120, connect=5)  # seconds between two pieces of an answer
 _MOST = 1024 * 1024  # bytes of an event, or of a plain answer

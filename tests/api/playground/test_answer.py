@@ -7,27 +7,23 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from api.playground.answer import Answer
-from api.playground.webhooks import Request, Webhooks
+from api.playground.webhooks import Request
 
 
 async def test_an_answer_ends_also_when_who_drops_it_is_cancelled() -> None:
     dropped = asyncio.Event()
 
-    class Silent(Webhooks):
-        def __init__(self) -> None:
-            pass
-
-        async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any]]:
-            try:
-                await asyncio.sleep(60)
-                yield {}
-            finally:
-                dropped.set()
+    async def silent(request: Request) -> AsyncGenerator[dict[str, Any]]:
+        try:
+            await asyncio.sleep(60)
+            yield {}
+        finally:
+            dropped.set()
 
     async def nothing(_: Any) -> None:
         pass
 
-    answer = Answer("turn_1", Request(b""), Silent(), nothing)
+    answer = Answer("turn_1", Request(b""), silent, nothing)
     answer.begin(nothing)
     await asyncio.sleep(0.01)
     dropping = asyncio.create_task(answer.drop())

@@ -11,7 +11,8 @@ import httpx
 import pytest
 import websockets
 
-from api.playground.sessions import LIFE, BadTerms, Sessions
+from api.playground.conversation import LIFE
+from api.playground.sessions import BadTerms, Sessions
 from tests.support.backend import Backend, served
 from tests.support.playground import Client, development, socket_url
 
