@@ -6,12 +6,12 @@ import json
 import shlex
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import typer
+from httpx_sse import EventSource, ServerSentEvent, SSEError
 
 from api.platforms.layercode import signature
 
@@ -52,6 +52,9 @@ def say(spoken: Spoken, *, url: str, secret: str, hang_up_after: int | None) -> 
                 typer.secho(f"{response.status_code}: {response.read().decode(errors='replace')[:500]}", err=True)
                 return 1
             heard, ended = _read(response, began, hang_up_after)
+    except SSEError:
+        typer.secho(f"{url} answers with something else than an event stream.", err=True)
+        return 1
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         broken = isinstance(error, httpx.ReadError | httpx.ReadTimeout | httpx.RemoteProtocolError)
         what = "The answer broke off:" if broken else "No server answers at"
@@ -67,7 +70,8 @@ def say(spoken: Spoken, *, url: str, secret: str, hang_up_after: int | None) -> 
 def _read(response: httpx.Response, began: float, hang_up_after: int | None) -> tuple[str, bool | None]:
     """Print the events: the words among them, and whether they came to their end; None when we hung up."""
     heard, ended = "", False
-    for count, event in enumerate(_events(response), start=1):
+    events = (_event(sent) for sent in EventSource(response).iter_sse() if sent.data)
+    for count, event in enumerate(events, start=1):
         typer.echo(f"{(time.monotonic() - began) * 1000:7.0f} ms  {_described(event)}")
         heard += str(event["content"]) if event["type"] == "response.tts" and "content" in event else ""
         ended = ended or event["type"] == "response.end"
@@ -76,20 +80,12 @@ def _read(response: httpx.Response, began: float, hang_up_after: int | None) -> 
     return heard, ended
 
 
-def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """SSE lines end with LF, CR LF or CR; `iter_lines` would also split at U+2028, which may stand in an event."""
-    pending = ""
-    for part in response.iter_text():
-        *lines, pending = (pending + part.replace("\r", "\n")).split("\n")
-        yield from (_event(line.removeprefix("data:")) for line in lines if line.startswith("data:"))
-
-
-def _event(line: str) -> dict[str, Any]:
+def _event(sent: ServerSentEvent) -> dict[str, Any]:
     try:
-        event = json.loads(line)
+        event = sent.json()
     except ValueError:
         event = None
-    return event if isinstance(event, dict) and "type" in event else {"type": "(not an event)", "content": line}
+    return event if isinstance(event, dict) and "type" in event else {"type": "(not an event)", "content": sent.data}
 
 
 def _described(event: dict[str, Any]) -> str:

@@ -317,28 +317,40 @@ def test_say_without_a_secret_says_which_one(monkeypatch: pytest.MonkeyPatch) ->
     assert "LAYERCODE_WEBHOOK_SECRET is not set" in result.stderr
 
 
-async def test_say_shows_what_another_backend_sends_instead_of_events() -> None:
-    """Any Layercode backend: one that is not well is shown as it is, and breaks nothing."""
+async def said_to_another(answer: bytes) -> Result:
+    """`voice say` to a backend that is not ours, and sends this."""
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         length = int(head.partition(b"content-length:")[2].split()[0])
         await reader.readexactly(length)  # closing over unread data would reset the connection
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-            b': hi\r\ndata: {"type":"response.data","content":[1]}\r\n\r\ndata: [DONE]\r\n\r\ndata: oops\r\n\r\n'
-        )
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n" + answer)
         writer.close()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answers, "127.0.0.1", 0)
     async with server:
         url = "http://127.0.0.1:{1}".format(*server.sockets[0].getsockname())
         result = await asyncio.to_thread(voice, "say", "Hello", "--url", url)
     assert result.exit_code == 1
     assert isinstance(result.exception, SystemExit)
+    return result
+
+
+async def test_say_shows_what_another_backend_sends_instead_of_events() -> None:
+    """Any Layercode backend: one that is not well is shown as it is, and breaks nothing."""
+    result = await said_to_another(
+        b"content-type: text/event-stream\r\n\r\n: hi\r\nretry: 9\r\n\r\n"
+        b'data: {"type":"response.data","content":[1]}\r\n\r\ndata: [DONE]\r\n\r\ndata: oops\r\n\r\n'
+    )
+    assert result.stdout.count(" ms ") == 3
     assert "response.data" in result.stdout
     assert "[DONE]" in result.stdout
     assert result.stderr == "The stream broke off without response.end.\n"
+
+
+async def test_say_to_what_sends_no_events_is_a_clear_sentence() -> None:
+    result = await said_to_another(b"content-type: text/html\r\n\r\n<!doctype html>")
+    assert "answers with something else than an event stream" in result.stderr
 
 
 # tools, --help
