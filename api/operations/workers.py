@@ -3,6 +3,9 @@
 SIGTERM or Ctrl-C: the workers drain, as one alone does (server.py), and the parent exits with 0. SIGHUP: each
 worker is replaced, one after the other: the new one serves before the old one drains. A worker that dies is replaced,
 after a pause if it never served. When the parent is gone the workers drain.
+
+Not uvicorn's Multiprocess: while it restarts or stops, it waits in join() and obeys no signal, and has no time-out for
+it; each of its methods that start, replace or end a worker would be overridden.
 """
 
 from __future__ import annotations
