@@ -9,7 +9,6 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from agent.failures import log_failure
-from agent.memory import count_words
 from api.playground.conversation import Cut
 from api.playground.playback import Playback
 from api.playground.speaker import Mute

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from agent.memory.heard import count_words
+from agent.memory import count_words
 
 LIFE = 3600.0  # seconds, of a key and of a session
 
