@@ -7,14 +7,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from langchain_core.messages import AnyMessage
+from langchain_core.runnables import RunnableConfig
 
 from agent.config import AgentConfig
 from agent.failures import log_failure
-from agent.graph import Context, Graph, run
+from agent.graph import Context, Graph
 from agent.llm import Models
-from agent.storage import Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
+from agent.storage import TURN, Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
 from agent.summaries import Summaries
 from agent.tooling import ToolFolder, ToolRunner
 from agent.turns import Turn
@@ -50,7 +52,7 @@ class Conversations:
         request = turn.request
         pending_context = PendingContext() if entry.nothing_pending else await self._what_to_know(turn)
         await self.read_tools()
-        messages = await run(self.graph, self._context(turn, pending_context), worker=self.worker)
+        messages = await self._run(self._context(turn, pending_context))
         turn.end()
         await self.journal.settle(request, pending_context)
         if turn.summary:
@@ -68,6 +70,16 @@ class Conversations:
         return await self.journal.pending_context(
             turn.request, self.live(conversation), self.tool_runner.running_calls(conversation)
         )
+
+    async def _run(self, context: Context) -> list[AnyMessage]:
+        """Run the graph, which writes the next checkpoint; the messages in it."""
+        config: RunnableConfig = {
+            "configurable": {"thread_id": context.turn.request.conversation_id, TURN: (context.turn, self.worker)},
+            "recursion_limit": 4 * context.max_tool_steps + 10,
+        }
+        nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
+        end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit")
+        return cast(list[AnyMessage], end["messages"])
 
     def _context(self, turn: Turn, pending_context: PendingContext) -> Context:
         turn.late = [call.call for call in pending_context.late]

@@ -19,13 +19,11 @@ in the journal. Every function is `async`, those of the edges too: LangGraph giv
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, TypedDict, cast
+from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
 from langchain_core.messages import ToolCall as ModelToolCall
-from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -35,8 +33,8 @@ from langgraph.types import Overwrite, Send
 
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, confirmation, history, latest
-from agent.storage import TURN, PendingContext
-from agent.tooling import ToolCall, ToolRunner, fault_in, options_of, unknown_tool
+from agent.storage import PendingContext
+from agent.tooling import ToolCall, ToolRunner, fault_in, first_call, first_to_confirm, unknown_tool
 from agent.turns import Turn
 
 
@@ -86,18 +84,6 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge("greet", END)
     graph.add_edge("ask", END)
     return graph.compile(checkpointer=saver)
-
-
-async def run(graph: Graph, context: Context, *, worker: str) -> list[AnyMessage]:
-    """Run a turn, and write the next checkpoint; the messages in it."""
-    request = context.turn.request
-    config: RunnableConfig = {
-        "configurable": {"thread_id": request.conversation_id, TURN: (context.turn, worker)},
-        "recursion_limit": 4 * context.max_tool_steps + 10,
-    }
-    nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
-    end = await graph.ainvoke(nothing_new, config, context=context, durability="exit")
-    return cast(list[AnyMessage], end["messages"])
 
 
 async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -161,7 +147,7 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     if tool_call.options.confirm:
         if fault := fault_in(tool, call["args"]):
             return {"messages": [tool_call.answer(fault, failed=True)]}
-        return _pin(tool_call, may_ask=call == _first_to_confirm(state["message"], context))
+        return _pin(tool_call, may_ask=call == first_to_confirm(state["message"], context.tools))
     return {"messages": [await context.tool_runner.run(context.turn, tool_call)]}
 
 
@@ -180,29 +166,15 @@ def _pin(tool_call: ToolCall, *, may_ask: bool) -> dict[str, Any]:
     return {"messages": [tool_call.answer(confirmation.not_done_yet(question))], "pending": pending}
 
 
-def _first_to_confirm(message: AIMessage, context: Context) -> ModelToolCall | None:
-    """One question at a time: of several calls in a step that need one, the first is asked."""
-
-    def can_be_asked(call: ModelToolCall) -> bool:
-        tool = context.tools.get(call["name"])
-        return bool(tool and options_of(tool).confirm and not fault_in(tool, call["args"]))
-
-    return _first(message, can_be_asked)
-
-
-def _first(message: AIMessage, fits: Callable[[ModelToolCall], bool]) -> ModelToolCall | None:
-    return next((call for call in message.tool_calls if fits(call)), None)
-
-
 async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     """The caller has said yes, or no, to the pinned call. It stays pinned when the turn was interrupted first."""
     call, pending = step["call"], step["pending"]
     tool = context.tools.get(pending["name"]) if pending and pending["heard"] else None
     if pending is None or tool is None:
         return {"messages": [confirmation.nothing_to_confirm(call)]}
-    if call != _first(step["message"], lambda other: other["name"] == CONFIRM):
+    if call != first_call(step["message"], lambda call: call["name"] == CONFIRM):
         return {"messages": [confirmation.settled_already(call)]}
-    settled = {} if context.turn.interrupted or _first_to_confirm(step["message"], context) else {"pending": None}
+    settled = {} if context.turn.interrupted or first_to_confirm(step["message"], context.tools) else {"pending": None}
     if not call["args"].get("yes"):
         return {"messages": [confirmation.declined(call)], **settled}
     tool_call = ToolCall(pending["key"], call["id"] or "", tool, pending["arguments"], step["message"])

@@ -6,7 +6,7 @@ happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is importe
 
 from __future__ import annotations
 
-from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, unknown_tool
+from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, first_call, first_to_confirm, unknown_tool
 from agent.tooling.decorator import ToolContext, VoiceTool, options_of, say, show, tool_context, use_context, voice_tool
 from agent.tooling.folder import ToolFileError, ToolFolder
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
@@ -25,6 +25,8 @@ __all__ = [
     "ToolRunner",
     "VoiceTool",
     "fault_in",
+    "first_call",
+    "first_to_confirm",
     "load_servers",
     "options_of",
     "say",

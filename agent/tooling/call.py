@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,6 +124,20 @@ class ToolRun:
 def unknown_tool(call: ModelToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
     text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
     return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+
+
+def first_to_confirm(message: AIMessage, tools: Mapping[str, BaseTool]) -> ModelToolCall | None:
+    """One question at a time: of several calls in a step that need one, the first that can be asked."""
+
+    def can_be_asked(call: ModelToolCall) -> bool:
+        tool = tools.get(call["name"])
+        return bool(tool and options_of(tool).confirm and not fault_in(tool, call["args"]))
+
+    return first_call(message, can_be_asked)
+
+
+def first_call(message: AIMessage, fits: Callable[[ModelToolCall], bool]) -> ModelToolCall | None:
+    return next((call for call in message.tool_calls if fits(call)), None)
 
 
 def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
