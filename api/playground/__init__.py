@@ -17,29 +17,22 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
 from api.playground.guard import LOCAL_ORIGIN, Guard
-from api.playground.routes import PAGE, playground_router
-from api.playground.session import Studio
+from api.playground.routes import PAGE, PlaygroundContext, playground_router
 from api.playground.sessions import Sessions
-from api.playground.state import Own
+from api.playground.state import OwnBackend
 from api.playground.webhooks import Backend, http_client
 from api.settings import Settings
 from api.wiring import AgentParts
 
 
 def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webhook: str, own: bool) -> None:
-    """Answer whatever the application itself does not. webhook: the backend's URL; own: whether it is this server's."""
-    studio = Studio(Backend(webhook, settings.webhook_secret, http_client()))
-    mine = Own(settings, parts, lambda: app.state.agent, lambda: app.state.storage)
+    """Mount the playground below the routes of `app`. webhook: the backend's URL. own: whether it is this server's."""
+    backend = Backend(webhook, settings.webhook_secret, http_client())
+    this = OwnBackend(settings, parts, lambda: app.state.agent, lambda: app.state.storage)
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
-    inner.include_router(
-        playground_router(
-            sessions=Sessions(),
-            studio=studio,
-            api_key=key.get_secret_value() if key else None,
-            own=mine if own else None,
-        )
-    )
+    api_key = key.get_secret_value() if key else None
+    inner.include_router(playground_router(PlaygroundContext(Sessions(), backend, api_key, this if own else None)))
     inner.mount("/", _Page(directory=PAGE, html=True))
     app.mount("/", Guard(inner))
     app.add_middleware(
@@ -54,14 +47,14 @@ def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webho
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with within(app), studio.backend.http:
+        async with within(app), backend.http:
             yield
 
     app.router.lifespan_context = lifespan
 
 
 class _Page(StaticFiles):
-    """Read again when it has changed, and never within another page, which could have its buttons clicked."""
+    """The page's files, with headers that prevent stale copies and frames of other pages (clickjacking)."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -72,5 +65,5 @@ class _Page(StaticFiles):
 
 
 def _without_session_key(record: logging.LogRecord) -> bool:
-    """uvicorn would log each socket's address, and the key is in it."""
+    """A log filter: uvicorn logs each socket's URL, which contains the session key."""
     return "client_session_key" not in record.getMessage()

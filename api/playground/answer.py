@@ -1,4 +1,4 @@
-"""One answer: a webhook, the client's messages that its stream becomes, and how far it has been spoken."""
+"""One answer: sends a webhook, passes its stream on to the client as messages, and tracks how much has been played."""
 
 from __future__ import annotations
 
@@ -9,54 +9,56 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from agent.failures import log_failure
-from api.playground.conversation import Cut
+from api.playground.conversation import InterruptedAnswer
+from api.playground.pacer import PlaybackPacer
 from api.playground.playback import Playback
-from api.playground.speaker import Mute
-from api.playground.webhooks import Request, WebhookFailed
+from api.playground.webhooks import WebhookFailed, WebhookRequest
 
 log = logging.getLogger(__name__)
 
-_LONGEST = 200_000  # characters
-_GRACE = 0.25  # seconds an interrupted request gets to reach the backend: what the caller said must not be lost
+_MAX_CHARACTERS = 200_000
+_GRACE = 0.25  # seconds that an interrupted request gets to reach the backend, so that the caller's words are not lost
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-OpenStream = Callable[[Request], AsyncGenerator[dict[str, Any]]]
+OpenStream = Callable[[WebhookRequest], AsyncGenerator[dict[str, Any]]]
 
 
 class Answer:
-    """turn_id: the webhook's and the client's. text: what has come of it. waited: seconds until its first word.
+    """The answer to one webhook.
 
-    open_stream: sends the request and gives the events of its answer; it raises WebhookFailed.
+    turn_id: of the webhook and of the client's messages. text: what has arrived of the answer. latency: seconds until
+    its first word, None before. open_stream: sends the request and yields the events of the response; it raises
+    WebhookFailed. send: sends a message to the client.
     """
 
-    def __init__(self, turn_id: str, request: Request, open_stream: OpenStream, send: Send) -> None:
+    def __init__(self, turn_id: str, request: WebhookRequest, open_stream: OpenStream, send: Send) -> None:
         self.turn_id = turn_id
         self.text = ""
-        self.waited: float | None = None
-        self._playback = Playback()
-        self._began = asyncio.get_running_loop().time()
+        self.latency: float | None = None
         self._request = request
         self._open_stream = open_stream
-        self._to_client = send
-        self._speaker = Mute(self._audio, self._playback)
-        self._started = False
-        self._had_audio = False
+        self._send_to_client = send
+        self._playback = Playback()
+        self._pacer = PlaybackPacer(self._send_audio, self._playback)
+        self._created_at = asyncio.get_running_loop().time()
+        self._turn_started = False
+        self._audio_sent = False
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, over: Callable[[Answer], Awaitable[None]]) -> None:
-        """`over` is called when it has been spoken to its end."""
-        self._task = asyncio.create_task(self._run(over), name="answer")
+    def start(self, on_played: Callable[[Answer], Awaitable[None]]) -> None:
+        """Send the request in a task. `on_played` is called when the answer has been played to its end."""
+        self._task = asyncio.create_task(self._run(on_played), name="answer")
 
-    def cut(self) -> Cut:
-        """By now."""
-        return Cut(self.turn_id, self.text, self._playback.heard(asyncio.get_running_loop().time()))
+    def interrupted_now(self) -> InterruptedAnswer:
+        """What has arrived and what has been played by now."""
+        return InterruptedAnswer(self.turn_id, self.text, self._playback.heard(asyncio.get_running_loop().time()))
 
-    async def drop(self) -> None:
-        """Send and speak nothing more, and drop the webhook's request."""
+    async def cancel(self) -> None:
+        """Send the client nothing more, and cancel the webhook's request."""
         if self._task is None:
             return
-        self._to_client = _nowhere
-        self._request.hurry.set()
+        self._send_to_client = _discard
+        self._request.skip_delay.set()
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._request.reached.wait(), _GRACE)
@@ -64,61 +66,61 @@ class Answer:
             self._task.cancel()
         await asyncio.wait([self._task])
 
-    async def _run(self, over: Callable[[Answer], Awaitable[None]]) -> None:
+    async def _run(self, on_played: Callable[[Answer], Awaitable[None]]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._speaker.run())
+                group.create_task(self._pacer.run())
                 await self._read()
-                self._speaker.end()
-        except* Exception as errors:  # noqa: BLE001 - whatever went wrong, the answer still has its end
+                self._pacer.end()
+        except* Exception as errors:  # noqa: BLE001 - the client gets the answer's end after any failure
             log_failure(log, "an answer could not be spoken", errors.exceptions[0])
-        await self._start()
-        if not self._had_audio:
-            await self._audio("")
+        await self._send_turn_start()
+        if not self._audio_sent:
+            await self._send_audio("")
         await self._send("response.end")
-        await over(self)
+        await on_played(self)
 
     async def _read(self) -> None:
         try:
             async with aclosing(self._open_stream(self._request)) as events:
                 async for event in events:
-                    await self._pass_on(event)
+                    await self._handle(event)
         except WebhookFailed as failure:
-            await self._to_client({"type": "playground.error", "error": str(failure)})
+            await self._send_to_client({"type": "playground.error", "error": str(failure)})
 
-    async def _pass_on(self, event: Mapping[str, Any]) -> None:
+    async def _handle(self, event: Mapping[str, Any]) -> None:
         match event:
             case {"type": "response.tts", "content": str(text)}:
-                await self._say(text)
+                await self._add_text(text)
             case {"type": "response.data", "content": data}:
                 await self._send("response.data", content=data)
             case {"type": "response.error"}:
                 raise WebhookFailed("The backend reported an error in mid-answer. Its log may say more.")
 
-    async def _say(self, text: str) -> None:
+    async def _add_text(self, text: str) -> None:
         if not text:
             return
-        if len(self.text) + len(text) > _LONGEST:
-            raise WebhookFailed(f"The answer is longer than {_LONGEST:,} characters; the rest was dropped.")
-        await self._start()
-        if self.waited is None:
-            self.waited = asyncio.get_running_loop().time() - self._began
+        if len(self.text) + len(text) > _MAX_CHARACTERS:
+            raise WebhookFailed(f"The answer is longer than {_MAX_CHARACTERS:,} characters; the rest was dropped.")
+        await self._send_turn_start()
+        if self.latency is None:
+            self.latency = asyncio.get_running_loop().time() - self._created_at
         self.text += text
-        self._speaker.feed(text)
+        self._pacer.feed(text)
         await self._send("response.text", content=text)
 
-    async def _start(self) -> None:
-        if not self._started:
-            self._started = True
+    async def _send_turn_start(self) -> None:
+        if not self._turn_started:
+            self._turn_started = True
             await self._send("turn.start", role="assistant")
 
-    async def _audio(self, content: str) -> None:
-        self._had_audio = True
+    async def _send_audio(self, content: str) -> None:
+        self._audio_sent = True
         await self._send("response.audio", content=content)
 
     async def _send(self, type_: str, **fields: Any) -> None:
-        await self._to_client({"type": type_, **fields, "turn_id": self.turn_id})
+        await self._send_to_client({"type": type_, **fields, "turn_id": self.turn_id})
 
 
-async def _nowhere(_: dict[str, Any]) -> None:
-    """Where a dropped answer's messages go."""
+async def _discard(_: dict[str, Any]) -> None:
+    """Takes the messages of a cancelled answer."""

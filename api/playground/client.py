@@ -1,4 +1,4 @@
-"""The client at the other end of a socket: JSON in text frames, in both directions."""
+"""The client's side of a socket: JSON in text frames, in both directions."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from api.platforms.body import json_object
 
 
 class Client:
-    """playground: whether it is our page, or a test, that understands `playground.…` messages; others get none.
+    """A connected client. After it has disconnected, what is sent is discarded.
 
-    Once it is gone, what is sent goes nowhere.
+    playground: whether it takes `playground.…` messages, as the page does; otherwise these are not sent.
     """
 
     def __init__(self, socket: WebSocket, *, playground: bool) -> None:
@@ -28,7 +28,7 @@ class Client:
         return self._socket.client.host if self._socket.client else None
 
     async def messages(self) -> AsyncIterator[dict[str, Any]]:
-        """What it sends, until it is gone."""
+        """Yield its messages, until it disconnects. What is not a JSON object is reported to it and skipped."""
         with suppress(WebSocketDisconnect):
             while (message := await self._socket.receive())["type"] != "websocket.disconnect":
                 fields = json_object((message.get("text") or "").encode(errors="replace"))
@@ -43,7 +43,7 @@ class Client:
                 await self._socket.send_text(_json(message))
 
     async def error(self, sentence: str) -> None:
-        """Tell the developer what happened, and what to do."""
+        """Send a `playground.error`: a sentence that says what happened, and what to do."""
         await self.send({"type": "playground.error", "error": sentence})
 
     async def close(self, code: int, reason: str) -> None:

@@ -1,6 +1,6 @@
-"""The record of a conversation: its id, the terms it was authorized with, and its answer that was interrupted last.
+"""The record of a conversation: its id, the terms of its newest session, and the answer that was interrupted last.
 
-It imports no other module of the playground.
+This module is below the other modules of the playground, and imports none of them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 from agent.memory import count_words
 
-LIFE = 3600.0  # seconds, of a key and of a session
+SESSION_SECONDS = 3600.0  # the longest life of a session key, and of a session
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 _NULL_IS_ABSENT = BeforeValidator(lambda value: {} if value is None else value)
@@ -27,38 +27,45 @@ class _Model(BaseModel):
 
 
 class Transcription(_Model):
+    """Turn taking, as Layercode's agent configuration has it."""
+
     trigger: Literal["automatic", "push_to_talk"] = "automatic"
     can_interrupt: bool = True
 
 
-class Trial(_Model):
-    """How a backend's nerves are tried. duplicates: the share of webhooks that are sent twice. delay_ms: from, to.
-    recording: a session ends with `session.update` too."""
+class NetworkFaults(_Model):
+    """Faults that are simulated to test a backend.
+
+    duplicates: the share of webhooks that are sent twice, 0 to 1. delay_ms: the shortest and the longest delay of a
+    webhook. recording: whether `session.update` follows `session.end`, as after a recorded session.
+    """
 
     duplicates: float = Field(default=0.0, ge=0, le=1)
     delay_ms: tuple[float, float] = (0.0, 0.0)
     recording: bool = False
 
     @model_validator(mode="after")
-    def _in_order(self) -> Trial:
+    def _delays_in_order(self) -> NetworkFaults:
         low, high = self.delay_ms
         if not 0 <= low <= high <= 60_000:
             raise ValueError("delay_ms should be [low, high], at most 60000")
         return self
 
 
-class Config(_Model):
+class SessionConfig(_Model):
+    """The `config` of an authorization. `playground` is an addition of this stand-in."""
+
     transcription: Transcription = Field(default_factory=Transcription)
     vad: Object = {}
-    playground: Trial = Field(default_factory=Trial)
+    playground: NetworkFaults = Field(default_factory=NetworkFaults)
 
 
-class Terms(_Model):
-    """What was authorized: the session's settings, and what its webhooks carry."""
+class SessionTerms(_Model):
+    """The body of an authorization: the settings of the session, and what its webhooks carry."""
 
     agent_id: Id = "local"
     conversation_id: Id | None = None
-    config: Annotated[Config, _NULL_IS_ABSENT] = Field(default_factory=Config)
+    config: Annotated[SessionConfig, _NULL_IS_ABSENT] = Field(default_factory=SessionConfig)
     custom_metadata: Object = {}
     metadata: Object = {}
     custom_headers: Annotated[dict[HeaderName, Header], _NULL_IS_ABSENT] = {}
@@ -66,13 +73,13 @@ class Terms(_Model):
     to_phone_number: Number = None
 
     @property
-    def trial(self) -> Trial:
+    def faults(self) -> NetworkFaults:
         return self.config.playground
 
 
 @dataclass(frozen=True)
-class Cut:
-    """Where an answer is interrupted. played: the beginning of its text that has been played."""
+class InterruptedAnswer:
+    """An answer at its interruption. text: as much of it as had arrived. played: the part of it that was played."""
 
     turn_id: str
     text: str
@@ -84,7 +91,7 @@ class Cut:
 
     @property
     def context(self) -> dict[str, Any]:
-        """What the next message says of it (§2.3)."""
+        """The `interruption_context` of the next message's webhook (§2.3)."""
         return {
             "previous_turn_interrupted": True,
             "words_heard": count_words(self.heard),
@@ -94,16 +101,21 @@ class Cut:
 
     @property
     def message(self) -> dict[str, Any]:
-        """What the page is told. characters: as JavaScript counts them."""
-        told = {"type": "playground.heard", "turn_id": self.turn_id, "text": self.heard}
-        characters = len(self.played.encode("utf-16-le", "surrogatepass")) // 2
-        return {**told, "characters": characters, "words": count_words(self.heard), "of": count_words(self.text)}
+        """The `playground.heard` message for the page. characters: in UTF-16 units, which JavaScript counts."""
+        return {
+            "type": "playground.heard",
+            "turn_id": self.turn_id,
+            "text": self.heard,
+            "characters": len(self.played.encode("utf-16-le", "surrogatepass")) // 2,
+            "words": count_words(self.heard),
+            "of": count_words(self.text),
+        }
 
 
 @dataclass
 class Conversation:
-    """terms: those of its newest session. cut: the answer that the next message reports as interrupted."""
+    """terms: those of its newest session. interrupted: the answer that the next message reports as interrupted."""
 
     id: str
-    terms: Terms
-    cut: Cut | None = None
+    terms: SessionTerms
+    interrupted: InterruptedAnswer | None = None

@@ -1,4 +1,4 @@
-"""Who is let in. `voice dev` may stand behind a public tunnel, while everything here is for this machine's developer.
+"""Access to the playground, from this machine and its network only, as `voice dev` may have a public tunnel.
 
 - The Host must be `localhost` or an IP address: tunnels have names, and so have pages that rebind theirs to 127.0.0.1.
 - The Origin, if there is one, must be this server's own; for Layercode's two paths any that is as local will do, as
@@ -24,6 +24,8 @@ _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::\d+)?")
 
 
 class Guard:
+    """ASGI middleware: refuses requests with another Host with 404, and those with another Origin with 403."""
+
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._told = False
@@ -53,7 +55,7 @@ def _refused(scope: Scope) -> Response | None:
 
 
 def _is_local(host: str) -> bool:
-    """Of a host with or without its port."""
+    """Whether a host, with or without its port, is `localhost` or an IP address."""
     parts = _HOST.fullmatch(host)
     try:
         return parts is not None and (parts[1].lower() == "localhost" or bool(ip_address(parts[1].strip("[]"))))

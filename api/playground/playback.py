@@ -1,4 +1,4 @@
-"""What of an answer has been played by now: the stand-in's own clock, as clients do not tell it reliably (§7.3)."""
+"""How much of an answer has been played, by the server's clock: clients do not report it reliably (§7.3)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class _Piece:
 
 
 class Playback:
-    """Pieces of text in the order they are played, each with the seconds it takes. Times are the event loop's.
+    """Pieces of text in the order they are played, each with its duration. Times are those of the event loop.
 
-    A piece begins when it is there and the one before is over, so that pauses of the backend are pauses here.
+    A piece starts when it has arrived and the one before has ended. ends_at: when the last piece ends; 0 without one.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Playback:
         self._pieces.append(_Piece(text, starts, self.ends_at))
 
     def heard(self, now: float) -> str:
-        """The whole words that have been played: a beginning of the text."""
+        """The beginning of the text that has been played by `now`, in whole words."""
         count, whole = 0, "".join(piece.text for piece in self._pieces)
         for piece in self._pieces:
             if now >= piece.ends:

@@ -1,8 +1,9 @@
-"""The playground's paths: Layercode's two (protocol sheet §6, §7), the page, and what the page asks for."""
+"""The playground's routes: Layercode's two (protocol sheet §6, §7), and those of the page."""
 
 from __future__ import annotations
 
 import hmac
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from starlette.websockets import WebSocket
 from api.platforms.body import TooLarge, json_object, read_body
 from api.playground.client import Client
 from api.playground.guard import LAYERCODE
-from api.playground.session import Session, Studio
-from api.playground.sessions import BadTerms, Sessions
-from api.playground.state import FOREIGN, NotSaved, Own, save, state_of
+from api.playground.session import Session
+from api.playground.sessions import InvalidTerms, Sessions
+from api.playground.state import OTHER_BACKEND, NotSaved, OwnBackend, save, state_of
+from api.playground.webhooks import Backend
 
 PAGE = Path(__file__).parent / "page"
 _MAX_BODY = 64 * 1024  # bytes
@@ -25,30 +27,45 @@ _WEBSOCKET = f"{LAYERCODE}agents/web/websocket"
 
 
 class Refused(Exception):
+    """A request is refused. status: of the response. sentence: its `error`."""
+
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
         self.sentence = sentence
 
 
-def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None, own: Own | None) -> APIRouter:
-    """api_key: the one that is accepted; without, any is. own: none when the webhook is another backend's."""
+@dataclass(frozen=True)
+class PlaygroundContext:
+    """What the routes share.
+
+    backend: where webhooks are sent. api_key: the one that `authorize_session` accepts; None accepts any.
+    own: this server's agent; None when the backend is another one.
+    """
+
+    sessions: Sessions
+    backend: Backend
+    api_key: str | None
+    own: OwnBackend | None
+
+
+def playground_router(context: PlaygroundContext) -> APIRouter:
     router = APIRouter()
 
     @router.post(_AUTHORIZE)
     async def authorize_session(request: Request) -> Response:
         try:
-            _check_bearer(request.headers.get("authorization", ""), api_key)
+            _check_bearer(request.headers.get("authorization", ""), context.api_key)
             fields = await _fields(request)
             if not fields.get("agent_id"):
                 raise Refused(400, "agent_id: field required")
-            return JSONResponse(_authorized(sessions, fields))
+            return JSONResponse(_authorized(context.sessions, fields))
         except Refused as refused:
             return _error(refused)
 
     @router.websocket(_WEBSOCKET)
     async def websocket(socket: WebSocket) -> None:
-        conversation = sessions.find(socket.query_params.get("client_session_key", ""))
+        conversation = context.sessions.find(socket.query_params.get("client_session_key", ""))
         if conversation is None:
             refused = Refused(
                 401, "The session key is unknown, has been replaced by a newer one, or is over an hour old."
@@ -57,26 +74,26 @@ def playground_router(*, sessions: Sessions, studio: Studio, api_key: str | None
             return
         await socket.accept()
         client = Client(socket, playground=socket.query_params.get("events") == "playground")
-        await sessions.run(Session(client, conversation, studio))
+        await context.sessions.run(Session(client, conversation, context.backend))
 
     @router.post("/playground/authorize")
     async def authorize(request: Request) -> Response:
         try:
-            return JSONResponse(_authorized(sessions, await _fields(request)))
+            return JSONResponse(_authorized(context.sessions, await _fields(request)))
         except Refused as refused:
             return _error(refused)
 
     @router.get("/playground/state")
     async def state(conversation_id: str = "") -> Response:
-        shown = await state_of(own, conversation_id) if own else FOREIGN
-        return JSONResponse({**shown, "webhook": studio.backend.shown, "own": own is not None})
+        shown = await state_of(context.own, conversation_id) if context.own else OTHER_BACKEND
+        return JSONResponse({**shown, "webhook": context.backend.public_url, "own": context.own is not None})
 
     @router.post("/playground/save")
     async def save_run(request: Request) -> Response:
         try:
             fields = await _fields(request)
             conversation, name = (str(fields.get(field) or "") for field in ("conversation_id", "name"))
-            return JSONResponse(await save(own, conversation, name))
+            return JSONResponse(await save(context.own, conversation, name))
         except NotSaved as error:
             return _error(Refused(error.status, str(error)))
         except Refused as refused:
@@ -108,8 +125,8 @@ async def _fields(request: Request) -> dict[str, Any]:
 def _authorized(sessions: Sessions, fields: dict[str, Any]) -> dict[str, Any]:
     try:
         return sessions.authorize(fields)
-    except BadTerms as bad:
-        raise Refused(400, str(bad)) from None
+    except InvalidTerms as error:
+        raise Refused(400, str(error)) from None
 
 
 def _error(refused: Refused) -> Response:

@@ -1,4 +1,4 @@
-"""One socket of a client: who speaks, and the webhooks that come of it (protocol sheet §7)."""
+"""One client's socket: turn taking between user and agent, and the webhooks that result (protocol sheet §7)."""
 
 from __future__ import annotations
 
@@ -8,225 +8,228 @@ import uuid
 from collections import deque
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from agent.failures import log_failure
-from api.playground.account import Account
 from api.playground.answer import Answer
 from api.playground.client import Client
-from api.playground.conversation import LIFE, Conversation
-from api.playground.webhooks import Backend, Request, WebhookFailed, Webhooks, encoded
+from api.playground.conversation import SESSION_SECONDS, Conversation
+from api.playground.session_report import SessionReport
+from api.playground.webhooks import Backend, WebhookClient, WebhookFailed, WebhookRequest, encoded
 
 log = logging.getLogger(__name__)
 
 REPLACED, TIMED_OUT = 4001, 4002  # close codes; the platform's own are unknown (§11)
-_LONGEST_TEXT = 100_000  # characters of a message
-_MOST = 10  # texts that wait for an answer's end; things done beside the conversation
-_CANNOT_HEAR = "This server cannot hear: audio is not recognised here. The page has the browser do it, or please type."
-
-
-@dataclass(frozen=True)
-class Studio:
-    """What all sessions share."""
-
-    backend: Backend
+_MAX_TEXT = 100_000  # characters of a message
+_MAX_QUEUED = 10  # texts that wait for the end of an answer
+_MAX_TASKS = 10
+_NO_RECOGNITION = "This server cannot hear: it recognises no speech. Please type, or use the page's microphone button."
 
 
 class Session:
-    """Use `run()`. One answer is spoken at a time. Until its `response.end`, whoever speaks interrupts it."""
+    """A session on one socket; call `run()`.
 
-    def __init__(self, client: Client, conversation: Conversation, studio: Studio) -> None:
+    One answer is played at a time. The user interrupts it by text, by push to talk or by detected speech, until its
+    `response.end` is sent.
+    """
+
+    def __init__(self, client: Client, conversation: Conversation, backend: Backend) -> None:
         self.conversation = conversation
         self._client = client
         self._terms = conversation.terms
-        self._webhooks = Webhooks(studio.backend, conversation)
-        self._account = Account()
+        self._webhooks = WebhookClient(backend, conversation)
+        self._report = SessionReport()
         self._answer: Answer | None = None
-        self._waiting: deque[str] = deque()
-        self._turn = asyncio.Lock()
-        self._side: set[asyncio.Task[None]] = set()
-        self._user_turn: str | None = None  # between the client's marks
-        self._ready = self._told_deaf = self._replaced = False
-        self._gone, self._over = asyncio.Event(), asyncio.Event()
+        self._queued_texts: deque[str] = deque()
+        self._turn_lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._spoken_turn_id: str | None = None  # set while the client says that the user speaks
+        self._ready = self._audio_refused = self._replaced = False
+        self._closing, self._settled = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
-        """Until the client goes, a newer socket takes the conversation, or an hour has passed. Then `session.end`."""
+        """Return when the client has gone, after `replace()`, or after an hour, with `session.end` sent."""
         try:
-            async with asyncio.timeout(LIFE):
-                await self._until_gone()
+            async with asyncio.timeout(SESSION_SECONDS):
+                await self._until_closing()
         except TimeoutError:
             await self._client.close(TIMED_OUT, "A session lasts an hour at most, and this one is over.")
         finally:
             await asyncio.shield(asyncio.create_task(self._end()))
 
     async def replace(self) -> None:
-        """A newer socket has come: go, and return once it is settled what was heard."""
+        """End the session for a newer one. Returns when the interrupted answer is recorded, after 2 s at the latest."""
         self._replaced = True
-        self._gone.set()
+        self._closing.set()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._over.wait(), 2)
+            await asyncio.wait_for(self._settled.wait(), 2)
 
-    async def _until_gone(self) -> None:
-        listening = asyncio.create_task(self._listen())
-        listening.add_done_callback(_log_failure)
-        listening.add_done_callback(lambda _: self._gone.set())
+    async def _until_closing(self) -> None:
+        receiving = asyncio.create_task(self._receive())
+        receiving.add_done_callback(_log_failure)
+        receiving.add_done_callback(lambda _: self._closing.set())
         try:
-            await self._gone.wait()
+            await self._closing.wait()
         finally:
-            listening.cancel()
+            receiving.cancel()
         if self._replaced:
             await self._client.close(
                 REPLACED, "This conversation was opened again, in another tab or by another client."
             )
 
-    async def _listen(self) -> None:
+    async def _receive(self) -> None:
         async for message in self._client.messages():
-            await self._take(message)
+            await self._handle(message)
 
-    async def _take(self, message: Mapping[str, Any]) -> None:
+    async def _handle(self, message: Mapping[str, Any]) -> None:
         match message:
             case {"type": "client.ready"}:
                 await self._welcome()
             case {"type": "client.response.text", "content": str(text)}:
-                await self._typed(text)
+                await self._receive_text(text)
             case {"type": "client.response.data", "data": data}:
-                await self._beside(self._data(data))
+                await self._start_task(self._send_data(data))
             case {"type": "client.audio", "content": str()}:
-                await self._deaf()
+                await self._refuse_audio()
             case {"type": "vad_events", "event": "vad_start"}:
                 if self._may_begin:
-                    await self._user_starts()
+                    await self._speech_starts()
             case {"type": "trigger.turn.start"}:
-                await self._user_starts()
+                await self._speech_starts()
             case {"type": "vad_events", "event": "vad_end"} | {"type": "trigger.turn.end"}:
-                await self._user_ends()
+                await self._speech_ends()
             case {"type": "vad_events"} | {
                 "type": "trigger.response.audio.replay_finished" | "trigger.response.audio.interrupted"
             }:
-                pass  # of no use: completed and interrupted look the same, and come too early (§7.3)
+                pass  # not usable: completed and interrupted look the same, and come too early (§7.3)
             case {"type": "playground.duplicate"}:
-                await self._beside(self._duplicate())
+                await self._start_task(self._duplicate())
             case _:
                 await self._client.error("A message of an unknown type or shape was ignored.")
 
-    # Who speaks.
+    # Turn taking.
 
     async def _welcome(self) -> None:
         if not self._ready:
             self._ready = True
-            if self._silent:
-                await self._ask("session.start")
+            if self._idle:
+                await self._start_answer("session.start")
 
-    async def _typed(self, text: str) -> None:
-        if len(text) > _LONGEST_TEXT:
-            await self._client.error(f"That text is longer than {_LONGEST_TEXT:,} characters, so it was not sent.")
+    async def _receive_text(self, text: str) -> None:
+        if len(text) > _MAX_TEXT:
+            await self._client.error(f"That text is longer than {_MAX_TEXT:,} characters, so it was not sent.")
         elif not text.strip():
             return
         elif self._may_begin:
-            await self._said(text)
-        elif len(self._waiting) < _MOST:
-            self._waiting.append(text)
+            await self._user_turn(text)
+        elif len(self._queued_texts) < _MAX_QUEUED:
+            self._queued_texts.append(text)
         else:
             await self._client.error("Too many texts wait for the end of this answer, so this one was dropped.")
 
+    async def _refuse_audio(self) -> None:
+        """Report once that audio is not recognised: a client sends many chunks."""
+        if not self._audio_refused:
+            self._audio_refused = True
+            await self._client.error(_NO_RECOGNITION)
+
     @property
     def _may_begin(self) -> bool:
-        return self._silent or self._terms.config.transcription.can_interrupt
+        """Whether the user may begin a turn without push to talk."""
+        return self._idle or self._terms.config.transcription.can_interrupt
 
     @property
-    def _silent(self) -> bool:
-        return self._answer is None and not self._turn.locked()
+    def _idle(self) -> bool:
+        return self._answer is None and not self._turn_lock.locked()
 
-    async def _user_starts(self) -> None:
-        """The client says that the user speaks, by its voice detection or by push to talk: that interrupts."""
-        if self._user_turn is None:
-            self._user_turn = f"user-{uuid.uuid4()}"
-            await self._user_begins(self._user_turn)
+    async def _speech_starts(self) -> None:
+        """The client's voice detection or push to talk reports speech, which interrupts the answer."""
+        if self._spoken_turn_id is None:
+            self._spoken_turn_id = f"user-{uuid.uuid4()}"
+            await self._begin_user_turn(self._spoken_turn_id)
 
-    async def _user_ends(self) -> None:
-        """The words, if there are any, come as a text: a turn of its own."""
-        turn_id, self._user_turn = self._user_turn, None
+    async def _speech_ends(self) -> None:
+        """End the turn without words: those that the client recognises arrive as a text, which is its own turn."""
+        turn_id, self._spoken_turn_id = self._spoken_turn_id, None
         if turn_id:
             await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
-            await self._next()
+            await self._next_queued_text()
 
-    async def _user_begins(self, turn_id: str) -> None:
+    async def _begin_user_turn(self, turn_id: str) -> None:
         await self._client.send({"type": "turn.start", "role": "user", "turn_id": turn_id})
         await self._interrupt()
 
-    async def _said(self, text: str) -> None:
-        """The user's words, as a turn."""
-        async with self._turn:
+    async def _user_turn(self, text: str) -> None:
+        async with self._turn_lock:
             turn_id = f"user-{uuid.uuid4()}"
             if self._answer:
-                await self._user_begins(turn_id)
+                await self._begin_user_turn(turn_id)
             await self._client.send({"type": "user.transcript", "content": text, "turn_id": turn_id})
             await self._client.send({"type": "turn.end", "role": "user", "turn_id": turn_id})
-            self._account.note("user", text)
-            cut, self.conversation.cut = self.conversation.cut, None
-            await self._ask("message", text=text, **({"interruption_context": cut.context} if cut else {}))
+            self._report.add_line("user", text)
+            interrupted, self.conversation.interrupted = self.conversation.interrupted, None
+            context = {"interruption_context": interrupted.context} if interrupted else {}
+            await self._start_answer("message", text=text, **context)
 
-    async def _ask(self, type_: str, **fields: Any) -> None:
+    async def _start_answer(self, type_: str, **fields: Any) -> None:
         turn_id = f"turn_{uuid.uuid4().hex}"
-        request = Request(encoded(self._webhooks.body(type_, turn_id=turn_id, **fields)))
+        request = WebhookRequest(encoded(self._webhooks.body(type_, turn_id=turn_id, **fields)))
         self._answer = Answer(turn_id, request, self._webhooks.stream, self._client.send)
-        self._answer.begin(self._answered)
+        self._answer.start(self._answer_played)
 
-    async def _answered(self, answer: Answer) -> None:
-        """It was spoken to its end, so no answer before it is the one that the next message follows (§2.3)."""
-        self._settle(answer, answer.text)
+    async def _answer_played(self, answer: Answer) -> None:
+        """After an answer that was played to its end, the next message reports no earlier interruption (§2.3)."""
+        self._add_to_report(answer, answer.text)
         if answer.text:
-            self.conversation.cut = None
+            self.conversation.interrupted = None
         if self._answer is answer:
             self._answer = None
-        await self._next()
+        await self._next_queued_text()
 
-    async def _next(self) -> None:
-        """The turn of a text that waited for the end of an answer."""
-        if self._waiting and self._silent:
-            await self._said(self._waiting.popleft())
+    async def _next_queued_text(self) -> None:
+        if self._queued_texts and self._idle:
+            await self._user_turn(self._queued_texts.popleft())
 
     async def _interrupt(self) -> None:
-        """Drop the answer that is being made or spoken, and remember what was heard of it."""
+        """Cancel the current answer, if there is one, and record what was heard of it."""
         answer, self._answer = self._answer, None
         if answer is None:
             return
-        cut = answer.cut()
-        if answer.text or not self.conversation.cut:  # a resumed session's empty welcome does not count
-            self.conversation.cut = cut
-        self._webhooks.drop_copies()
-        await answer.drop()
-        self._settle(answer, cut.heard)
-        await self._client.send(cut.message)
+        interrupted = answer.interrupted_now()
+        if answer.text or not self.conversation.interrupted:  # a resumed session's empty welcome does not count
+            self.conversation.interrupted = interrupted
+        self._webhooks.cancel_duplicates()
+        await answer.cancel()
+        self._add_to_report(answer, interrupted.heard)
+        await self._client.send(interrupted.message)
 
-    def _settle(self, answer: Answer, heard: str) -> None:
-        self._account.note("assistant", heard)
-        self._account.waited(answer.waited)
+    def _add_to_report(self, answer: Answer, heard: str) -> None:
+        self._report.add_line("assistant", heard)
+        self._report.add_latency(answer.latency)
 
-    # Beside the conversation.
+    # Requests that are no part of a turn.
 
-    async def _beside(self, work: Coroutine[Any, Any, None]) -> None:
-        if len(self._side) >= _MOST:
+    async def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        if len(self._tasks) >= _MAX_TASKS:
             work.close()
             await self._client.error(
                 "Too much is going on at once, so something was dropped. Send it again, more slowly."
             )
             return
         task = asyncio.create_task(work)
-        self._side.add(task)
-        task.add_done_callback(self._side.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_log_failure)
 
-    async def _data(self, data: Any) -> None:
+    async def _send_data(self, data: Any) -> None:
         turn_id = self._answer.turn_id if self._answer else f"turn_{uuid.uuid4().hex}"
         try:
-            answer = await self._webhooks.ask(self._webhooks.body("data", turn_id=turn_id, data=data))
+            response = await self._webhooks.request_json(self._webhooks.body("data", turn_id=turn_id, data=data))
         except WebhookFailed as failure:
             await self._client.error(str(failure))
         else:
-            if answer is not None:
-                await self._client.send({"type": "response.data", "content": answer, "turn_id": turn_id})
+            if response is not None:
+                await self._client.send({"type": "response.data", "content": response, "turn_id": turn_id})
 
     async def _duplicate(self) -> None:
         if self._webhooks.last is None:
@@ -235,35 +238,29 @@ class Session:
         status, same = await self._webhooks.repeat(self._webhooks.last)
         await self._client.send({"type": "playground.duplicated", "status": status, "same": same})
 
-    # The end, and what it needs.
+    # The end.
 
     async def _end(self) -> None:
-        for task in list(self._side):
+        for task in list(self._tasks):
             task.cancel()
-        async with self._turn:
+        async with self._turn_lock:
             await self._interrupt()
-        self._webhooks.drop_copies()
-        self._over.set()
+        self._webhooks.cancel_duplicates()
+        self._settled.set()
         if self._ready:
             with suppress(WebhookFailed):
-                await self._report()
+                await self._send_report()
 
-    async def _report(self) -> None:
-        recording = self._terms.trial.recording
+    async def _send_report(self) -> None:
+        recording = self._terms.faults.recording
         fields = {"agent_id": self._terms.agent_id, "ip_address": self._client.address, "country_code": None}
         fields["recording_status"] = "enabled" if recording else "disabled"
-        await self._webhooks.ask(self._webhooks.body("session.end", **fields, **self._account.closed()))
+        await self._webhooks.request_json(self._webhooks.body("session.end", **fields, **self._report.fields()))
         if recording:
             fields = {"recording_status": "failed", "error_message": "The local stand-in records nothing."}
-            await self._webhooks.ask(
+            await self._webhooks.request_json(
                 self._webhooks.body("session.update", **{"metadata": self._terms.metadata, **fields})
             )
-
-    async def _deaf(self) -> None:
-        """Say once that nobody listens: a microphone goes on sending."""
-        if not self._told_deaf:
-            self._told_deaf = True
-            await self._client.error(_CANNOT_HEAR)
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

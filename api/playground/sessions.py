@@ -1,4 +1,4 @@
-"""Who may talk: session keys, the conversations they belong to, and their open sockets (protocol sheet §6.1)."""
+"""Session keys, the conversations that they give access to, and the open sessions (protocol sheet §6.1)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.playground.conversation import LIFE, Config, Conversation, Terms
+from api.playground.conversation import SESSION_SECONDS, Conversation, SessionConfig, SessionTerms
 from api.playground.session import Session
 
-_MOST = 1000  # conversations that are known; of more, those longest unused are forgotten
+_MAX_CONVERSATIONS = 1000  # that are kept; of more, those longest unused are dropped
 
-# What the platform sends to the browser's voice detection; the stand-in itself reads none of it.
+# What the platform sends for the browser's voice detection. The stand-in passes it on and does not use it.
 _VAD = {
     "enabled": True, "gate_audio": True, "buffer_frames": 10, "model": "v5", "positive_speech_threshold": 0.15,
     "negative_speech_threshold": 0.05, "redemption_frames": 4, "min_speech_frames": 2, "pre_speech_pad_frames": 0,
@@ -25,54 +25,59 @@ _VAD = {
 }  # fmt: skip
 
 
-class BadTerms(Exception):
+class InvalidTerms(Exception):
     """The body of an authorization cannot be used. The text names the field."""
 
 
 @dataclass
 class _Grant:
+    """The newest key of a conversation. expires: by the clock of `Sessions`."""
+
     conversation: Conversation
     key: str
     expires: float
 
 
 class Sessions:
-    """The newest key of each conversation, and its open session. `clock`: seconds."""
+    """Issues session keys, and keeps one open session per conversation. clock: gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._grants: dict[str, _Grant] = {}  # by conversation
-        self._keys: dict[str, _Grant] = {}
+        self._by_conversation: dict[str, _Grant] = {}
+        self._by_key: dict[str, _Grant] = {}
         self._open: dict[str, Session] = {}  # by conversation
 
     def authorize(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """The platform's answer. A key that the conversation had before is void. BadTerms: 400."""
+        """Issue a key for a new or a known conversation; an older key of the conversation becomes invalid.
+
+        Takes the body of the request, and returns the body of the platform's response. Raises InvalidTerms.
+        """
         try:
             json.dumps(fields, allow_nan=False)  # 1e999 is read as infinity
-            terms = Terms.model_validate(fields)
+            terms = SessionTerms.model_validate(fields)
         except ValidationError as error:
             fault = error.errors(include_url=False, include_input=False)[0]
-            raise BadTerms(f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}") from None
+            raise InvalidTerms(f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}") from None
         except (ValueError, RecursionError):
-            raise BadTerms("The body cannot be sent on as JSON.") from None
+            raise InvalidTerms("The body cannot be sent on as JSON.") from None
         id_ = terms.conversation_id or f"conv_{uuid.uuid4().hex}"
-        known = self._grants.pop(id_, None)
+        known = self._by_conversation.pop(id_, None)
         if known:
-            del self._keys[known.key]
+            del self._by_key[known.key]
         conversation = known.conversation if known else Conversation(id_, terms)
         conversation.terms = terms
-        grant = _Grant(conversation, f"lc_sesskey_{secrets.token_urlsafe(24)}", self._clock() + LIFE)
-        self._grants[id_] = self._keys[grant.key] = grant
-        self._forget()
-        return {"client_session_key": grant.key, "conversation_id": id_, "config": _shown(terms.config)}
+        grant = _Grant(conversation, f"lc_sesskey_{secrets.token_urlsafe(24)}", self._clock() + SESSION_SECONDS)
+        self._by_conversation[id_] = self._by_key[grant.key] = grant
+        self._drop_unused()
+        return {"client_session_key": grant.key, "conversation_id": id_, "config": _config_for_client(terms.config)}
 
     def find(self, key: str) -> Conversation | None:
-        """The conversation of a key that is still good."""
-        grant = self._keys.get(key)
+        """The conversation of a valid key; None when the key is unknown, replaced or expired."""
+        grant = self._by_key.get(key)
         return grant.conversation if grant and self._clock() < grant.expires else None
 
     async def run(self, session: Session) -> None:
-        """Until it ends. An older session of the conversation is ended first."""
+        """Run the session to its end. An open session of the same conversation is ended first."""
         id_ = session.conversation.id
         older, self._open[id_] = self._open.get(id_), session
         try:
@@ -83,15 +88,15 @@ class Sessions:
             if self._open[id_] is session:
                 del self._open[id_]
 
-    def _forget(self) -> None:
-        idle = (grant for id_, grant in list(self._grants.items()) if id_ not in self._open)
-        for grant in idle:
-            if len(self._grants) <= _MOST:
+    def _drop_unused(self) -> None:
+        unused = (grant for id_, grant in list(self._by_conversation.items()) if id_ not in self._open)
+        for grant in unused:
+            if len(self._by_conversation) <= _MAX_CONVERSATIONS:
                 return
-            del self._grants[grant.conversation.id], self._keys[grant.key]
+            del self._by_conversation[grant.conversation.id], self._by_key[grant.key]
 
 
-def _shown(config: Config) -> dict[str, Any]:
+def _config_for_client(config: SessionConfig) -> dict[str, Any]:
     transcription = config.transcription.model_dump()
     automatic = {"automatic": config.transcription.trigger == "automatic"}
     return {"transcription": {**transcription, **automatic}, "vad": {**_VAD, **config.vad}}

@@ -1,4 +1,4 @@
-"""What the page shows beside the conversation, and saving a conversation as a test."""
+"""The state that the page shows beside the conversation, and saving a conversation as a run file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FOLDER = Path("tests/runs")
 
 
 class NotSaved(Exception):
-    """The text is a sentence for the page."""
+    """The conversation was not saved. status: of the response. The text is a sentence for the page."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -29,8 +29,8 @@ class NotSaved(Exception):
 
 
 @dataclass(frozen=True)
-class Own:
-    """This server's own agent. `agent` and `storage` give it while the server runs."""
+class OwnBackend:
+    """This server's own agent. agent, storage: return it and its storage while the server runs."""
 
     settings: Settings
     parts: AgentParts
@@ -38,7 +38,8 @@ class Own:
     storage: Callable[[], Storage]
 
 
-async def state_of(own: Own, conversation: str) -> dict[str, Any]:
+async def state_of(own: OwnBackend, conversation: str) -> dict[str, Any]:
+    """What the page shows of a conversation with this server\'s agent: model, tools, memory, turns."""
     tools = await tools_found(own.agent())
     return {
         "model": own.settings.model,
@@ -49,13 +50,17 @@ async def state_of(own: Own, conversation: str) -> dict[str, Any]:
     }
 
 
-FOREIGN: dict[str, Any] = {
+OTHER_BACKEND: dict[str, Any] = {
     "model": None, "demo": None, "tools": [], "tool_errors": [], "memory": [], "pending": None, "turns": [],
 }  # fmt: skip
 
 
-async def save(own: Own | None, conversation: str, name: str) -> dict[str, Any]:
-    """Write `tests/runs/NAME.json`: {file, differs}. NotSaved when that cannot be done."""
+async def save(own: OwnBackend | None, conversation: str, name: str) -> dict[str, Any]:
+    """Write the conversation to `tests/runs/NAME.json`.
+
+    Returns the path as `file`, and as `differs` the numbers of the turns that do not replay as they went. Raises
+    NotSaved.
+    """
     path = _FOLDER / f"{name}.json"
     if own is None:
         raise NotSaved(409, "Only conversations with this server's own agent can be saved: another backend keeps its.")

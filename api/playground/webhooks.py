@@ -1,6 +1,6 @@
-"""The stand-in's side of the webhook: signed requests to a backend, and its answers (protocol sheet §2 to §4).
+"""Sends signed webhooks to a backend and reads the responses, as Layercode does (protocol sheet §2 to §4).
 
-Every failure is a WebhookFailed, in a sentence for the developer who looks at the page.
+A request that fails raises WebhookFailed, with a sentence for the developer who uses the page.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from api.platforms.body import json_object
 from api.platforms.layercode import signature
 from api.playground.conversation import Conversation
 
-_PATIENCE = httpx.Timeout(120, connect=5)  # seconds between two pieces of an answer
-_MOST = 1024 * 1024  # bytes of an event, or of a plain answer
-_KEPT = 1024 * 1024  # bytes of a stream that a duplicate is compared with
-_AT_ONCE = 1.0  # seconds within which two readers of one stream see its end
-_OURS = {"host", "content-length", "transfer-encoding", "connection", "content-type", signature.HEADER}
+_TIMEOUT = httpx.Timeout(120, connect=5)  # seconds between two pieces of a response
+_MAX_SIZE = 1024 * 1024  # bytes of an event, or of a JSON response
+_MAX_COMPARED = 1024 * 1024  # bytes of a stream that a duplicate is compared with
+_END_SECONDS = 1.0  # within which two readers of one stream see its end
+_RESERVED_HEADERS = {"host", "content-length", "transfer-encoding", "connection", "content-type", signature.HEADER}
 
 
 class WebhookFailed(Exception):
@@ -37,63 +37,66 @@ class WebhookFailed(Exception):
 
 @dataclass(frozen=True)
 class Backend:
-    """Where webhooks go, and what they are signed with."""
+    """The backend that webhooks are sent to. secret: signs them. http: sends them."""
 
     url: str
     secret: str
     http: httpx.AsyncClient
 
     @property
-    def shown(self) -> str:
-        """Its URL, without a password that may be in it."""
+    def public_url(self) -> str:
+        """Its URL without a password."""
         return without_password(self.url)
 
 
 @dataclass
-class Request:
-    """A webhook that is sent, maybe more than once. raw: the bytes that came. whole: whether those are all there are.
-    reached: set when the backend has begun to answer, or will not; done: when it has ended. hurry: to be set when it
-    shall not be delayed any more."""
+class WebhookRequest:
+    """A webhook's body, and the state of its response.
+
+    status: 0 before the response. raw: the bytes received. complete: whether they include `response.end`. reached: set
+    when the backend has begun to respond, or the request has failed. done: set at the end of the response.
+    skip_delay: set it to end a simulated delay.
+    """
 
     body: bytes
     status: int = 0
     raw: bytearray = field(default_factory=bytearray)
-    whole: bool = False
+    complete: bool = False
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
-    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    skip_delay: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 def http_client() -> httpx.AsyncClient:
-    """Without proxies, as backends are near; and without connections kept open, as some backends close them early."""
+    """A client without proxies, because backends are local, and without keep-alive, which some backends close early."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=_PATIENCE, limits=limits, trust_env=False, verify=tls_context())
+    return httpx.AsyncClient(timeout=_TIMEOUT, limits=limits, trust_env=False, verify=tls_context())
 
 
-class Webhooks:
-    """Those of one session. `last` is the newest that was answered with a stream."""
+class WebhookClient:
+    """Sends the webhooks of one session. last: the newest request that `stream` sent."""
 
     def __init__(self, backend: Backend, conversation: Conversation) -> None:
         self._backend = backend
         self._terms = conversation.terms
         self._ids = {"session_id": f"sess_{uuid.uuid4().hex}", "conversation_id": conversation.id}
-        self._copies: set[asyncio.Task[object]] = set()
-        self.last: Request | None = None
+        self._duplicates: set[asyncio.Task[object]] = set()
+        self.last: WebhookRequest | None = None
 
     def body(self, type_: str, **fields: Any) -> dict[str, Any]:
-        """What every webhook has, and these fields."""
+        """A webhook's body: its type, the ids, what the terms add, and `fields`."""
         terms = self._terms
-        extras = {
+        optional = {
             "from_phone_number": terms.from_phone_number,
             "to_phone_number": terms.to_phone_number,
             "custom_metadata": terms.custom_metadata,
             "metadata": terms.metadata,
         }
-        given = {name: value for name, value in extras.items() if value}
+        given = {name: value for name, value in optional.items() if value}
         return {"type": type_, **self._ids, **given, **fields}
 
-    async def stream(self, request: Request) -> AsyncGenerator[dict[str, Any]]:
-        """Send it; every event of the answer, to its `response.end`."""
+    async def stream(self, request: WebhookRequest) -> AsyncGenerator[dict[str, Any]]:
+        """Send the request and yield the events of the response, up to and including `response.end`."""
         self.last = request
         try:
             async with self._sent(request) as response:
@@ -102,55 +105,63 @@ class Webhooks:
                     raise WebhookFailed(f"The backend answered with {kind[:60]}, not with text/event-stream.")
                 async with aclosing(_events(response, request.raw)) as events:
                     async for event in events:
-                        request.whole = event.get("type") == "response.end"
+                        request.complete = event.get("type") == "response.end"
                         yield event
-                        if request.whole:
+                        if request.complete:
                             return
         finally:
             request.reached.set()
             request.done.set()
         raise WebhookFailed("The stream ended without response.end: the backend must send it last on every path.")
 
-    async def ask(self, body: Mapping[str, Any]) -> Any:
-        """Send one that is answered with JSON; None when it was answered with something else."""
-        async with self._sent(Request(encoded(body))) as response:
-            answer = bytearray()
+    async def request_json(self, body: Mapping[str, Any]) -> Any:
+        """Send a webhook whose response is JSON, and return that; None when it is something else."""
+        async with self._sent(WebhookRequest(encoded(body))) as response:
+            content = bytearray()
             async for chunk in response.aiter_bytes():
-                answer += chunk
-                if len(answer) > _MOST:
+                content += chunk
+                if len(content) > _MAX_SIZE:
                     raise WebhookFailed("The backend's answer is larger than 1 MiB, so it was dropped.")
         try:
-            return json.loads(answer.decode())
+            return json.loads(content.decode())
         except (ValueError, RecursionError):
             return None
 
-    async def repeat(self, request: Request) -> tuple[int, bool]:
-        """Send the same body, signed anew: the status, and whether the same bytes came back, as far as it is known."""
-        again = Request(request.body)
+    async def repeat(self, request: WebhookRequest) -> tuple[int, bool]:
+        """Send the same body with a new signature. Returns the status, and whether the response has the same bytes.
+
+        When the first response was cancelled, only the bytes received by then are compared.
+        """
+        again = WebhookRequest(request.body)
         try:
-            async with self._sent(again, copies=False) as response, aclosing(_events(response, again.raw)) as events:
+            async with (
+                self._sent(again, may_duplicate=False) as response,
+                aclosing(_events(response, again.raw)) as events,
+            ):
                 async for event in events:
                     if event.get("type") == "response.end":
                         break
         except WebhookFailed:
             return again.status, False
         with suppress(TimeoutError):
-            await asyncio.wait_for(request.done.wait(), _AT_ONCE)
-        same = again.raw == request.raw if request.whole else again.raw.startswith(request.raw)
-        return again.status, same and request.status in (again.status, 0)  # 0: it was dropped before
+            await asyncio.wait_for(request.done.wait(), _END_SECONDS)
+        same = again.raw == request.raw if request.complete else again.raw.startswith(request.raw)
+        return again.status, same and request.status in (again.status, 0)  # 0: it was cancelled before its response
 
-    def drop_copies(self) -> None:
-        for copy in self._copies:
-            copy.cancel()
+    def cancel_duplicates(self) -> None:
+        for duplicate in self._duplicates:
+            duplicate.cancel()
 
     @asynccontextmanager
-    async def _sent(self, request: Request, *, copies: bool = True) -> AsyncIterator[httpx.Response]:
-        if copies and random.random() < self._terms.trial.duplicates:  # noqa: S311 - to annoy, not to protect
-            copy = asyncio.create_task(self.repeat(request))
-            self._copies.add(copy)
-            copy.add_done_callback(self._copies.discard)
+    async def _sent(self, request: WebhookRequest, *, may_duplicate: bool = True) -> AsyncIterator[httpx.Response]:
+        if may_duplicate and random.random() < self._terms.faults.duplicates:  # noqa: S311 - simulates faults
+            duplicate = asyncio.create_task(self.repeat(request))
+            self._duplicates.add(duplicate)
+            duplicate.add_done_callback(self._duplicates.discard)
         await self._delay(request)
-        headers = {name: value for name, value in self._terms.custom_headers.items() if name.lower() not in _OURS}
+        headers = {
+            name: value for name, value in self._terms.custom_headers.items() if name.lower() not in _RESERVED_HEADERS
+        }
         headers[signature.HEADER] = signature.sign(self._backend.secret, request.body, int(time.time()))
         headers["Content-Type"] = "application/json"
         try:
@@ -159,24 +170,24 @@ class Webhooks:
                 request.status = response.status_code
                 request.reached.set()
                 if response.status_code != 200:
-                    raise WebhookFailed(_refused(response.status_code))
+                    raise WebhookFailed(_bad_status(response.status_code))
                 yield response
         except httpx.ConnectError as error:
-            raise WebhookFailed(_unreached(self._backend.shown, error)) from None
+            raise WebhookFailed(_connect_failed(self._backend.public_url, error)) from None
         except httpx.TimeoutException:
             raise WebhookFailed("The backend has sent nothing for a long time, so the turn was given up.") from None
         except httpx.HTTPError:
             raise WebhookFailed("The connection to the backend broke in mid-answer. Its log may say why.") from None
 
-    async def _delay(self, request: Request) -> None:
-        low, high = self._terms.trial.delay_ms
+    async def _delay(self, request: WebhookRequest) -> None:
+        low, high = self._terms.faults.delay_ms
         if high:
             with suppress(TimeoutError):
-                await asyncio.wait_for(request.hurry.wait(), random.uniform(low, high) / 1000)  # noqa: S311
+                await asyncio.wait_for(request.skip_delay.wait(), random.uniform(low, high) / 1000)  # noqa: S311
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """Compact and raw UTF-8: backends that verify what they have parsed and written again survive it (§3)."""
+    """The body as compact JSON in raw UTF-8, which also verifies in backends that parse and serialise it again (§3)."""
     try:
         text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except (ValueError, RecursionError):
@@ -185,10 +196,10 @@ def encoded(body: Mapping[str, Any]) -> bytes:
 
 
 async def _events(response: httpx.Response, raw: bytearray) -> AsyncGenerator[dict[str, Any]]:
-    """Each server-sent event. What came is kept in `raw`, up to a limit."""
+    """Yield each server-sent event. The bytes are added to `raw`, up to a limit."""
     rest, data = b"", b""
     async for chunk in response.aiter_bytes():
-        raw += chunk[: _KEPT - len(raw)]
+        raw += chunk[: _MAX_COMPARED - len(raw)]
         *lines, rest = (rest + chunk).split(b"\n")
         for line in (line.removesuffix(b"\r") for line in lines):
             if line.startswith(b"data:"):
@@ -199,11 +210,11 @@ async def _events(response: httpx.Response, raw: bytearray) -> AsyncGenerator[di
                     raise WebhookFailed("The backend sent an event that is no JSON object, so the turn ends here.")
                 yield event
                 data = b""
-        if len(rest) + len(data) > _MOST:
+        if len(rest) + len(data) > _MAX_SIZE:
             raise WebhookFailed("The backend sent an event larger than 1 MiB, so the turn was given up.")
 
 
-def _unreached(url: str, error: BaseException | None) -> str:
+def _connect_failed(url: str, error: BaseException | None) -> str:
     while error and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     if error:
@@ -218,7 +229,7 @@ def without_password(url: str) -> str:
     return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
-def _refused(status: int) -> str:
+def _bad_status(status: int) -> str:
     if status == 401:
         return (
             "The backend refused the signature (401): its secret is another than this server's"

@@ -151,7 +151,7 @@ async def test_what_is_half_dictated_is_not_sent(press: str, dictating: Visitor,
 
 
 async def test_a_session_that_is_over_says_so(browser: Browser, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.playground.session.LIFE", 1.0)
+    monkeypatch.setattr("api.playground.session.SESSION_SECONDS", 1.0)
     async with visitor(browser) as here:
         await here.page.goto(url)
         await here.sees("#gone", "A session lasts an hour at most, and this one is over. Press Reconnect")

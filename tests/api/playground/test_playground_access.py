@@ -11,8 +11,8 @@ import httpx
 import pytest
 import websockets
 
-from api.playground.conversation import LIFE
-from api.playground.sessions import BadTerms, Sessions
+from api.playground.conversation import SESSION_SECONDS
+from api.playground.sessions import InvalidTerms, Sessions
 from tests.support.backend import Backend, served
 from tests.support.playground import Client, development, socket_url
 
@@ -106,24 +106,24 @@ def test_a_key_lives_one_hour_and_not_everything_is_kept() -> None:
     now = 0.0
     sessions = Sessions(clock=lambda: now)
     key = sessions.authorize({})["client_session_key"]
-    now = LIFE - 1
+    now = SESSION_SECONDS - 1
     assert sessions.find(key)
-    now = LIFE
+    now = SESSION_SECONDS
     assert sessions.find(key) is None
     newest = [sessions.authorize({})["client_session_key"] for _ in range(1_500)]
     assert sum(sessions.find(key) is not None for key in newest) == 1_000
     assert sessions.find(newest[-1])
-    with pytest.raises(BadTerms):
+    with pytest.raises(InvalidTerms):
         sessions.authorize({"custom_metadata": {"x": float("inf")}})
 
 
 async def test_a_key_and_a_session_end_after_their_hour(server: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("api.playground.session.LIFE", 0.1)
+    monkeypatch.setattr("api.playground.session.SESSION_SECONDS", 0.1)
     key = (await post(server, "/playground/authorize", {})).json()["client_session_key"]
     async with websockets.connect(socket_url(server.url, key)) as socket:
         client = Client(socket, "c1")
         assert await client.closed() == (4002, "A session lasts an hour at most, and this one is over.")
-    monkeypatch.setattr("api.playground.sessions.LIFE", 0)
+    monkeypatch.setattr("api.playground.sessions.SESSION_SECONDS", 0)
     expired = (await post(server, "/playground/authorize", {})).json()["client_session_key"]
     assert [await opens(socket_url(server.url, one)) for one in (key, expired)] == [101, 401]
 

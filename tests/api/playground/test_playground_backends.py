@@ -109,8 +109,8 @@ async def test_only_a_socket_that_asks_gets_the_playgrounds_own_messages(url: st
 
 
 async def test_webhooks_are_sent_twice_and_late_when_one_asks_for_it(url: str, backend: Foreign) -> None:
-    trial = {"duplicates": 1, "delay_ms": [100, 150], "recording": True}
-    async with connected(url, config={"playground": trial}) as client:
+    faults = {"duplicates": 1, "delay_ms": [100, 150], "recording": True}
+    async with connected(url, config={"playground": faults}) as client:
         began = asyncio.get_running_loop().time()
         await client.say("Hi.")
         await client.until("response.text")
