@@ -1,4 +1,4 @@
-/** Elements made of text only: whatever a caller, a model or a tool says is never parsed as HTML. */
+/** Elements made of text only: the words of a caller, a model or a tool are never parsed as HTML. */
 
 export const $ = (selector) => document.querySelector(selector);
 

@@ -1,11 +1,11 @@
-/** The playground: what the server says goes to the conversation and the voice, what you do goes to the server. */
+/** The playground's page: shows and speaks the server's messages, and sends what the user does to the server. */
 
+import { Connection } from "./connection.js";
 import { $, el } from "./dom.js";
-import { deaf, listen, pressToTalk } from "./hearing.js";
-import { Line } from "./line.js";
 import { show } from "./panels.js";
+import { listen, pressToTalk, recognitionProblem } from "./recognition.js";
 import { openSaving } from "./saving.js";
-import { Talk } from "./talk.js";
+import { Transcript } from "./transcript.js";
 import { Voice } from "./voice.js";
 
 const TRIES = [
@@ -16,42 +16,42 @@ const TRIES = [
 ];
 const POLL = 1000; // ms between looks at what goes on inside
 const SOON = 300; // ms after an event
-const NO_LINE = "There is no connection to the server.";
+const NO_CONNECTION = "There is no connection to the server.";
 const LONGEST = 100_000; // characters, for the server too
 const TOO_LONG = `It is longer than ${LONGEST.toLocaleString("en")} characters: shorten it.`;
 
-const talk = new Talk($("#log"), $("#scroll"));
+const transcript = new Transcript($("#log"), $("#scroll"));
 const voice = new Voice({ muted: localStorage.getItem("muted") === "true" });
-const line = new Line({ status: showLine, message: receive, authorized: arrive });
+const connection = new Connection({ status: showConnection, message: receive, authorized: arrive });
 let connected = false;
 let state = {};
 let listening = null;
 let poll = 0;
 let due = Infinity; // when the next look is
 
-// What the server says.
+// Messages from the server.
 
 const RECEIVE = {
   "turn.start": ({ role }) => role === "user" && voice.stop(),
-  "user.transcript.interim_delta": ({ turn_id, content }) => talk.caller(turn_id, content, false),
-  "user.transcript.delta": ({ turn_id, content }) => talk.caller(turn_id, content, false),
-  "user.transcript": ({ turn_id, content }) => talk.caller(turn_id, content, true),
+  "user.transcript.interim_delta": ({ turn_id, content }) => transcript.caller(turn_id, content, false),
+  "user.transcript.delta": ({ turn_id, content }) => transcript.caller(turn_id, content, false),
+  "user.transcript": ({ turn_id, content }) => transcript.caller(turn_id, content, true),
   "response.text": ({ turn_id, content }) => {
-    talk.words(turn_id, content);
+    transcript.words(turn_id, content);
     voice.words(content);
   },
   "response.data": ({ turn_id, content }) =>
-    content?.call_id && content.status ? talk.tool(turn_id, content) : talk.shown(turn_id, content),
-  "response.end": ({ turn_id }) => talk.ended(turn_id),
+    content?.call_id && content.status ? transcript.tool(turn_id, content) : transcript.shown(turn_id, content),
+  "response.end": ({ turn_id }) => transcript.ended(turn_id),
   "playground.heard": ({ turn_id, ...how }) => {
     voice.stop();
-    talk.heard(turn_id, how);
+    transcript.heard(turn_id, how);
   },
-  "playground.error": ({ error }) => talk.note(error, "error"),
+  "playground.error": ({ error }) => transcript.note(error, "error"),
   "playground.duplicated": ({ status, same }) => {
     const once = state.own ? ", and nothing ran twice" : ""; // another backend may well do it again, and say the same
     const answer = same ? `the same answer came${once}` : `another answer came, with status ${status}`;
-    talk.note(`The last webhook was sent once more: ${answer}.`, same ? "note" : "error");
+    transcript.note(`The last webhook was sent once more: ${answer}.`, same ? "note" : "error");
   },
 };
 
@@ -61,35 +61,35 @@ function receive(message) {
   look(SOON);
 }
 
-// The line, and what goes on inside.
+// The connection, and the state of the agent.
 
-function showLine(is, sentence = "") {
+function showConnection(is, sentence = "") {
   connected = is === "connected";
-  const tried = is === "connecting" && $("#line").dataset.is === "gone";
+  const tried = is === "connecting" && $("#connection").dataset.is === "gone";
   if (!tried) {
-    $("#line").dataset.is = is;
-    $("#line").textContent = { connecting: "Connecting …", connected: "Connected", gone: "Not connected" }[is];
+    $("#connection").dataset.is = is;
+    $("#connection").textContent = { connecting: "Connecting …", connected: "Connected", gone: "Not connected" }[is];
     if ($("#gone").textContent !== sentence) $("#gone").textContent = sentence;
   }
   if (is === "gone") {
     stopAll();
-    talk.endAll();
+    transcript.endAll();
   }
   if (connected) look(0);
 }
 
 async function arrive() {
   await refresh();
-  if (talk.empty && state.memory) talk.restore(state.memory);
+  if (transcript.empty && state.memory) transcript.restore(state.memory);
   showWelcome();
 }
 
 async function refresh() {
-  const answer = await fetch(`/playground/state?conversation_id=${encodeURIComponent(line.conversation)}`);
+  const answer = await fetch(`/playground/state?conversation_id=${encodeURIComponent(connection.conversation)}`);
   if (!answer.ok) throw new Error(`state: ${answer.status}`);
   state = await answer.json();
   show(state);
-  talk.learn(state.turns ?? []);
+  transcript.learn(state.turns ?? []);
   showWelcome();
 }
 
@@ -107,19 +107,19 @@ function look(ms) {
 }
 
 function showWelcome() {
-  $("#welcome").hidden = !talk.empty;
+  $("#welcome").hidden = !transcript.empty;
   const names = state.tools?.map(({ name }) => name) ?? [];
   const tries = TRIES.filter(([name]) => names.includes(name)).map(([, text]) => text);
   if ($("#tries").textContent === tries.join("")) return;
   $("#tries").replaceChildren(...tries.map((text) => el("button", { type: "button" }, text)));
 }
 
-// What you do.
+// Controls.
 
 function say(text) {
-  const sent = text.length <= LONGEST && line.send({ type: "client.response.text", content: text });
+  const sent = text.length <= LONGEST && connection.send({ type: "client.response.text", content: text });
   if (sent) voice.stop();
-  else hint(`That was not sent. ${text.length > LONGEST ? TOO_LONG : NO_LINE}`);
+  else hint(`That was not sent. ${text.length > LONGEST ? TOO_LONG : NO_CONNECTION}`);
   return sent;
 }
 
@@ -130,8 +130,8 @@ function interrupt() {
 
 /** A barge-in without words. */
 function bargeIn() {
-  line.send({ type: "trigger.turn.start", role: "user" });
-  line.send({ type: "trigger.turn.end", role: "user" });
+  connection.send({ type: "trigger.turn.start", role: "user" });
+  connection.send({ type: "trigger.turn.end", role: "user" });
 }
 
 function stopAll() {
@@ -139,15 +139,15 @@ function stopAll() {
   listening?.stop();
 }
 
-/** And what is being dictated is not sent. */
+/** Stops, and discards what has been dictated so far. */
 function cancelAll() {
   if (listening) listening.cancelled = true;
   stopAll();
 }
 
-/** To talk is to interrupt: once the microphone is there, before a word is understood. */
+/** Interrupts as soon as the microphone is open, before a word is recognised. */
 function beginListening() {
-  const reason = connected ? deaf() : NO_LINE;
+  const reason = connected ? recognitionProblem() : NO_CONNECTION;
   if (reason) return hint(reason);
   const now = (listening = { understood: "", stopped: false, cancelled: false });
   showListening(true);
@@ -193,18 +193,18 @@ function showSound() {
   $("#sound").textContent = voice.muted ? "Sound off" : "Sound on";
 }
 
-/** What an answer that is broken off had been heard of, the server alone knows. */
+/** Ends what is being said, and connects again. The server records what was heard of an answer. */
 function reconnect() {
   stopAll();
-  talk.endAll();
-  line.connect();
+  transcript.endAll();
+  connection.connect();
 }
 
 function startNew() {
   cancelAll();
   history.replaceState(null, "", location.pathname);
-  talk.clear();
-  line.connect();
+  transcript.clear();
+  connection.connect();
   $("#text").focus();
 }
 
@@ -220,8 +220,8 @@ $("#tries").addEventListener("click", ({ target }) => {
 $("#interrupt").addEventListener("click", interrupt);
 $("#reconnect").addEventListener("click", reconnect);
 $("#new").addEventListener("click", startNew);
-$("#duplicate").addEventListener("click", () => line.send({ type: "playground.duplicate" }) || hint(NO_LINE));
-$("#save").addEventListener("click", () => openSaving(line.conversation));
+$("#duplicate").addEventListener("click", () => connection.send({ type: "playground.duplicate" }) || hint(NO_CONNECTION));
+$("#save").addEventListener("click", () => openSaving(connection.conversation));
 $("#sound").addEventListener("click", () => {
   voice.mute(!voice.muted);
   localStorage.setItem("muted", voice.muted);
@@ -232,4 +232,4 @@ document.addEventListener("visibilitychange", () => !document.hidden && look(0))
 
 showSound();
 hint();
-line.connect();
+connection.connect();

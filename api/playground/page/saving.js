@@ -1,7 +1,7 @@
 /** Save as test: the conversation becomes a run file. */
 
 import { $, el } from "./dom.js";
-import { post, Refused } from "./line.js";
+import { post, Refused } from "./connection.js";
 
 let conversation = null;
 

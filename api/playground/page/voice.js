@@ -1,4 +1,4 @@
-/** Speech out: the browser's own voice, sentence by sentence. */
+/** Speaks an answer with the browser's voice, sentence by sentence. */
 
 const PAUSE = 400; // ms without a new word, after which what is there is spoken
 const SENTENCE = /^[\s\S]*?[.!?…。！？]+["'”’)]*(?=\s)/;

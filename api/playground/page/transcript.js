@@ -9,7 +9,7 @@ const SENTENCE = /^\s*\p{Lu}\S*\s.*[.!?…]$/su;
 const REMARK = /^(\[.*\]\n?)+/; // lines in which the model is told of the call, before the caller’s words
 const STATES = { started: "running", progress: "running" };
 
-export class Talk {
+export class Transcript {
   #items = new Map(); // turn → its list item
   #tools = new Map(); // call → its row
 
@@ -94,7 +94,7 @@ export class Talk {
     for (const turn of this.#items.keys()) this.ended(turn);
   }
 
-  /** A line that neither said. kind: "note" or "error". */
+  /** Add a note of the page itself. kind: "note" or "error". */
   note(text, kind = "note") {
     this.log.append(el(`li.${kind}`, text));
     this.#follow();
@@ -143,7 +143,7 @@ export class Talk {
     return item;
   }
 
-  /** Keep the end in view, unless somebody has scrolled up to read. */
+  /** Keep the end in view, unless it was scrolled up. */
   #follow() {
     const { scrollHeight, scrollTop, clientHeight } = this.scroll;
     if (scrollHeight - scrollTop - clientHeight < 250) this.scroll.scrollTop = scrollHeight;

@@ -1,11 +1,11 @@
-/** The line to the server: authorized, connected, and connected again by itself when the server is back. */
+/** The connection to the server: authorizes, connects, and connects again when the server is back. */
 
 const RETRY = 1000; // ms
 const REPLACED = 4001; // close code: the conversation was opened elsewhere. To take it back at once would never end.
 const TIMED_OUT = 4002;
 const NOT_RUNNING = "The server is not running. Start it with: uv run voice dev. This page connects again by itself.";
 
-export class Line {
+export class Connection {
   #socket = null;
   #attempt = 0;
 

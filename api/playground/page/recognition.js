@@ -1,4 +1,4 @@
-/** Speech in: the browser's own recognition, if it has one. */
+/** Speech recognition by the browser, and the push-to-talk button. */
 
 const Recognition = globalThis.SpeechRecognition ?? globalThis.webkitSpeechRecognition;
 const REFUSED = "The microphone is not allowed. Allow it in the browser’s address bar, or type: typing always works.";
@@ -8,26 +8,26 @@ const CANNOT = "This browser cannot recognise speech. Typing always works.";
 
 const FAILED = { "not-allowed": REFUSED, "audio-capture": MISSING, network: OFFLINE, "service-not-allowed": OFFLINE };
 
-/** Why nobody can listen, in a sentence; nothing if the browser can. */
-export function deaf() {
+/** Why speech cannot be recognised, in a sentence; empty if it can. */
+export function recognitionProblem() {
   return Recognition ? "" : CANNOT;
 }
 
 /**
- * Begin to listen. The answer's `stop()` ends it. begun: called when the microphone is ours. words: told what was
- * understood so far. ended: told when it is over, with a sentence if it failed.
+ * Begin to listen; `stop()` of the result ends it. begun: called when the microphone is open. words: called with what
+ * has been recognised so far. ended: called at the end, with a sentence if it failed.
  */
 export function listen({ begun, words, ended }) {
-  const hearing = new Recognition();
+  const recognition = new Recognition();
   let failed;
-  Object.assign(hearing, { lang: navigator.language, interimResults: true, onstart: begun });
-  hearing.onresult = ({ results }) => words([...results].map((result) => result[0].transcript).join(" "));
-  hearing.onerror = ({ error }) => {
+  Object.assign(recognition, { lang: navigator.language, interimResults: true, onstart: begun });
+  recognition.onresult = ({ results }) => words([...results].map((result) => result[0].transcript).join(" "));
+  recognition.onerror = ({ error }) => {
     failed = FAILED[error];
   };
-  hearing.onend = () => ended(failed);
-  hearing.start();
-  return hearing;
+  recognition.onend = () => ended(failed);
+  recognition.start();
+  return recognition;
 }
 
 /** Press and hold, or click to begin and to end; the space bar does the same outside text fields and buttons. */
