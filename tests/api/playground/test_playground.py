@@ -219,7 +219,7 @@ async def test_of_two_tabs_the_older_is_closed_and_says_why(url: str, backend: F
     assert kinds[:2] == ["session.start", "session.end"] or kinds[:2] == ["session.start", "session.start"]
 
 
-async def test_push_to_talk_interrupts_and_audio_without_ears_is_told_once(url: str, backend: Foreign) -> None:
+async def test_push_to_talk_interrupts_and_audio_is_refused_once(url: str, backend: Foreign) -> None:
     async with connected(url, config={"transcription": {"trigger": "push_to_talk"}}) as client:
         await client.say("wait")
         await client.until("response.text")
