@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support.backend import Backend, backend
 from tests.support.conversation import Tools
 from tests.support.gemini import Gemini
 from tests.support.postgres import Server, postgres
+
+# On shared cores a single example may take long through no fault of the code.
+settings.register_profile("shared cores", deadline=None)
+settings.load_profile("shared cores")
 
 TOOLS = Path(__file__).parent.parent / "tools"
 

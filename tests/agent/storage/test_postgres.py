@@ -49,13 +49,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 SETTING_UP = """
 import asyncio, sys
-from agent.storage.open import open_memory
+from agent.storage.open import open_storage
 
 async def main():
     print("ready", flush=True)
     sys.stdin.readline()
-    async with open_memory(sys.argv[1]) as memory:
-        print(await memory.database.fetch("SELECT max(version) FROM schema_version"))
+    async with open_storage(sys.argv[1]) as storage:
+        print(await storage.database.fetch("SELECT max(version) FROM schema_version"))
 
 asyncio.run(main())
 """
