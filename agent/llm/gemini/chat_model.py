@@ -51,7 +51,7 @@ class Gemini(ChatGoogleGenerativeAI):
     """ChatGoogleGenerativeAI whose `client_args` have a Transport. Streaming alone has shortcuts, and only while no
     tracer wants to know of each token."""
 
-    _templates_of_requests: dict[Any, gemini_request.RequestTemplate] = PrivateAttr(default_factory=dict)
+    _request_templates: dict[Any, gemini_request.RequestTemplate] = PrivateAttr(default_factory=dict)
     _turns: dict[str, str] = PrivateAttr(default_factory=dict)
     _templates: gemini_stream.ChunkTemplates = PrivateAttr(default_factory=dict)
     _align: bool | None = PrivateAttr(default=None)
@@ -121,13 +121,13 @@ class Gemini(ChatGoogleGenerativeAI):
         if not isinstance(system, SystemMessage) or not history or not gemini_request.are_regular(turns):
             return None
         key = str(system.content), id(tools)
-        if key not in self._templates_of_requests:
-            _make_room(self._templates_of_requests, 16)
-            self._templates_of_requests[key] = gemini_request.RequestTemplate(
+        if key not in self._request_templates:
+            _make_room(self._request_templates, 16)
+            self._request_templates[key] = gemini_request.RequestTemplate(
                 await self.library_request([system, history[0]], tools), tools
             )
         contents = [await self._contents(turn, is_last=turn is turns[-1]) for turn in turns]
-        return self._templates_of_requests[key].around(contents)
+        return self._request_templates[key].around(contents)
 
     async def _contents(self, turn: Sequence[BaseMessage], *, is_last: bool) -> str:
         """A turn in JSON. What the library makes of it depends on whether it is the last one (a call that has no

@@ -277,7 +277,7 @@ async def test_what_is_kept_stays_bounded() -> None:
     model = fast()
     for n in range(40):
         await model.fast_request([SystemMessage(f"{n}"), HumanMessage("Hi")], None)
-    assert len(model._templates_of_requests) == 16
+    assert len(model._request_templates) == 16
 
 
 # Errors, and the way back.
