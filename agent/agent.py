@@ -19,7 +19,7 @@ import httpx
 
 from agent.config import AgentConfig
 from agent.conversation import Conversations
-from agent.failures import log_failure
+from agent.failures import log_failure, logged
 from agent.graph import Graph, build_graph
 from agent.llm import Models
 from agent.observer import Observer, Observers
@@ -217,16 +217,17 @@ class Agent:
             yield
         except ConversationDeleted:
             turn.end()
-            await self._erase(request)
+            with logged(log, "a turn of a forgotten conversation could not be deleted"):
+                await erase_turn(self._storage, request)
         except TurnTakenOver:
             log.warning("conversation=%r turn=%r is another worker's now", request.conversation_id, request.turn_id)
             turn.interrupt()
-        except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
-            self._fail(turn, error)
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._fail(turn, error)
             await self._journal.leave(turn)
-        except BaseException:
-            await self._journal.leave(turn)
-            raise
+            if not isinstance(error, Exception):
+                raise
 
     def _fail(self, turn: Turn, error: Exception) -> None:
         turn.failed = True
@@ -240,13 +241,6 @@ class Agent:
         if not (turn.silenced or under_way) and task:
             self._fail(turn, TimeoutError())
             task.cancel()
-
-    async def _erase(self, request: TurnRequest) -> None:
-        """What a turn has written since its conversation was forgotten, if it was."""
-        try:
-            await erase_turn(self._storage, request)
-        except Exception as error:  # noqa: BLE001 - the turn is over; the log says that something may be left
-            log_failure(log, "a turn of a forgotten conversation could not be deleted", error)
 
 
 @asynccontextmanager

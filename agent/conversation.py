@@ -13,7 +13,7 @@ from langchain_core.messages import AnyMessage
 from langchain_core.runnables import RunnableConfig
 
 from agent.config import AgentConfig
-from agent.failures import log_failure
+from agent.failures import logged
 from agent.graph import Context, Graph
 from agent.llm import Models
 from agent.storage import TURN, Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
@@ -59,10 +59,8 @@ class Conversations:
             await self.summaries.taken(request, turn.summary)
         if not await self.journal.end(request, turn.sent, turn.outcome, turn.trace):
             raise ConversationDeleted
-        try:
+        with logged(log, "old checkpoints could not be deleted"):  # the next turn tries again
             await self.storage.prune(request.conversation_id, turn.number)
-        except Exception as error:  # noqa: BLE001 - the turn is over and remembered; the next one tries again
-            log_failure(log, "old checkpoints could not be deleted", error)
         return messages
 
     async def _what_to_know(self, turn: Turn) -> PendingContext:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from agent.failures import log_failure
+from agent.failures import logged
 from agent.turns import ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,5 @@ class Observers(Observer):
 
     def _each(self, tell: Callable[[Observer], Any]) -> None:
         for observer in self._observers:
-            try:
+            with logged(log, f"{type(observer).__name__} failed"):
                 tell(observer)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the call goes on
-                log_failure(log, f"{type(observer).__name__} failed", error)

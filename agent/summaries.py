@@ -19,7 +19,7 @@ from contextlib import aclosing
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from agent.failures import log_failure
+from agent.failures import logged
 from agent.llm import Models
 from agent.memory import is_summary, newest, repair
 from agent.storage import STILL_RUNNING, Storage
@@ -85,15 +85,12 @@ class Summaries:
 
     async def _make(self, request: TurnRequest, older: Sequence[AnyMessage], until: str) -> None:
         began = time.monotonic()
-        try:
+        with logged(log, "a conversation could not be summarised"):  # the next turn's end tries again
             async with self._slots:
                 text = await self._ask(older)
             await self._keep(request, Summary(text, until))
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task; the next turn's end begins anew
-            log_failure(log, "a conversation could not be summarised", error)
-            return
-        seconds = time.monotonic() - began
-        log.info("summary: conversation=%r messages=%d ms=%d", request.conversation_id, len(older), seconds * 1000)
+            ms = (time.monotonic() - began) * 1000
+            log.info("summary: conversation=%r messages=%d ms=%d", request.conversation_id, len(older), ms)
 
     async def _ask(self, older: Sequence[AnyMessage]) -> str:
         """Of the model, or its fallback. One whose circuit is open is left alone here too; but whether it is, only

@@ -185,9 +185,8 @@ def _replace(path: Path, text: str) -> None:
             file.write(text)
         Path(name).chmod(0o644)
         Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    finally:
+        Path(name).unlink(missing_ok=True)  # unless it has the other name
 
 
 def dump_run(run: RunFile) -> str:

@@ -103,12 +103,12 @@ async def _on_sqlite(database: SQLite) -> Storage:
 async def _upgrade(database: SQLite) -> None:
     """A process that begins meanwhile waits, for as long as `busy_timeout` says."""
     await database.execute("BEGIN IMMEDIATE")
+    end = "ROLLBACK"
     try:
         await upgrade(database)
-    except BaseException:
-        await database.execute("ROLLBACK")
-        raise
-    await database.execute("COMMIT")
+        end = "COMMIT"
+    finally:
+        await database.execute(end)
 
 
 def _sqlite_path(url: str) -> Path:

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from agent.failures import log_failure
+from agent.failures import logged
 from agent.storage.forgetting import erase, expired
 from agent.storage.open import Storage
 
@@ -61,11 +61,8 @@ async def expire(storage: Storage, before: float, gone: Gone = _nothing) -> Coun
 
 async def _keep_expiring(storage: Storage, days: float, gone: Gone) -> None:
     while True:
-        try:
+        with logged(log, "old conversations could not be deleted"):
             erased = await expire(storage, time.time() - days * _DAY, gone)
-        except Exception as error:  # noqa: BLE001 - such as a database that is busy or away: in an hour again
-            log_failure(log, "old conversations could not be deleted", error)
-        else:
             log.info("retention: deleted %s", counted(erased))
         await asyncio.sleep(_EVERY * random.uniform(0.8, 1.2))  # noqa: S311 - not for secrets
 

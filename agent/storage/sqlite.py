@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,11 +82,10 @@ async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Autocommit: no transaction is ever left open by a cancelled task."""
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
+    with ExitStack() as unless_opened:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        unless_opened.callback(connection.close)
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-    except BaseException:
-        connection.close()
-        raise
+        unless_opened.pop_all()
     return connection

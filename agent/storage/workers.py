@@ -21,7 +21,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from agent.failures import log_failure
+from agent.failures import logged
 from agent.storage.database import Database
 from agent.storage.entries import as_json, row_of
 from agent.turns import Turn
@@ -141,10 +141,8 @@ class WorkerPool(SingleWorker):
         while True:
             await self._some.wait()
             await asyncio.sleep(_LOOK)
-            try:
+            with logged(log, "newer turns could not be looked for", level=logging.DEBUG):  # `beat` logs the error
                 await self._look()
-            except Exception:  # noqa: BLE001, S112 - the database is away, as the beat says
-                continue
 
     async def _look(self) -> None:
         running = dict(self._running)
@@ -170,11 +168,9 @@ class WorkerPool(SingleWorker):
         last, away = loop.time(), False
         while True:
             await asyncio.sleep(_BEAT)
-            try:
+            with logged(log, "the database is away", level=logging.DEBUG if away else logging.ERROR) as attempt:
                 await self.be_seen()
-            except Exception as error:  # noqa: BLE001 - the database is away; the next beat may find it
-                if not away:
-                    log_failure(log, "the database is away", error)
+            if attempt.failed:
                 away = True
                 continue
             if loop.time() - last > 2 * _BEAT:

@@ -16,7 +16,7 @@ import httpx
 from langchain_core.messages import ToolMessage, message_to_dict
 from langchain_core.tools import ToolException
 
-from agent.failures import log_failure
+from agent.failures import log_failure, logged
 from agent.json_values import replace_surrogates, to_json
 from agent.observer import Observer
 from agent.storage import (
@@ -174,13 +174,11 @@ class ToolRunner:
         run.report("failed" if outcome.failed else "finished")
         reported = not run.status.late
         unspoken = run.unspoken if tool_call.options.on_barge_in == "protect" else ()
-        try:
+        with logged(log, "the end of a tool call could not be journalled"):  # it remains `started` there
             await self._journal.end_call(
                 run.turn.request, tool_call.key, failed=outcome.failed, result=outcome.text, reported=reported,
                 progress=run.progress, ms=ms, unspoken=unspoken,
             )  # fmt: skip
-        except Exception as error:  # noqa: BLE001 - nobody awaits this task; the journal goes on saying `started`
-            log_failure(log, "the end of a tool call could not be journalled", error)
 
     async def _call(self, run: ToolRun) -> ToolResult:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""

@@ -33,6 +33,7 @@ from langchain_core.runnables.config import ensure_config
 from langchain_google_genai import ChatGoogleGenerativeAI
 from pydantic import PrivateAttr
 
+from agent.failures import logged
 from agent.llm.gemini import request as gemini_request
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.library import message_of
@@ -152,11 +153,10 @@ class Gemini(ChatGoogleGenerativeAI):
     async def _is_alike(self) -> bool:
         """Whether the shortcuts lead where the library goes, with this version of it. Tried once."""
         if self._align is None:
-            try:
-                self._align = await shortcuts_are_right(self)
-            except Exception as error:
-                log.debug("the trial failed", exc_info=error)
-                self._align = False
+            right = False
+            with logged(log, "Gemini's client could not be tried", level=logging.DEBUG):
+                right = await shortcuts_are_right(self)
+            self._align = right
             if not self._align:
                 log.warning("Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way.")
         return self._align
