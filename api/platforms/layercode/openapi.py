@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from api.platforms.layercode import events, signature
 
@@ -23,22 +23,7 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema}}}
 
 
-def _inline(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A model's schema without references: OpenAPI looks for them elsewhere."""
-    if isinstance(schema, list):
-        return [_inline(item, definitions) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _inline(definitions[schema["$ref"].rpartition("/")[2]], definitions)
-    return {name: _inline(item, definitions) for name, item in schema.items() if name != "$defs"}
-
-
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    made: dict[str, Any] = _inline(schema, schema.get("$defs", {}))
-    return made
-
+_SCHEMA = "#/paths/~1api~1agent/post/requestBody/content/application~1json/schema"  # a JSON pointer, where it stands
 
 _SIGNATURE = {
     "name": signature.HEADER,
@@ -53,7 +38,7 @@ WEBHOOK: dict[str, Any] = {
     "responses": {
         200: {
             "description": "A turn, as server-sent events; or for `data` and notifications JSON",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}, "application/json": {"schema": _OBJECT}},
+            "content": {"text/event-stream": {}, "application/json": {"schema": _OBJECT}},
         },
         **_answers(
             s400="Not understood, or incomplete", s401="The signature is missing or wrong", s408="Too slow",
@@ -63,15 +48,7 @@ WEBHOOK: dict[str, Any] = {
     "openapi_extra": {
         "parameters": [_SIGNATURE],
         "requestBody": _body(
-            {
-                "anyOf": [
-                    _schema(model)
-                    for model in (
-                        events.Message, events.SessionStart, events.Data, events.SessionUpdate, events.SessionEnd,
-                        events.Unknown,
-                    )
-                ]
-            }
+            TypeAdapter(events.Webhook).json_schema(ref_template=f"{_SCHEMA}/$defs/{{model}}"),
         ),
     },
 }  # fmt: skip
