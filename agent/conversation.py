@@ -54,10 +54,7 @@ class Conversations:
         await self.read_tools()
         messages = await self._run(self._context(turn, pending_context))
         turn.end()
-        await self.journal.settle(request, pending_context)
-        if turn.summary:
-            await self.summaries.taken(request, turn.summary)
-        if not await self.journal.end(request, turn.sent, turn.outcome, turn.trace):
+        if not await self.journal.finish(turn, pending_context):
             raise ConversationDeleted
         with logged(log, "old checkpoints could not be deleted"):  # the next turn tries again
             await self.storage.prune(request.conversation_id, turn.number)

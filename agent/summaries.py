@@ -59,12 +59,6 @@ class Summaries:
         """The summary that `request`'s turn is to take in."""
         return waiting if self._given is None else self._given.get(request.turn_id)
 
-    async def taken(self, request: TurnRequest, summary: Summary) -> None:
-        """The memory holds it now."""
-        await self._database.execute(
-            "DELETE FROM summaries WHERE conversation = ? AND until = ?", request.conversation_id, summary.until
-        )
-
     def begin(self, request: TurnRequest, messages: list[AnyMessage]) -> None:
         """`request`'s turn has left these messages: have the older ones summarised, if there are many. One summary of
         a conversation is made at a time."""

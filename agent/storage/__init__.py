@@ -9,8 +9,9 @@ from __future__ import annotations
 from agent.storage.database import Database, DatabaseError, Row
 from agent.storage.entries import NEWEST_NOTES, Admission, CrashedTurn, InterruptedTurn, PendingContext, ToolCallRecord
 from agent.storage.forgetting import conversations_of, erase, erase_turn, is_known
-from agent.storage.journal import Journal, Key
+from agent.storage.journal import Journal
 from agent.storage.open import Storage, is_shared, open_storage, open_temporary_storage
+from agent.storage.pending import Key
 from agent.storage.results import GIVEN_UP, NOT_STARTED, STILL_RUNNING, STOPPED, UNKNOWN, result_of, was_stopped
 from agent.storage.retention import counted, retention
 from agent.storage.workers import TURN, ConversationDeleted, SingleWorker, TurnTakenOver, open_workers

@@ -19,6 +19,9 @@ class Database(Protocol):
     async def execute(self, sql: str, *parameters: Any) -> int:
         """Run one statement; the number of rows it changed."""
 
+    async def execute_each(self, *statements: Query) -> Sequence[int]:
+        """Run several statements in one transaction; the number of rows that each changed."""
+
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         """Run one statement (a query, or a change with RETURNING); its rows."""
 

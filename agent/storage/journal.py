@@ -40,35 +40,28 @@ A turn costs two small writes, a tool call two more; nothing is written per toke
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from agent.storage.database import Row
-from agent.storage.entries import (
-    NEWEST_NOTES,
-    Admission,
-    CrashedTurn,
-    InterruptedTurn,
-    PageData,
-    PendingContext,
-    ToolCallRecord,
-    as_json,
-    call_of,
-    request_of,
-    row_of,
-    sent_of,
-)
+from agent.storage.entries import Admission, PendingContext, ToolCallRecord, as_json, call_of, row_of, sent_of
 from agent.storage.open import Storage
-from agent.storage.workers import MINE, RELEASE, THERE, ConversationDeleted, SingleWorker, TurnTakenOver, leaving
-from agent.turns import Say, SentEvent, Summary, Turn, TurnRequest
-
-Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
+from agent.storage.pending import CALLS, Key, read_pending, reported
+from agent.storage.workers import (
+    KEY,
+    MINE,
+    RELEASE,
+    THERE,
+    ConversationDeleted,
+    SingleWorker,
+    TurnTakenOver,
+    leaving,
+)
+from agent.turns import Turn, TurnRequest
 
 _KEPT_NOTES = 200
 _FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <
     (SELECT at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at DESC LIMIT 1 OFFSET ?)"""
-_KEY = "conversation = ? AND turn = ? AND kind = ?"
 _ADMIT = (
     "INSERT INTO turns (conversation, turn, kind, asked, state, started, worker, number)"
     " VALUES (?, ?, ?, ?, 'running', ?, ?,"
@@ -76,30 +69,10 @@ _ADMIT = (
 )
 _ADMITTED = (
     "SELECT state, worker, sent, number, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
-    f" AND number > this.number) FROM turns AS this WHERE {_KEY}"
+    f" AND number > this.number) FROM turns AS this WHERE {KEY}"
 )
-_CALLS = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls WHERE conversation = ?"
-_ONE = f"{_CALLS} AND call = ?"
-# What a turn must know when it begins. A newer one that runs may have come just now: it has not crashed.
-_MINE_RUNNING = (
-    "FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
-    f" AND number <= (SELECT number FROM turns WHERE {_KEY})"
-)
-_RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
-_OF_RUNNING = f"{_CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
-_UNTOLD = f"{_CALLS} AND told = 0 ORDER BY started"
-_UNSEEN = (
-    "SELECT id, body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at DESC LIMIT ?"
-)
-_BEFORE = (
-    "SELECT turn FROM turns WHERE conversation = ? AND number <"
-    f" (SELECT number FROM turns WHERE {_KEY}) ORDER BY number DESC LIMIT 1"
-)
-_CUT_BEFORE = (
-    f"SELECT turn, sent FROM turns WHERE conversation = ? AND turn = ({_BEFORE})"
-    " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
-)
-_SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
+_ONE = f"{CALLS} AND call = ?"
+_FINISH = f"UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ? WHERE {KEY} AND worker = ?"
 _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
         WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
     OR EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation AND number < this.number
@@ -107,7 +80,7 @@ _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM 
     OR EXISTS (SELECT 1 FROM tool_calls WHERE conversation = this.conversation AND told = 0)
     OR EXISTS (SELECT 1 FROM notes WHERE conversation = this.conversation AND seen = 0 AND kind = 'data')
     OR EXISTS (SELECT 1 FROM summaries WHERE conversation = this.conversation)
-    FROM turns AS this WHERE {_KEY}"""
+    FROM turns AS this WHERE {KEY}"""
 
 
 class Journal:
@@ -140,115 +113,36 @@ class Journal:
         self, request: TurnRequest, state: str, worker: str, sent: str | None, number: int, gone_on: bool
     ) -> Admission:
         """A turn that has been entered before: over, at work on another worker, or crashed."""
-        if state == "running" and worker in await self._living(worker):
+        if state == "running" and await self._workers.may_live(worker):
             return Admission(elsewhere=True)
         if state == "ended" or gone_on:
             return Admission(sent=sent_of(sent))
         taken = await self._database.execute(
-            f"UPDATE turns SET worker = ? WHERE {_KEY} AND worker = ? AND state = 'running'",
+            f"UPDATE turns SET worker = ? WHERE {KEY} AND worker = ? AND state = 'running'",
             self._workers.name, *request.key, worker,
         )  # fmt: skip
         return Admission(number=number) if taken else Admission(elsewhere=True)
 
-    async def end(
-        self, request: TurnRequest, sent: Sequence[SentEvent], outcome: str, trace: dict[str, Any] | None = None
-    ) -> int:
-        """Complete a turn. 0 when it is not in the journal any more: the conversation has been forgotten."""
-        return await self._database.execute(
-            "UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ?"
-            f" WHERE {_KEY} AND worker = ?",
-            outcome, as_json([row_of(s) for s in sent]), as_json(trace), time.time(), *request.key, self._workers.name,
+    async def finish(self, turn: Turn, pending_context: PendingContext) -> bool:
+        """Complete a turn whose checkpoint is written, in one transaction with marking what that told as reported.
+        False when the turn is not in the journal any more: its conversation has been deleted."""
+        *_, completed = await self._database.execute_each(
+            *reported(turn, pending_context),
+            (_FINISH, turn.outcome, as_json([row_of(sent) for sent in turn.sent]), as_json(turn.trace), time.time(),
+             *turn.request.key, self._workers.name),
         )  # fmt: skip
+        return bool(completed)
 
     async def leave(self, turn: Turn) -> None:
         """A turn was broken off: keep what was sent, for the turn that recovers it, on whichever worker."""
         await self._database.execute(RELEASE, *leaving(turn, self._workers.name))
 
     async def pending_context(
-        self, request: TurnRequest, live: Collection[Key], at_work: Collection[str]
+        self, request: TurnRequest, live: Collection[Key], running: Collection[str]
     ) -> PendingContext:
-        """What `request`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
-        sent in turns that were interrupted, and a summary. `live`: the keys of turns of the conversation that are
-        running now, `at_work`: its calls that are."""
-        conversation = request.conversation_id
-        mine = conversation, self._workers.name, *request.key
-        running, of_running, untold, unseen, cut_before, summary = await self._database.fetch_each(
-            (_RUNNING, *mine),
-            (_OF_RUNNING, conversation, *mine),
-            (_UNTOLD, conversation),
-            (_UNSEEN, conversation, NEWEST_NOTES),
-            (_CUT_BEFORE, conversation, conversation, *request.key),
-            (_SUMMARY, conversation),
-        )
-        crashed = list(_crashed(request, running, [call_of(*row) for row in of_running], live))
-        late = [call_of(*row) for row in untold if await self._is_over(row, at_work)]
-        reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
-        spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
-        return PendingContext(
-            crashed,
-            late,
-            [PageData(*row) for row in reversed(unseen)],
-            await self._spoken(request, reports) if reports else spoken,
-            Summary(*summary[0]) if summary else None,
-        )
-
-    async def _is_over(self, row: Row, at_work: Collection[str]) -> bool:
-        """Whether a call has ended, or has nobody any more who works at it."""
-        call, *_, state, _, _, worker = row
-        return state != "started" or not (call in at_work or worker in await self._living(worker))
-
-    async def settle(self, request: TurnRequest, pending_context: PendingContext) -> None:
-        """The memory now holds what `pending_context` told: mark it so. A call that has ended since is reported in the
-        next turn."""
-        conversation = request.conversation_id
-        for crashed in pending_context.crashed:
-            if crashed.request.key != request.key:
-                await self._database.execute(
-                    "UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ?"
-                    f" WHERE {_KEY}",
-                    time.time(), *crashed.request.key,
-                )  # fmt: skip
-        for call in [*pending_context.late, *(call for crashed in pending_context.crashed for call in crashed.calls)]:
-            await self._database.execute(
-                "UPDATE tool_calls SET told = CASE state WHEN ? THEN 2 ELSE 0 END,"
-                " state = CASE state WHEN 'started' THEN 'unknown' ELSE state END"
-                " WHERE conversation = ? AND call = ?",
-                call.state, conversation, call.call,
-            )  # fmt: skip
-        if pending_context.notes:
-            ids = [note.id for note in pending_context.notes]
-            await self._database.execute(
-                "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND (at < ? OR id IN"
-                f" ({', '.join('?' * len(ids))}))",
-                conversation, pending_context.notes[0].at, *ids,
-            )  # fmt: skip
-
-    async def _spoken(self, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
-        """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it
-        was interrupted without a report."""
-        heard: dict[str | None, str] = {}
-        for report in reports:
-            if report.heard:
-                heard[report.heard.turn_id or await self._before(report)] = report.heard.text
-        spoken = []
-        for turn in dict.fromkeys([*heard, await self._before(request)]):
-            rows = await self._database.fetch(
-                "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL",
-                request.conversation_id, turn,
-            )  # fmt: skip
-            for sent, outcome in rows:
-                if turn in heard or outcome != "answered":
-                    spoken.append(InterruptedTurn(str(turn), sent_of(sent), heard.get(turn)))
-        return spoken
-
-    async def _before(self, request: TurnRequest) -> str | None:
-        """The turn before."""
-        rows = await self._database.fetch(_BEFORE, request.conversation_id, *request.key)
-        return str(rows[0][0]) if rows else None
-
-    async def _living(self, worker: str) -> set[str]:
-        """The other workers that live, if `worker` is another one."""
-        return set() if worker == self._workers.name else await self._workers.living()
+        """What `request`'s turn must know. live: the keys of the conversation's turns that run now, running: its calls
+        that do."""
+        return await read_pending(self._database, self._workers, request, live, running)
 
     # Tool calls.
 
@@ -300,21 +194,3 @@ class Journal:
         )  # fmt: skip
         if kind == "data":
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)
-
-
-def _crashed(
-    request: TurnRequest, running: Sequence[Row], calls: Sequence[ToolCallRecord], live: Collection[Key]
-) -> Iterator[CrashedTurn]:
-    for *row, sent in running:
-        before = request_of(request.conversation_id, *row)
-        made = [call for call in calls if call.turn == before.turn_id]
-        if before.key not in live or (before.key == request.key and made):
-            yield CrashedTurn(before, made, sent_of(sent) or _reported(request, before, made))
-
-
-def _reported(request: TurnRequest, crashed: TurnRequest, calls: Sequence[ToolCallRecord]) -> list[SentEvent]:
-    """What the platform says was heard of a turn that could not enter itself what it had sent."""
-    if request.heard is None or request.heard.turn_id != crashed.turn_id or not request.heard.text:
-        return []
-    steps = len({call.message["data"]["id"] for call in calls})
-    return [SentEvent(0, Say(request.heard.text, of=f"{crashed.turn_id}/{steps}"))]

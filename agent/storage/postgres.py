@@ -73,6 +73,15 @@ class Postgres:
                 raise
             return await run()  # IF NOT EXISTS, and another worker has made it at this moment
 
+    async def execute_each(self, *statements: Query) -> Sequence[int]:
+        async def run() -> Sequence[int]:
+            async with self._pool.connection() as connection:
+                async with connection.pipeline(), connection.transaction():
+                    cursors = [await connection.execute(_translated(q), _storable(p)) for q, *p in statements]
+                return [cursor.rowcount for cursor in cursors]
+
+        return await _patiently(run, self._patience)
+
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         return (await self.fetch_each((sql, *parameters)))[0]
 
@@ -95,6 +104,10 @@ class _OneConnection:
 
     async def execute(self, sql: str, *parameters: Any) -> int:
         return (await self._connection.execute(_translated(sql), parameters)).rowcount
+
+    async def execute_each(self, *statements: Query) -> Sequence[int]:
+        async with self._connection.transaction():
+            return [await self.execute(*statement) for statement in statements]
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         return await (await self._connection.execute(_translated(sql), parameters)).fetchall()

@@ -32,6 +32,9 @@ class SQLite:
     async def execute(self, sql: str, *parameters: Any) -> int:
         return await self.visit(self._execute, sql, parameters)
 
+    async def execute_each(self, *statements: Query) -> Sequence[int]:
+        return await self.visit(self._execute_each, statements)
+
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         return await self.visit(self._fetch, sql, parameters)
 
@@ -52,6 +55,11 @@ class SQLite:
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> int:
         return self.connection.execute(sql, parameters).rowcount
+
+    def _execute_each(self, statements: Sequence[Query]) -> Sequence[int]:
+        with self.connection:  # commits at its end, or rolls back
+            self.connection.execute("BEGIN IMMEDIATE")
+            return [self._execute(sql, parameters) for sql, *parameters in statements]
 
     def _fetch(self, sql: str, parameters: Sequence[Any]) -> Sequence[Row]:
         return self.connection.execute(sql, parameters).fetchall()

@@ -28,9 +28,9 @@ from agent.turns import Turn
 
 log = logging.getLogger(__name__)
 
-_KEY = "conversation = ? AND turn = ? AND kind = ?"
-_OF_MINE = f"{_KEY} AND worker = ? AND state = 'running'"
-THERE = f"SELECT 1 FROM turns WHERE {_KEY}"
+KEY = "conversation = ? AND turn = ? AND kind = ?"
+_OF_MINE = f"{KEY} AND worker = ? AND state = 'running'"
+THERE = f"SELECT 1 FROM turns WHERE {KEY}"
 MINE = f"SELECT 1 FROM turns WHERE {_OF_MINE}"
 LEAVE = f"UPDATE turns SET sent = ? WHERE {_OF_MINE}"  # what was sent so far, for a turn that recovers this one
 RELEASE = f"UPDATE turns SET sent = ?, worker = '' WHERE {_OF_MINE}"  # nobody runs it: any worker may
@@ -84,6 +84,10 @@ class SingleWorker:
     async def living(self) -> set[str]:
         """The names of the other workers that may be at work."""
         return set()
+
+    async def may_live(self, worker: str) -> bool:
+        """Whether `worker` is another one, and may be at work."""
+        return worker != self.name and worker in await self.living()
 
     @asynccontextmanager
     async def turn(self, turn: Turn, *, is_oldest: bool) -> AsyncIterator[None]:

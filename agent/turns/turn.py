@@ -8,77 +8,14 @@ the last one goes before the end, that is a barge-in, and the turn is interrupte
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from agent.turns.events import Event, Say, SentEvent, Show
+from agent.turns.request import Summary, TurnRequest
 from agent.turns.trace import ModelCall
-
-Kind = Literal["message", "welcome"]
-
-
-@dataclass(frozen=True)
-class HeardReport:
-    """What the caller heard of an earlier turn before interrupting it.
-
-    turn_id: the interrupted turn; None for the one before this.
-    text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
-    """
-
-    text: str
-    turn_id: str | None = None
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Stands for the messages before `until`, which is the id of a message of the caller's."""
-
-    text: str
-    until: str
-
-
-@dataclass(frozen=True)
-class TurnRequest:
-    """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate."""
-
-    conversation_id: str
-    turn_id: str
-    kind: Kind = "message"
-    text: str = ""
-    heard: HeardReport | None = None
-    caller: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def key(self) -> tuple[str, str, Kind]:
-        return self.conversation_id, self.turn_id, self.kind
-
-
-@dataclass(frozen=True)
-class Say:
-    """Words for the caller's ear. `of`: the id of the assistant's message they belong to; None for progress."""
-
-    text: str
-    of: str | None = None
-
-
-@dataclass(frozen=True)
-class Show:
-    """JSON for the caller's page."""
-
-    data: Any
-
-
-Event = Say | Show
-
-
-@dataclass(frozen=True)
-class SentEvent:
-    """An event and when it was made, in ms since the turn began."""
-
-    ms: int
-    event: Event
 
 
 @dataclass

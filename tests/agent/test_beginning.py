@@ -19,7 +19,7 @@ from langchain_core.tracers import context as tracers
 from agent.graph import build_graph
 from agent.storage.open import open_storage
 from agent.storage.sqlite import SQLite
-from agent.turns.turn import Say, TurnRequest
+from agent.turns import Say, TurnRequest
 from api.settings import Settings
 from tests.support.backend import Backend
 from tests.support.conversation import caller_said, quiet, results_in

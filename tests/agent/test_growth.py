@@ -30,7 +30,7 @@ from agent.storage.database import Database, Query, Row
 from agent.storage.open import _PRUNED_EVERY, Storage, open_storage
 from agent.summaries import PROMPT
 from agent.tooling.folder import ToolFolder
-from agent.turns.turn import HeardReport, Turn, TurnRequest
+from agent.turns import HeardReport, Turn, TurnRequest
 
 TURNS = int(os.environ.get("GROWTH_TURNS", "160"))
 FULL = TURNS >= 1000
@@ -71,6 +71,10 @@ class Watched:
     async def execute(self, sql: str, *parameters: Any) -> int:
         self.statements.append(sql)
         return await self._database.execute(sql, *parameters)
+
+    async def execute_each(self, *statements: Query) -> Sequence[int]:
+        self.statements += [sql for sql, *_ in statements]
+        return await self._database.execute_each(*statements)
 
     async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
         self.statements.append(sql)

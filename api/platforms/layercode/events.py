@@ -1,7 +1,6 @@
-"""Layercode's wire format: webhook requests as models, answers as SSE bytes (protocol sheet §1, §2, §4).
+"""Layercode's webhooks as models (protocol sheet §1, §2).
 
     parse(body) -> Message | SessionStart | Data | SessionUpdate | SessionEnd | Unknown
-    tts(...), data(...), end(...) -> bytes
 
 Lenient where a live call would suffer: unknown keys and types, absent or null extras, numbers as int, float
 or text, and the bodies of generation 1. Strict about what nothing works without: the type, a conversation,
@@ -30,7 +29,7 @@ from pydantic import (
     field_validator,
 )
 
-from agent.json_values import MAX_DEPTH, replace_surrogates, to_json
+from agent.json_values import MAX_DEPTH, replace_surrogates
 
 log = logging.getLogger(__name__)
 
@@ -214,24 +213,6 @@ def parse(body: bytes) -> Webhook:
         raise BadWebhook(_explain(error)) from None
 
 
-def tts(content: str, turn_id: str | None) -> bytes:
-    """Text to speak."""
-    return _event("response.tts", f',"content":{_encode(content)}', turn_id)
-
-
-def data(content: Any, turn_id: str | None) -> bytes:
-    """JSON for the browser. What JSON has no form for becomes null (NaN, a cycle) or its `str()`."""
-    return _event("response.data", f',"content":{_encode(to_json(content))}', turn_id)
-
-
-def end(turn_id: str | None) -> bytes:
-    """The turn is over: once, last, always (§4.1)."""
-    return _event("response.end", "", turn_id)
-
-
-# --- reading
-
-
 def _read(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body.decode(), parse_float=_finite, parse_constant=_no_constant)
@@ -289,14 +270,3 @@ def _explain(error: ValidationError) -> str:
 
 def _lower(sentence: str) -> str:
     return sentence[:1].lower() + sentence[1:]
-
-
-# --- writing
-
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def _event(kind: str, content: str, turn_id: str | None) -> bytes:
-    """Framed as the Node SDK does it (§4.2): it leaves out a `turn_id` that the request did not have."""
-    turn = f',"turn_id":{_encode(turn_id)}' if turn_id else ""
-    return replace_surrogates(f'data: {{"type":"{kind}"{content}{turn}}}\n\n').encode()

@@ -26,7 +26,7 @@ from agent.json_values import strip_nul
 from agent.turns import HeardReport, Say, TooBusy, Turn, TurnRequest
 from api.operations.rate import Rate
 from api.platforms.body import TooLarge, read_body
-from api.platforms.layercode import events, signature
+from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
 
 log = logging.getLogger(__name__)
@@ -159,9 +159,9 @@ class TurnResponse(EventSourceResponse):
 
 async def _spoken(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
     async for event in turn.stream():
-        make, content = (events.tts, event.text) if isinstance(event, Say) else (events.data, event.data)
+        make, content = (sse.tts, event.text) if isinstance(event, Say) else (sse.data, event.data)
         yield make(content, turn_id)
-    yield events.end(turn_id)
+    yield sse.end(turn_id)
 
 
 def _ends(line: asyncio.Timeout) -> Callable[[Message], Coroutine[Any, Any, None]]:

@@ -17,8 +17,8 @@ from agent.memory.history import CALL_BEGINS
 from agent.speech import speakable
 from agent.storage.entries import CrashedTurn, InterruptedTurn, PageData, PendingContext, ToolCallRecord
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.turns import Kind, Say, SentEvent, Show, TurnRequest
 from agent.turns.messages import interrupted_message, was_interrupted
-from agent.turns.turn import Kind, Say, SentEvent, Show, TurnRequest
 
 Messages = list[AnyMessage]
 FEW = settings(max_examples=60, deadline=None)

@@ -22,12 +22,12 @@ from typer.testing import CliRunner
 
 from agent import ToolContext, VoiceTool, use_context
 from agent.storage.database import DatabaseError
-from agent.storage.entries import Admission
+from agent.storage.entries import Admission, PendingContext
 from agent.storage.journal import Journal
 from agent.storage.open import Storage, open_storage
 from agent.storage.schema import VERSIONS
 from agent.storage.workers import SingleWorker, TurnTakenOver, open_workers
-from agent.turns.turn import Say, Turn, TurnRequest
+from agent.turns import Say, Turn, TurnRequest
 from api.cli.main import app
 from tests.agent.storage.test_workers import model, until
 from tests.support.backend import ROOT, SECRET, Backend
@@ -258,13 +258,14 @@ async def test_a_turn_that_was_taken_over_writes_no_more(postgres_url: str) -> N
                 await before.start_call(lost.request, "t1/0/b", "b", "order", {}, message)
             await write(storage, lost, old.name, fails=True)
             await write(storage, next_, new.name, fails=False)
-            await after.settle(next_.request, pending_context)
+            assert await after.finish(next_, pending_context)
             await before.end_call(
                 lost.request, "t1/0/a", failed=False, result="Ordered.", reported=True, progress=(), ms=1, unspoken=()
             )
-            await before.end(lost.request, [], "answered")
-        assert await storage.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended'") == [
-            ("t1", "crashed")
+            assert not await before.finish(lost, PendingContext())
+        assert await storage.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended' ORDER BY turn") == [
+            ("t1", "crashed"),
+            ("t2", "answered"),
         ]
         assert await storage.database.fetch("SELECT state, told FROM tool_calls") == [("finished", 0)]
 

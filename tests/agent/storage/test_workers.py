@@ -12,7 +12,7 @@ import pytest
 
 from agent.storage.entries import Admission
 from agent.storage.results import STILL_RUNNING
-from agent.turns.turn import TurnRequest
+from agent.turns import TurnRequest
 from api.settings import Settings
 from tests.support.backend import Backend
 from tests.support.conversation import (

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from agent.turns.turn import Turn
+from agent.turns import Turn
 from tests.agent.test_summaries import wants_summary
 from tests.support.backend import Backend, served, signed
 from tests.support.blocking import no_blocking_calls

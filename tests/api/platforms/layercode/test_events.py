@@ -25,11 +25,9 @@ from api.platforms.layercode.events import (
     TranscriptLine,
     Unknown,
     Webhook,
-    data,
-    end,
     parse,
-    tts,
 )
+from api.platforms.layercode.sse import data, end, tts
 
 MESSAGE = """{"type":"message","session_id":"sess_a1","conversation_id":"conv_b2","turn_id":"turn_c3",
  "text":"What is my balance?",

@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.turns.turn import Turn, TurnRequest
+from agent.turns import Turn, TurnRequest
 from api.app import create_app
 from api.platforms.layercode.webhook import TurnResponse
 from api.settings import Settings

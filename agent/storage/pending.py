@@ -1,0 +1,143 @@
+"""What a turn must know when it begins, because its conversation's memory does not, and marking it as reported."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Sequence
+
+from agent.storage.database import Database, Query, Row
+from agent.storage.entries import (
+    NEWEST_NOTES,
+    CrashedTurn,
+    InterruptedTurn,
+    PageData,
+    PendingContext,
+    ToolCallRecord,
+    call_of,
+    request_of,
+    sent_of,
+)
+from agent.storage.workers import KEY, SingleWorker
+from agent.turns import Say, SentEvent, Summary, Turn, TurnRequest
+
+Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
+
+CALLS = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls WHERE conversation = ?"
+# Not a newer turn that runs: it may have come just now, and has not crashed.
+_MINE_RUNNING = (
+    "FROM turns WHERE conversation = ? AND state = 'running' AND worker = ?"
+    f" AND number <= (SELECT number FROM turns WHERE {KEY})"
+)
+_RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
+_OF_RUNNING = f"{CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
+_UNTOLD = f"{CALLS} AND told = 0 ORDER BY started"
+_UNSEEN = (
+    "SELECT id, body, at FROM notes WHERE conversation = ? AND seen = 0 AND kind = 'data' ORDER BY at DESC LIMIT ?"
+)
+_BEFORE = (
+    "SELECT turn FROM turns WHERE conversation = ? AND number <"
+    f" (SELECT number FROM turns WHERE {KEY}) ORDER BY number DESC LIMIT 1"
+)
+_CUT_BEFORE = (
+    f"SELECT turn, sent FROM turns WHERE conversation = ? AND turn = ({_BEFORE})"
+    " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
+)
+_SENT = "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL"
+_SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
+
+_END_CRASHED = f"UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ? WHERE {KEY}"
+_TELL = (
+    "UPDATE tool_calls SET told = CASE state WHEN ? THEN 2 ELSE 0 END,"
+    " state = CASE state WHEN 'started' THEN 'unknown' ELSE state END WHERE conversation = ? AND call = ?"
+)
+_SEE = "UPDATE notes SET seen = 1 WHERE conversation = ? AND seen = 0 AND (at < ? OR id IN ({}))"
+_TAKE_SUMMARY = "DELETE FROM summaries WHERE conversation = ? AND until = ?"
+
+
+async def read_pending(
+    database: Database, workers: SingleWorker, request: TurnRequest, live: Collection[Key], running: Collection[str]
+) -> PendingContext:
+    """What `request`'s turn must know: turns that crashed (itself, if it ran before), late results, notes, what was
+    sent in turns that were interrupted, and a summary. live: the keys of turns of the conversation that are running
+    now, running: its calls that are."""
+    conversation = request.conversation_id
+    mine = conversation, workers.name, *request.key
+    turns, of_turns, untold, unseen, cut_before, summary = await database.fetch_each(
+        (_RUNNING, *mine),
+        (_OF_RUNNING, conversation, *mine),
+        (_UNTOLD, conversation),
+        (_UNSEEN, conversation, NEWEST_NOTES),
+        (_CUT_BEFORE, conversation, conversation, *request.key),
+        (_SUMMARY, conversation),
+    )
+    crashed = list(_crashed(request, turns, [call_of(*row) for row in of_turns], live))
+    late = [call_of(*row) for row in untold if await _is_over(row, running, workers)]
+    reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
+    spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
+    return PendingContext(
+        crashed,
+        late,
+        [PageData(*row) for row in reversed(unseen)],
+        await _spoken(database, request, reports) if reports else spoken,
+        Summary(*summary[0]) if summary else None,
+    )
+
+
+def reported(turn: Turn, pending_context: PendingContext) -> Iterator[Query]:
+    """The statements that mark what `turn` was told as known to the memory. A call that has ended since is reported in
+    the next turn."""
+    conversation, crashed = turn.request.conversation_id, pending_context.crashed
+    for other in crashed:
+        if other.request.key != turn.request.key:
+            yield _END_CRASHED, time.time(), *other.request.key
+    for call in [*pending_context.late, *(call for other in crashed for call in other.calls)]:
+        yield _TELL, call.state, conversation, call.call
+    if notes := pending_context.notes:
+        yield _SEE.format(", ".join("?" * len(notes))), conversation, notes[0].at, *(note.id for note in notes)
+    if turn.summary:
+        yield _TAKE_SUMMARY, conversation, turn.summary.until
+
+
+def _crashed(
+    request: TurnRequest, running: Sequence[Row], calls: Sequence[ToolCallRecord], live: Collection[Key]
+) -> Iterator[CrashedTurn]:
+    for *row, sent in running:
+        before = request_of(request.conversation_id, *row)
+        made = [call for call in calls if call.turn == before.turn_id]
+        if before.key not in live or (before.key == request.key and made):
+            yield CrashedTurn(before, made, sent_of(sent) or _heard_of(request, before, made))
+
+
+def _heard_of(request: TurnRequest, crashed: TurnRequest, calls: Sequence[ToolCallRecord]) -> list[SentEvent]:
+    """What the platform says was heard of a turn that could not enter itself what it had sent."""
+    if request.heard is None or request.heard.turn_id != crashed.turn_id or not request.heard.text:
+        return []
+    steps = len({call.message["data"]["id"] for call in calls})
+    return [SentEvent(0, Say(request.heard.text, of=f"{crashed.turn_id}/{steps}"))]
+
+
+async def _is_over(row: Row, running: Collection[str], workers: SingleWorker) -> bool:
+    """Whether a call has ended, or has nobody any more who works at it."""
+    call, *_, state, _, _, worker = row
+    return state != "started" or not (call in running or await workers.may_live(worker))
+
+
+async def _spoken(database: Database, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
+    """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it was
+    interrupted without a report."""
+    heard: dict[str | None, str] = {}
+    for report in reports:
+        if report.heard:
+            heard[report.heard.turn_id or await _before(database, report)] = report.heard.text
+    spoken = []
+    for turn in dict.fromkeys([*heard, await _before(database, request)]):
+        for sent, outcome in await database.fetch(_SENT, request.conversation_id, turn):
+            if turn in heard or outcome != "answered":
+                spoken.append(InterruptedTurn(str(turn), sent_of(sent), heard.get(turn)))
+    return spoken
+
+
+async def _before(database: Database, request: TurnRequest) -> str | None:
+    """The turn before."""
+    rows = await database.fetch(_BEFORE, request.conversation_id, *request.key)
+    return str(rows[0][0]) if rows else None

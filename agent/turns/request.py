@@ -1,0 +1,46 @@
+"""What a turn is asked: the caller's words, and what the platform reports of the turn before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["message", "welcome"]
+
+
+@dataclass(frozen=True)
+class HeardReport:
+    """What the caller heard of an earlier turn before interrupting it.
+
+    turn_id: the interrupted turn; None for the one before this.
+    text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
+    """
+
+    text: str
+    turn_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Stands for the messages before `until`, which is the id of a message of the caller's."""
+
+    text: str
+    until: str
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate."""
+
+    conversation_id: str
+    turn_id: str
+    kind: Kind = "message"
+    text: str = ""
+    heard: HeardReport | None = None
+    caller: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple[str, str, Kind]:
+        return self.conversation_id, self.turn_id, self.kind
