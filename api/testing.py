@@ -24,20 +24,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
+from fastapi import FastAPI
 
-from agent.agent import open_agent
 from agent.config import AgentConfig
 from agent.llm import Models
 from agent.observer import Observer
 from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
-from agent.storage import open_temporary_storage
 from agent.tooling import ToolFolder
 from agent.turns import Turn
-from api.app import create_app
-from api.replay.line import SECRET, FakePlatform
-from api.settings import Settings
+from api.replay.application import temporary_application
+from api.replay.line import FakePlatform
 from api.wiring import AgentParts
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -88,14 +85,9 @@ async def conversation(
     folder = ToolFolder(tools)
     folder.load()
     models, config = Models(model, first_token=60), AgentConfig(welcome=welcome)
-    settings = Settings(_env_file=None, layercode_webhook_secret=SecretStr(SECRET))
-    app = create_app(settings, AgentParts(folder, models, config))
-    talk = ConversationClient(app, caller)
-    async with (
-        open_temporary_storage() as storage,
-        open_agent(storage=storage, folder=folder, models=models, config=config, observers=[talk]) as agent,
-    ):
-        app.state.agent = agent
+    talk = ConversationClient(caller)
+    async with temporary_application(AgentParts(folder, models, config), observers=[talk]) as (app, agent, _):
+        talk.app = app
         yield talk
         await agent.drain(5)
     if model.asked_too_often:
@@ -107,8 +99,9 @@ async def conversation(
 class ConversationClient(Observer):
     """The caller's side."""
 
-    def __init__(self, app: Any, caller: str | None) -> None:
-        self._app = app
+    app: FastAPI
+
+    def __init__(self, caller: str | None) -> None:
         self._caller = caller
         self._conversation = f"test-{uuid.uuid4().hex[:8]}"
         self._numbers = count(1)
@@ -143,7 +136,7 @@ class ConversationClient(Observer):
         turn_id = f"turn-{next(self._numbers)}"
         webhook = {"conversation_id": self._conversation, "turn_id": turn_id, "caller": self._caller, **fields}
         hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
-        heard = await FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up)).talk()
+        heard = await FakePlatform(self.app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up)).talk()
         while fields["kind"] != "data" and turn_id not in self._turns:
             self._over.clear()  # the stream is over before the turn is journalled
             await self._over.wait()

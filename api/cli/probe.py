@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import time
-
 import httpx
 
 from agent.tls import tls_context
-from api.platforms.layercode import signature
+from api.platforms.layercode.client import signed_headers
 
-_BODY = json.dumps({"type": "voice.probe"}).encode()
+_BODY = b'{"type":"voice.probe"}'
 _TIMEOUT = httpx.Timeout(8, connect=4)  # seconds
 
 _REASONS = {
@@ -25,10 +22,9 @@ _REASONS = {
 
 def probe(url: str, secret: str) -> str | None:
     """None when a server like this one, with this secret, answers at `url`; else why not, and what to do."""
-    headers = {"Content-Type": "application/json", signature.HEADER: signature.sign(secret, _BODY, int(time.time()))}
     try:
         with httpx.Client(timeout=_TIMEOUT, verify=tls_context()) as http:
-            answer = http.post(url, content=_BODY, headers=headers)
+            answer = http.post(url, content=_BODY, headers=signed_headers(secret, _BODY))
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return f"nothing answers there ({type(error).__name__}): is the server, and its tunnel, running?"
     if answer.is_redirect:

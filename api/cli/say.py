@@ -13,7 +13,7 @@ import httpx
 import typer
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
-from api.platforms.layercode import signature
+from api.platforms.layercode.client import signed_headers, webhook_body
 
 
 @dataclass(frozen=True)
@@ -26,28 +26,18 @@ class Spoken:
     heard: str = ""
 
     def body(self, turn_id: str) -> bytes:
-        fields = {
-            "type": "message", "session_id": "voice-say", "conversation_id": self.conversation,
-            "turn_id": turn_id, "text": self.text,
-        }  # fmt: skip
-        context = {
-            "previous_turn_interrupted": True, "words_heard": len(self.heard.split()),
-            "text_heard": self.heard, "assistant_turn_id": self.interrupted,
-        }  # fmt: skip
-        return json.dumps(fields | ({"interruption_context": context} if self.interrupted else {})).encode()
+        heard = (self.interrupted, self.heard) if self.interrupted else None
+        ids = {"session_id": "voice-say", "turn_id": turn_id}
+        return webhook_body("message", self.conversation, **ids, text=self.text, heard=heard)
 
 
 def say(spoken: Spoken, *, url: str, secret: str, hang_up_after: int | None) -> int:
     """Send it and print the events. The exit status: 0 when the answer was complete or hung up on."""
     turn_id = f"turn_{uuid.uuid4().hex[:12]}"
     body = spoken.body(turn_id)
-    headers = {
-        "Content-Type": "application/json",
-        signature.HEADER: signature.sign(secret, body, int(time.time())),
-    }
     began = time.monotonic()
     try:
-        with httpx.stream("POST", url, content=body, headers=headers, timeout=120) as response:
+        with httpx.stream("POST", url, content=body, headers=signed_headers(secret, body), timeout=120) as response:
             if response.status_code != 200:
                 typer.secho(f"{response.status_code}: {response.read().decode(errors='replace')[:500]}", err=True)
                 return 1

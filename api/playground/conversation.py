@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent.memory import count_words
+from api.platforms.layercode.client import interruption_context
 
 SESSION_SECONDS = 3600.0  # the longest life of a session key, and of a session
 
@@ -92,12 +93,7 @@ class InterruptedAnswer:
     @property
     def context(self) -> dict[str, Any]:
         """The `interruption_context` of the next message's webhook (§2.3)."""
-        return {
-            "previous_turn_interrupted": True,
-            "words_heard": count_words(self.heard),
-            "text_heard": self.heard,
-            "assistant_turn_id": self.turn_id,
-        }
+        return interruption_context(self.turn_id, self.heard, count_words(self.heard))
 
     @property
     def message(self) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import asyncio
 import json
 import random
 import ssl
-import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -22,6 +21,7 @@ from agent.json_values import replace_surrogates
 from agent.tls import tls_context
 from api.platforms.body import json_object
 from api.platforms.layercode import signature
+from api.platforms.layercode.client import compact_json, signed_headers
 from api.playground.conversation import Conversation
 
 _TIMEOUT = httpx.Timeout(120, connect=5)  # seconds between two pieces of a response
@@ -162,8 +162,7 @@ class WebhookClient:
         headers = {
             name: value for name, value in self._terms.custom_headers.items() if name.lower() not in _RESERVED_HEADERS
         }
-        headers[signature.HEADER] = signature.sign(self._backend.secret, request.body, int(time.time()))
-        headers["Content-Type"] = "application/json"
+        headers |= signed_headers(self._backend.secret, request.body)
         try:
             url, http = self._backend.url, self._backend.http
             async with http.stream("POST", url, content=request.body, headers=headers) as response:
@@ -187,12 +186,11 @@ class WebhookClient:
 
 
 def encoded(body: Mapping[str, Any]) -> bytes:
-    """The body as compact JSON in raw UTF-8, which also verifies in backends that parse and serialise it again (§3)."""
+    """The body as it is sent."""
     try:
-        text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return replace_surrogates(compact_json(body)).encode()
     except (ValueError, RecursionError):
         raise WebhookFailed("That cannot be sent on as JSON, so it was dropped.") from None
-    return replace_surrogates(text).encode()
 
 
 async def _events(response: httpx.Response, raw: bytearray) -> AsyncGenerator[dict[str, Any]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastapi import FastAPI
 
 from agent.replay import run_file as runs
-from api.platforms.layercode import signature
+from api.platforms.layercode.client import signed_headers, webhook_body
 
 SECRET = f"whsec_{secrets.token_hex(16)}"
 
@@ -41,11 +40,12 @@ class FakePlatform:
         self._began = asyncio.get_running_loop().time()
 
     async def talk(self) -> Heard:
-        header = signature.sign(SECRET, self._body or b"", int(time.time()))
+        headers = signed_headers(SECRET, self._body or b"").items()
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
             "path": "/api/agent", "raw_path": b"/api/agent", "query_string": b"", "root_path": "",
-            "headers": [(signature.HEADER.encode(), header.encode())], "client": None, "server": None, "state": {},
+            "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
+            "client": None, "server": None, "state": {},
         }  # fmt: skip
         hanging_up = asyncio.create_task(self._hang_up()) if self._turn.hung_up else None
         try:
@@ -95,15 +95,14 @@ class FakePlatform:
 def request_body(webhook: runs.Webhook) -> bytes:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
-    body: dict[str, Any] = {
-        "type": kinds[webhook["kind"]],
-        "session_id": "replay",
-        "custom_metadata": webhook.get("metadata", {}),
-    }
-    body |= {name: value for name, value in webhook.items() if name in ("conversation_id", "turn_id", "text", "data")}
-    if webhook.get("caller"):
-        body["from_phone_number"] = webhook["caller"]
-    if heard := webhook.get("heard"):
-        context = {"previous_turn_interrupted": True, "text_heard": heard["text"]}
-        body["interruption_context"] = {**context, "assistant_turn_id": heard.get("turn_id")}
-    return json.dumps(body).encode()
+    heard, caller = webhook.get("heard"), webhook.get("caller")
+    fields = {name: value for name, value in webhook.items() if name in ("turn_id", "text", "data")}
+    return webhook_body(
+        kinds[webhook["kind"]],
+        webhook["conversation_id"],
+        session_id="replay",
+        custom_metadata=webhook.get("metadata", {}),
+        heard=(heard.get("turn_id"), heard["text"]) if heard else None,
+        **fields,
+        **({"from_phone_number": caller} if caller else {}),
+    )

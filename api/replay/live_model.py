@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agent.agent import open_agent
 from agent.llm import Models
 from agent.replay import run_file as runs
-from agent.storage import open_temporary_storage
 from agent.tooling import ToolResult, ToolRun
-from agent.turns import HeardReport, Say, TurnRequest
+from agent.turns import Say
+from api.platforms.layercode.events import Message, SessionStart, parse
+from api.platforms.layercode.webhook import request_of
+from api.replay.application import temporary_application
+from api.replay.line import request_body
 from api.replay.player import Project, folder_for
+from api.wiring import AgentParts
 
 Calls = Sequence[tuple[str, dict[str, Any]]]
 
@@ -43,20 +46,17 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
     config = replace(project.config, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    parts = AgentParts(folder_for(run, project.folder), models, config)
     compared = []
-    async with (
-        open_temporary_storage() as storage,
-        open_agent(
-            storage=storage, folder=folder_for(run, project.folder), models=models, config=config, perform=tools.perform
-        ) as agent,
-    ):
+    async with temporary_application(parts, perform=tools.perform) as (_, agent, _):
         for number, turn in enumerate(run.turns, 1):
             webhook = turn.webhook
-            if webhook["kind"] == "data":
+            event = parse(request_body(webhook))
+            if not isinstance(event, Message | SessionStart):
                 await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook.get("data"))
                 continue
             tools.called = []
-            running = await agent.begin(_asked(webhook))
+            running = await agent.begin(request_of(event))
             said = "".join([event.text async for event in running.stream() if isinstance(event, Say)])
             then = "".join(content for _, event, content in turn.sent if event == "say")
             recorded = [(call.name, call.arguments) for call in turn.tools]
@@ -67,19 +67,6 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
                 )
             )  # fmt: skip
     return compared
-
-
-def _asked(webhook: runs.Webhook) -> TurnRequest:
-    heard = webhook.get("heard")
-    return TurnRequest(
-        conversation_id=webhook["conversation_id"],
-        turn_id=webhook["turn_id"],
-        kind="welcome" if webhook["kind"] == "welcome" else "message",
-        text=webhook.get("text", ""),
-        heard=HeardReport(heard["text"], heard.get("turn_id")) if heard else None,
-        caller=webhook.get("caller"),
-        metadata=webhook.get("metadata", {}),
-    )
 
 
 class _Results:

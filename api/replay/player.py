@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
-from pydantic import SecretStr
 
-from agent.agent import Agent, open_agent
+from agent.agent import Agent
 from agent.config import AgentConfig
 from agent.llm import Models
 from agent.replay import (
@@ -26,17 +25,14 @@ from agent.replay import (
     run_in_virtual_time,
 )
 from agent.replay import run_file as runs
-from agent.storage import Storage, open_temporary_storage
+from agent.storage import Storage
 from agent.tooling import ToolFolder
 from agent.turns import Summary, Turn, compact
-from api.app import create_app
-from api.replay.line import SECRET, FakePlatform, Heard
-from api.settings import Settings
+from api.replay.application import temporary_application
+from api.replay.line import FakePlatform, Heard
 from api.wiring import AgentParts, open_servers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from agent.tooling import ServerConfig
 
 _LONGEST = 24 * 3600.0  # seconds of virtual time: a replay that has not ended by then hangs
@@ -115,10 +111,9 @@ async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools
         return Replayed(complete, streams, progress.over, tools.ran if tools else [])
 
 
-@asynccontextmanager
-async def _application(
+def _application(
     run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None
-) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
+) -> AbstractAsyncContextManager[tuple[FastAPI, Agent, Storage]]:
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
     interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
     model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
@@ -132,19 +127,10 @@ async def _application(
         today=lambda: run.settings.today,
         reload_tools=False,
     )
-    settings = Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET))  # not from the environment
-    app = create_app(settings, AgentParts(project.folder, models, config))
     taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
     summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
-    async with (
-        open_temporary_storage() as storage,
-        open_agent(
-            storage=storage, folder=project.folder, models=models, config=config,
-            perform=tools.perform if tools else None, summaries=summaries, observers=[progress],
-        ) as agent,
-    ):  # fmt: skip
-        app.state.agent = agent
-        yield app, agent, storage
+    options: Any = {"perform": tools.perform if tools else None, "summaries": summaries, "observers": [progress]}
+    return temporary_application(AgentParts(project.folder, models, config), **options)
 
 
 async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:

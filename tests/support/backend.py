@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from agent.agent import Agent
 from api.app import create_app
 from api.operations.server import server_config
-from api.platforms.layercode import signature
+from api.platforms.layercode.client import interruption_context, signed_headers
 from api.settings import Settings
 
 SECRET = "whsec_0123456789abcdef"
@@ -86,8 +86,7 @@ class Caller:
         body: dict[str, Any] = {"type": type, "session_id": "s1", "conversation_id": self.conversation}
         body |= {"turn_id": reply.turn_id, **({} if text is None else {"text": text}), **fields}
         if heard is not None:
-            context = {"previous_turn_interrupted": True, "assistant_turn_id": heard[0], "text_heard": heard[1]}
-            body["interruption_context"] = {**context, "words_heard": len(heard[1].split())}
+            body["interruption_context"] = interruption_context(*heard)
         began = time.monotonic()
         try:
             async with asyncio.timeout(hang_up_at):
@@ -115,8 +114,7 @@ async def _read(response: httpx.Response, reply: Reply, began: float, hang_up_af
 def signed(body: Mapping[str, Any] | bytes, secret: str = SECRET, at: float | None = None) -> dict[str, Any]:
     """`content` and `headers` of a webhook request."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    header = signature.sign(secret, content, int(time.time() if at is None else at))
-    return {"content": content, "headers": {"Content-Type": "application/json", signature.HEADER: header}}
+    return {"content": content, "headers": signed_headers(secret, content, at)}
 
 
 @dataclass

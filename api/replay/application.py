@@ -1,0 +1,29 @@
+"""The web application with an agent whose memory is gone afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from agent.agent import Agent, open_agent
+from agent.storage import Storage, open_temporary_storage
+from api.app import create_app
+from api.replay.line import SECRET
+from api.settings import Settings
+from api.wiring import AgentParts
+
+
+@asynccontextmanager
+async def temporary_application(parts: AgentParts, **options: Any) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
+    """options: what else `open_agent` takes. Nothing is read from the environment."""
+    app = create_app(Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET)), parts)
+    async with (
+        open_temporary_storage() as storage,
+        open_agent(storage=storage, folder=parts.folder, models=parts.models, config=parts.config, **options) as agent,
+    ):
+        app.state.agent = agent
+        yield app, agent, storage
