@@ -8,18 +8,16 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from agent import tooling
+from agent.agent import Agent, open_agent
+from agent.config import PROMPT_FILE, AgentConfig
+from agent.llm import ModelError, Models, load_model
+from agent.observer import Observer
+from agent.storage import DatabaseError, Storage, is_shared, open_storage
+from agent.tooling import McpFileError, ServerConfig, ToolFileError, ToolFolder
 from api.settings import NotConfigured, Settings
-
-if TYPE_CHECKING:
-    from agent.agent import Agent
-    from agent.config import AgentConfig
-    from agent.llm import Models
-    from agent.observer import Observer
-    from agent.storage import Storage
-    from agent.tooling import ServerConfig, ToolFolder
-
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +34,6 @@ class AgentParts:
 
 def load_parts(settings: Settings, *, reload_tools: bool = False) -> AgentParts:
     """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
-    from agent.tooling import ToolFileError, ToolFolder
-
     problems: list[str] = []
     folder = ToolFolder(settings.tools_dir)
     try:
@@ -63,13 +59,10 @@ def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
     """What MCP_SERVERS says. NotConfigured when the file is wrong, or nothing is installed to use it."""
     if settings.mcp_servers is None:
         return {}
-    from agent.tooling import McpFileError
-    from agent.tooling import load_servers as load
-
     if find_spec("langchain_mcp_adapters") is None:
         raise NotConfigured("MCP_SERVERS needs packages that are not installed: uv sync --extra mcp.")
     try:
-        return load(settings.mcp_servers)
+        return tooling.load_servers(settings.mcp_servers)
     except McpFileError as error:
         raise NotConfigured(*str(error).splitlines()) from error
 
@@ -104,8 +97,6 @@ def load_models(settings: Settings) -> Models:
 
 
 def _models(settings: Settings, problems: list[str]) -> Models | None:
-    from agent.llm import ModelError, Models, load_model
-
     def load(variable: str, name: str) -> Any:
         try:
             return load_model(
@@ -132,8 +123,6 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
 
 
 def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> AgentConfig | None:
-    from agent.config import PROMPT_FILE, AgentConfig
-
     file = settings.system_prompt_file or PROMPT_FILE
     try:
         prompt = file.read_text(encoding="utf-8")
@@ -155,9 +144,6 @@ async def open_configured(
     settings: Settings, parts: AgentParts, observers: Sequence[Observer] = ()
 ) -> AsyncIterator[tuple[Agent, Storage]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
-    from agent.agent import open_agent
-    from agent.storage import open_storage
-
     async with (
         _explained_database(),
         open_storage(settings.database_url) as storage,
@@ -173,8 +159,6 @@ async def open_configured(
 
 @asynccontextmanager
 async def _explained_database() -> AsyncIterator[None]:
-    from agent.storage import DatabaseError
-
     try:
         yield
     except DatabaseError as error:
@@ -184,16 +168,12 @@ async def _explained_database() -> AsyncIterator[None]:
 @asynccontextmanager
 async def open_database(settings: Settings) -> AsyncIterator[Storage]:
     """The memory. NotConfigured when the database cannot be opened."""
-    from agent.storage import open_storage
-
     async with _explained_database(), open_storage(settings.database_url) as storage:
         yield storage
 
 
 def check_workers(settings: Settings, count: int) -> None:
     """NotConfigured when the database serves one process only."""
-    from agent.storage import is_shared
-
     if count > 1 and not is_shared(settings.database_url):
         raise NotConfigured(
             f"SQLite serves one process: --workers {count} needs DATABASE_URL=postgresql://user@host/database."

@@ -7,6 +7,6 @@ is configured.
 from __future__ import annotations
 
 from agent.llm.answer import ModelError, Models, load_model
-from agent.llm.attempts import ModelCandidate
+from agent.llm.attempts import ModelCandidate, status_of
 
-__all__ = ["ModelCandidate", "ModelError", "Models", "load_model"]
+__all__ = ["ModelCandidate", "ModelError", "Models", "load_model", "status_of"]

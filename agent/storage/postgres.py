@@ -14,7 +14,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar, cast
 
@@ -43,6 +43,7 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+Connected = AbstractAsyncContextManager[AsyncConnection[Any]]
 _Made = TypeVar("_Made")
 
 POOL_SIZE = 10  # connections of one worker, at most
@@ -54,16 +55,16 @@ _SETUP_PATIENCE = 60.0  # seconds
 
 
 class Postgres:
-    """A `Database` on a pool. `patience`: seconds for which a statement is tried again while the server is away;
-    only for what may be done twice."""
+    """A `Database`. connect: gives a connection, such as `pool.connection`. patience: seconds for which a statement is
+    tried again while the server is away; only for what may be done twice."""
 
-    def __init__(self, pool: Pool, patience: float = 0.0) -> None:
-        self._pool = pool
+    def __init__(self, connect: Callable[[], Connected], patience: float = 0.0) -> None:
+        self._connect = connect
         self._patience = patience
 
     async def execute(self, sql: str, *parameters: Any) -> int:
         async def run() -> int:
-            async with self._pool.connection() as connection:
+            async with self._connect() as connection:
                 return (await connection.execute(_translated(sql), _storable(parameters))).rowcount
 
         try:
@@ -75,7 +76,7 @@ class Postgres:
 
     async def execute_each(self, *statements: Query) -> Sequence[int]:
         async def run() -> Sequence[int]:
-            async with self._pool.connection() as connection:
+            async with self._connect() as connection:
                 async with connection.pipeline(), connection.transaction():
                     cursors = [await connection.execute(_translated(q), _storable(p)) for q, *p in statements]
                 return [cursor.rowcount for cursor in cursors]
@@ -87,33 +88,13 @@ class Postgres:
 
     async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
         async def run() -> Sequence[Sequence[Row]]:
-            async with self._pool.connection() as connection, connection.pipeline():
+            async with self._connect() as connection, connection.pipeline():
                 cursors = [connection.cursor(row_factory=tuple_row) for _ in queries]
                 for cursor, (sql, *parameters) in zip(cursors, queries, strict=True):
                     await cursor.execute(_translated(sql), _storable(parameters))
                 return [await cursor.fetchall() for cursor in cursors]
 
         return await _patiently(run, self._patience)
-
-
-class _OneConnection:
-    """A `Database` on one connection, for making the tables."""
-
-    def __init__(self, connection: AsyncConnection[Row]) -> None:
-        self._connection = connection
-
-    async def execute(self, sql: str, *parameters: Any) -> int:
-        return (await self._connection.execute(_translated(sql), parameters)).rowcount
-
-    async def execute_each(self, *statements: Query) -> Sequence[int]:
-        async with self._connection.transaction():
-            return [await self.execute(*statement) for statement in statements]
-
-    async def fetch(self, sql: str, *parameters: Any) -> Sequence[Row]:
-        return await (await self._connection.execute(_translated(sql), parameters)).fetchall()
-
-    async def fetch_each(self, *queries: Query) -> Sequence[Sequence[Row]]:
-        return [await self.fetch(*query) for query in queries]
 
 
 class FencedSaver(AsyncPostgresSaver):
@@ -181,7 +162,7 @@ async def open_postgres(url: str) -> AsyncIterator[tuple[FencedSaver, Database, 
         kwargs={"autocommit": True, "connect_timeout": 5},
     )
     async with pool:
-        yield FencedSaver(pool), Postgres(pool), Postgres(pool, _PATIENCE)
+        yield FencedSaver(pool), Postgres(pool.connection), Postgres(pool.connection, _PATIENCE)
 
 
 async def _set_up(url: str) -> None:
@@ -191,7 +172,7 @@ async def _set_up(url: str) -> None:
     saver's CREATE INDEX CONCURRENTLY would wait, and so the two for each other.
     """
     async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
-        database = _OneConnection(connection)
+        database = Postgres(lambda: nullcontext(connection))
         if await _is_set_up(database):
             return
         await _until_locked(database)

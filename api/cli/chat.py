@@ -19,8 +19,10 @@ from typing import Any
 import typer
 
 from agent.agent import Agent
+from agent.replay import save_run
 from agent.storage import Storage
 from agent.turns import Event, HeardReport, Say, Turn, TurnRequest
+from api.replay.recording import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
 
@@ -46,9 +48,6 @@ async def chat(settings: Settings, parts: AgentParts, record_to: Path | None = N
 
 
 async def _record(conversation: str, path: Path, settings: Settings, parts: AgentParts, storage: Storage) -> None:
-    from agent.replay import save_run
-    from api.replay.recording import record
-
     recorded = await record(storage.database, conversation, settings, parts.config, parts.folder)
     if recorded:
         save_run(recorded[0], path)

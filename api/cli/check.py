@@ -14,6 +14,7 @@ import typer
 from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
 from api.settings import NotConfigured, Settings
+from api.wiring import check_database, load_parts
 
 _GOOGLE = "https://generativelanguage.googleapis.com"
 _MOST_SKEW = 240  # seconds; the signature tolerates 300, and a webhook takes its time
@@ -55,8 +56,6 @@ def _secret(settings: Settings) -> Iterator[Finding]:
 
 def _tools(settings: Settings) -> Iterator[Finding]:
     """With the prompt, and without the model, which has a line of its own."""
-    from api.wiring import load_parts
-
     try:
         parts = load_parts(settings.model_copy(update={"model": "demo", "model_fallback": None}))
     except NotConfigured as error:
@@ -66,8 +65,6 @@ def _tools(settings: Settings) -> Iterator[Finding]:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    from api.wiring import check_database
-
     try:
         asyncio.run(check_database(settings))
     except NotConfigured as error:

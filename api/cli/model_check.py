@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from agent.llm import status_of
 from api.settings import NotConfigured, Settings
 from api.wiring import load_models
 
@@ -62,18 +63,8 @@ async def _asked(name: str, model: Any, patience: float) -> Finding:
         text = f"{name} does not answer within {patience:g} s: is the network there? FIRST_TOKEN_SECONDS is the limit."
         return Finding("model", ok=False, text=text)
     except Exception as error:  # noqa: BLE001 - any provider's errors; their text may hold the key
-        code = _status(error)
+        code = status_of(error)
         reason = _REASONS.get(code or 0, "is the network there, and the provider up?")
         answered = f"answers {code}" if code else f"does not answer ({type(error).__name__})"
         return Finding("model", ok=False, text=f"{name} {answered}: {reason}.".replace("?.", "?"))
     return Finding("model", ok=True, text=f"{name} began to answer after {time.monotonic() - began:.1f} s")
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The HTTP status in an error, or in what caused it."""
-    while error is not None:
-        for name in ("code", "status_code"):
-            if isinstance(code := getattr(error, name, None), int):
-                return code
-        error = error.__cause__
-    return None
