@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
-from starlette.requests import Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect, Request
 
 _PATIENCE = 10.0  # seconds until a body must be there
 
 
-class TooLarge(Exception):
-    """The body is larger than the limit. What came of it is dropped."""
+class Refused(Exception):
+    """A request that is not served. text: for its sender. reason: in a word or two, for the metrics. retry_after: in
+    seconds."""
+
+    def __init__(self, status: int, text: str, reason: str = "", retry_after: float = 0) -> None:
+        super().__init__(text)
+        self.status, self.text, self.reason, self.retry_after = status, text, reason, retry_after
+
+    @property
+    def response(self) -> JSONResponse:
+        headers = {"Retry-After": str(math.ceil(self.retry_after))} if self.retry_after else None
+        return JSONResponse({"error": self.text}, self.status, headers)
+
+
+def too_large(limit: int) -> Refused:
+    """For a body of more than `limit` bytes."""
+    return Refused(413, f"The body is larger than {limit // 1024} KiB.", "too large")
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes of it read; else TooLarge. ClientDisconnect when it breaks off, TimeoutError
-    when it takes more than 10 s."""
+    """The body. Refused when it is larger, breaks off, or takes more than 10 s."""
     body = bytearray()
-    async with asyncio.timeout(_PATIENCE):
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise too_large(limit)
+    except ClientDisconnect:
+        raise Refused(400, "The body is incomplete.", "incomplete") from None
+    except TimeoutError:
+        raise Refused(408, "The body took too long.", "too slow") from None
     return bytes(body)
+
+
+async def read_json(request: Request, limit: int) -> dict[str, Any]:
+    """The object that the body is in JSON. Refused as by `read_body`, and when it is anything else."""
+    fields = json_object(await read_body(request, limit))
+    if fields is None:
+        raise Refused(400, "The body is not a JSON object.")
+    return fields
 
 
 def json_object(body: bytes) -> dict[str, Any] | None:

@@ -9,10 +9,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
 from starlette.websockets import WebSocket
 
-from api.platforms.body import TooLarge, json_object, read_body
+from api.platforms.body import Refused, read_json
 from api.playground.client import Client
 from api.playground.guard import LAYERCODE
 from api.playground.session import Session
@@ -24,15 +23,6 @@ PAGE = Path(__file__).parent / "page"
 _MAX_BODY = 64 * 1024  # bytes
 _AUTHORIZE = f"{LAYERCODE}agents/web/authorize_session"
 _WEBSOCKET = f"{LAYERCODE}agents/web/websocket"
-
-
-class Refused(Exception):
-    """A request is refused. status: of the response. sentence: its `error`."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
 
 
 @dataclass(frozen=True)
@@ -56,12 +46,12 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
     async def authorize_session(request: Request) -> Response:
         try:
             _check_bearer(request.headers.get("authorization", ""), context.api_key)
-            fields = await _fields(request)
+            fields = await read_json(request, _MAX_BODY)
             if not fields.get("agent_id"):
                 raise Refused(400, "agent_id: field required")
             return JSONResponse(_authorized(context.sessions, fields))
         except Refused as refused:
-            return _error(refused)
+            return refused.response
 
     @router.websocket(_WEBSOCKET)
     async def websocket(socket: WebSocket) -> None:
@@ -70,7 +60,7 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
             refused = Refused(
                 401, "The session key is unknown, has been replaced by a newer one, or is over an hour old."
             )
-            await socket.send_denial_response(_error(refused))
+            await socket.send_denial_response(refused.response)
             return
         await socket.accept()
         client = Client(socket, playground=socket.query_params.get("events") == "playground")
@@ -79,9 +69,9 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
     @router.post("/playground/authorize")
     async def authorize(request: Request) -> Response:
         try:
-            return JSONResponse(_authorized(context.sessions, await _fields(request)))
+            return JSONResponse(_authorized(context.sessions, await read_json(request, _MAX_BODY)))
         except Refused as refused:
-            return _error(refused)
+            return refused.response
 
     @router.get("/playground/state")
     async def state(conversation_id: str = "") -> Response:
@@ -91,13 +81,13 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
     @router.post("/playground/save")
     async def save_run(request: Request) -> Response:
         try:
-            fields = await _fields(request)
+            fields = await read_json(request, _MAX_BODY)
             conversation, name = (str(fields.get(field) or "") for field in ("conversation_id", "name"))
             return JSONResponse(await save(context.own, conversation, name))
         except NotSaved as error:
-            return _error(Refused(error.status, str(error)))
+            return Refused(error.status, str(error)).response
         except Refused as refused:
-            return _error(refused)
+            return refused.response
 
     return router
 
@@ -110,24 +100,8 @@ def _check_bearer(header: str, api_key: str | None) -> None:
         raise Refused(400, "The API key is not the LAYERCODE_API_KEY of this server.")
 
 
-async def _fields(request: Request) -> dict[str, Any]:
-    try:
-        fields = json_object(await read_body(request, _MAX_BODY))
-    except TooLarge:
-        raise Refused(413, "The body is larger than 64 KiB.") from None
-    except (ClientDisconnect, TimeoutError):
-        raise Refused(400, "The body is incomplete.") from None
-    if fields is None:
-        raise Refused(400, "The body is not a JSON object.")
-    return fields
-
-
 def _authorized(sessions: Sessions, fields: dict[str, Any]) -> dict[str, Any]:
     try:
         return sessions.authorize(fields)
     except InvalidTerms as error:
         raise Refused(400, str(error)) from None
-
-
-def _error(refused: Refused) -> Response:
-    return JSONResponse({"error": refused.sentence}, refused.status)

@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
 
 from api.operations.rate import Rate, network_of
-from api.platforms.body import TooLarge, json_object, read_body
+from api.platforms.body import Refused, json_object, read_json
 from api.platforms.layercode.events import MAX_METADATA
 from api.platforms.layercode.openapi import AUTHORIZE
 
@@ -38,14 +35,6 @@ _PASSED = ("agent_id", "conversation_id", "metadata", "custom_metadata", "sdk_ve
 _MAX_REASON = 200  # characters
 
 _log = logging.getLogger(__name__)
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, reason: str, retry_after: float = 0) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
-        self.headers = {"Retry-After": str(math.ceil(retry_after))} if retry_after else None
 
 
 def authorize_router(
@@ -70,12 +59,12 @@ def authorize_router(
         try:
             _limit(rate, request)
             if not key:
-                raise _Refused(503, "This server has no Layercode API key, so it cannot authorize sessions.")
-            body = _for_agent(agent_id, await _read(request))
+                raise Refused(503, "This server has no Layercode API key, so it cannot authorize sessions.")
+            body = _for_agent(agent_id, await read_json(request, MAX_BODY))
             answer = await _ask(http(), url, key, body)
             return _pass_on(answer, key)
-        except _Refused as refused:
-            return JSONResponse({"error": refused.reason}, refused.status, refused.headers)
+        except Refused as refused:
+            return refused.response
 
     return router
 
@@ -85,7 +74,7 @@ def _limit(rate: Rate, request: Request) -> None:
     if wait := rate.wait(network_of(address)):
         if "x-forwarded-for" in request.headers:
             _log.warning("authorize: too many from a proxy; FORWARDED_ALLOW_IPS names those whose callers count apart")
-        raise _Refused(429, "Too many sessions were asked for. Try again in a moment.", wait)
+        raise Refused(429, "Too many sessions were asked for. Try again in a moment.", retry_after=wait)
 
 
 def _sendable(key: str | None) -> str:
@@ -95,39 +84,24 @@ def _sendable(key: str | None) -> str:
     return key
 
 
-async def _read(request: Request) -> dict[str, Any]:
-    try:
-        body = await read_body(request, MAX_BODY)
-    except TooLarge:
-        raise _Refused(413, "The body is larger than 64 KiB.") from None
-    except ClientDisconnect:
-        raise _Refused(400, "The body is incomplete.") from None
-    except TimeoutError:
-        raise _Refused(408, "The body took too long.") from None
-    fields = json_object(body)
-    if fields is None:
-        raise _Refused(400, "The body is not a JSON object.")
-    return fields
-
-
 def _for_agent(configured: str | None, fields: dict[str, Any]) -> bytes:
     """The body to send on. Written anew, so that a repeated `agent_id` key cannot mean two things."""
     wanted = fields.get("agent_id") or configured
     if not wanted:
-        raise _Refused(400, "agent_id: field required")
+        raise Refused(400, "agent_id: field required")
     if not isinstance(wanted, str):
-        raise _Refused(400, "agent_id: should be a string")
+        raise Refused(400, "agent_id: should be a string")
     if configured and wanted != configured:
-        raise _Refused(403, "This server does not serve that agent.")
+        raise Refused(403, "This server does not serve that agent.")
     passed = {name: value for name, value in fields.items() if name in _PASSED}
     if len(passed) < len(fields):
         _log.info("authorize: left out %s", ", ".join(sorted({"config", "custom_headers"} & fields.keys())) or "others")
     try:
         if any(len(json.dumps(passed.get(name))) > MAX_METADATA for name in ("metadata", "custom_metadata")):
-            raise _Refused(413, f"The metadata is larger than {MAX_METADATA} characters.")
+            raise Refused(413, f"The metadata is larger than {MAX_METADATA} characters.")
         return json.dumps({**passed, "agent_id": wanted}, allow_nan=False).encode()
     except (ValueError, RecursionError):  # 1e999 is read as infinity
-        raise _Refused(400, "The body cannot be sent on as JSON.") from None
+        raise Refused(400, "The body cannot be sent on as JSON.") from None
 
 
 async def _ask(client: httpx.AsyncClient, url: httpx.URL, key: str, body: bytes) -> httpx.Response:
@@ -136,7 +110,7 @@ async def _ask(client: httpx.AsyncClient, url: httpx.URL, key: str, body: bytes)
         answer = await client.post(url, content=body, headers=headers, follow_redirects=False)
     except httpx.HTTPError as error:
         _log.warning("authorize: no answer from Layercode (%s)", type(error).__name__)
-        raise _Refused(502, "Layercode could not be reached.") from None
+        raise Refused(502, "Layercode could not be reached.") from None
     _log.info("authorize: Layercode answered %d", answer.status_code)
     return answer
 
@@ -144,9 +118,9 @@ async def _ask(client: httpx.AsyncClient, url: httpx.URL, key: str, body: bytes)
 def _pass_on(answer: httpx.Response, key: str) -> Response:
     status = answer.status_code
     if 400 <= status < 500:
-        raise _Refused(status, _reason(answer, key))
+        raise Refused(status, _reason(answer, key))
     if not answer.is_success or json_object(answer.content) is None:
-        raise _Refused(502, "Layercode gave no usable answer.")
+        raise Refused(502, "Layercode gave no usable answer.")
     return Response(answer.content, status, media_type="application/json")
 
 

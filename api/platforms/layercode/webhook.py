@@ -18,14 +18,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from sse_starlette import EventSourceResponse
-from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
 from agent.turns import HeardReport, Say, TooBusy, Turn, TurnRequest
 from api.operations.rate import Rate
-from api.platforms.body import TooLarge, read_body
+from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
 
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
-_RETRY_AFTER = "5"  # seconds
+_LATER = 5  # seconds
 _REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
 # As the Node SDK has them (§4.2), without its unregistered `Content-Encoding: none`.
@@ -56,11 +55,11 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
     router = APIRouter(route_class=_Route)
     lines = Rate(_REFUSALS_LOGGED)
 
-    def no(status: int, text: str, reason: str, more: object = "") -> Response:
-        refused(reason)
-        if not lines.wait(reason):
-            log.warning("a webhook was refused: %s%s", reason, f" ({more})" if more else "")
-        return JSONResponse({"error": text}, status, headers={"Retry-After": _RETRY_AFTER} if status == 503 else None)
+    def no(refusal: Refused, more: object = "") -> Response:
+        refused(refusal.reason)
+        if not lines.wait(refusal.reason):
+            log.warning("a webhook was refused: %s%s", refusal.reason, f" ({more})" if more else "")
+        return refusal.response
 
     @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
@@ -68,20 +67,16 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             body = await read_body(request, MAX_BODY)
             signature.verify(secret, request.headers.get(signature.HEADER), body, time.time())
             return await _answer(events.parse(body), body, agent())
-        except TooLarge:
-            return no(413, "The body is larger than 1 MiB, or that of a `data` webhook than 64 KiB.", "too large")
-        except ClientDisconnect:
-            return no(400, "The body is incomplete.", "incomplete")
-        except TimeoutError:
-            return no(408, "The body took too long.", "too slow")
+        except Refused as bad:
+            return no(bad)
         except signature.BadSignature as bad:
-            return no(401, "The signature is missing or wrong.", f"signature {bad.reason}", bad.detail)
+            return no(Refused(401, "The signature is missing or wrong.", f"signature {bad.reason}"), bad.detail)
         except events.BadWebhook as bad:
-            return no(400, str(bad), "not understood", bad)
+            return no(Refused(400, str(bad), "not understood"), bad)
         except TooBusy:
-            return no(503, "Too many turns are running.", "busy", "MAX_TURNS says how many may run")
+            return no(Refused(503, "Too many turns are running.", "busy", _LATER), "MAX_TURNS says how many may run")
         except Stopping:
-            return no(503, "Shutting down.", "stopping")
+            return no(Refused(503, "Shutting down.", "stopping", _LATER))
 
     return router
 
@@ -96,7 +91,7 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
             return TurnResponse(turn, event.turn_id)
         case events.Data():
             if len(body) > MAX_DATA:
-                raise TooLarge
+                raise too_large(MAX_DATA)
             id_ = f"{event.turn_id}:{hashlib.sha256(body).hexdigest()[:16]}"
             await agent.note(event.conversation_id, id_, "data", event.data)
             return JSONResponse({})
