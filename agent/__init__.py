@@ -1,5 +1,29 @@
 """The agent: the state machine, its model, its memory, its voice. What a tool file imports is here."""
 
-from agent.tooling import ToolContext, VoiceTool, say, show, tool_context, use_context, voice_tool
+from agent.tooling import (
+    NotSupported,
+    ToolContext,
+    VoiceTool,
+    hang_up,
+    say,
+    send_dtmf,
+    show,
+    tool_context,
+    transfer,
+    use_context,
+    voice_tool,
+)
 
-__all__ = ["ToolContext", "VoiceTool", "say", "show", "tool_context", "use_context", "voice_tool"]
+__all__ = [
+    "NotSupported",
+    "ToolContext",
+    "VoiceTool",
+    "hang_up",
+    "say",
+    "send_dtmf",
+    "show",
+    "tool_context",
+    "transfer",
+    "use_context",
+    "voice_tool",
+]

@@ -132,6 +132,10 @@ class Agent:
         finally:
             self._note_room.leave()
 
+    async def last_words(self, conversation_id: str) -> tuple[str, str, bool] | None:
+        """Of a conversation's newest turn: its id, the caller's words, and whether it was answered to its end."""
+        return await self._journal.last_words(conversation_id)
+
     async def ready(self) -> None:
         """Raises when the database does not answer."""
         await self._journal.ping()
@@ -266,9 +270,12 @@ async def open_agent(
         journal = Journal(storage, workers)
         await models.rehearse(list(folder.tools.values()))
         models.warm()
-        tool_runner = ToolRunner(journal, storage, http, perform, observer, patience=models.first_token)
+        config = config or AgentConfig()
+        tool_runner = ToolRunner(
+            journal, storage, http, perform, observer, patience=models.first_token, hold=config.action_hold
+        )
         agent = Agent(
-            build_graph(storage.saver), journal, tool_runner, folder, models, config or AgentConfig(), storage,
+            build_graph(storage.saver), journal, tool_runner, folder, models, config, storage,
             Summaries(storage, models, summaries), workers, observer,
         )  # fmt: skip
         try:

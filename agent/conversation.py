@@ -18,7 +18,7 @@ from agent.graph import Context, Graph
 from agent.llm import Models
 from agent.storage import TURN, Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
 from agent.summaries import Summaries
-from agent.tooling import ToolFolder, ToolRunner
+from agent.tooling import ToolFolder, ToolRunner, offered
 from agent.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Conversations:
         turn.summary = self.summaries.taken_in(turn.request, pending_context.summary)
         return Context(
             turn=turn,
-            tools=dict(self.folder.tools),
+            tools=offered(self.folder.tools, turn.request.abilities),
             models=self.models,
             tool_runner=self.tool_runner,
             prompt=self.config.prompt.replace("{today}", self.config.today()),

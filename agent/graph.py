@@ -1,7 +1,7 @@
 """The state machine of a turn.
 
     listen ─┬─▶ greet ─────────────────────────────────▶ end
-            └─▶ think ─┬─▶ act (one for each call) ─▶ think …
+            └─▶ think ─┬─▶ act (one for each call) ─▶ think …, or end when the call is to end
                        ├─▶ ask ────────────────────────▶ end
                        └───────────────────────────────▶ end
 
@@ -34,7 +34,7 @@ from langgraph.types import Overwrite, Send
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, confirmation, history, latest
 from agent.storage import PendingContext
-from agent.tooling import ToolCall, ToolRunner, fault_in, first_call, first_to_confirm, unknown_tool
+from agent.tooling import ToolCall, ToolRunner, fault_in, first_call, first_to_confirm, options_of, unknown_tool
 from agent.turns import Turn
 
 
@@ -80,7 +80,7 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_edge(START, "listen")
     graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
     graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
-    graph.add_edge("act", "think")
+    graph.add_conditional_edges("act", after_acting, ["think", END])
     graph.add_edge("greet", END)
     graph.add_edge("ask", END)
     return graph.compile(checkpointer=saver)
@@ -89,7 +89,8 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
 async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
     turn, pending_context = runtime.context.turn, runtime.context.pending_context
-    messages = history.listen(state["messages"], turn.request, pending_context)
+    actions = {name for name, tool in runtime.context.tools.items() if options_of(tool).changes_something}
+    messages = history.listen(state["messages"], turn.request, pending_context, actions)
     for call in pending_context.late:
         for line in call.unspoken:
             turn.progress(line)
@@ -149,6 +150,12 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
             return {"messages": [tool_call.answer(fault, failed=True)]}
         return _pin(tool_call, may_ask=call == first_to_confirm(state["message"], context.tools))
     return {"messages": [await context.tool_runner.run(context.turn, tool_call)]}
+
+
+async def after_acting(state: State, runtime: Runtime[Context]) -> str:
+    """A goodbye that was said before the call is ended is enough."""
+    turn = runtime.context.turn
+    return END if turn.ends_call and turn.times_said else "think"
 
 
 def _pin(tool_call: ToolCall, *, may_ask: bool) -> dict[str, Any]:

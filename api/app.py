@@ -24,15 +24,14 @@ from api.operations.health import health_router
 from api.operations.logs import TurnLines
 from api.operations.metrics import Metrics, metrics_router
 from api.operations.recorder import Recorder, delete_run_file
-from api.platforms.layercode.authorize import authorize_router
-from api.platforms.layercode.webhook import webhook_router
+from api.platforms import Services, platform_routers
 from api.settings import NotConfigured, Settings
 from api.wiring import AgentParts, load_parts, open_configured
 
 if TYPE_CHECKING:
     from api.operations.spans import Spans
 
-_TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for Layercode's REST API
+_TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for the platforms' REST APIs
 
 
 def create_app(settings: Settings | None = None, parts: AgentParts | None = None) -> FastAPI:
@@ -65,23 +64,10 @@ def create_app(settings: Settings | None = None, parts: AgentParts | None = None
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["*"]
         )
-    api_key, token = settings.layercode_api_key, settings.metrics_token
-    app.include_router(
-        webhook_router(
-            secret=settings.webhook_secret,
-            agent=lambda: app.state.agent,
-            refused=metrics.refused,
-        )
-    )
-    app.include_router(
-        authorize_router(
-            api_url=settings.layercode_api_url,
-            api_key=api_key.get_secret_value() if api_key else None,
-            agent_id=settings.layercode_agent_id,
-            http=lambda: app.state.http,
-            per_minute=settings.authorize_per_minute,
-        )
-    )
+    token = settings.metrics_token
+    services = Services(settings, lambda: app.state.agent, lambda: app.state.http, metrics.refused)
+    for router in platform_routers(services):
+        app.include_router(router)
     app.include_router(health_router(lambda: app.state.agent))
     app.include_router(metrics_router(metrics, token.get_secret_value() if token else None))
     return app

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from dotenv import load_dotenv
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -54,6 +55,43 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         description="Signs every webhook; from your agent's page in the dashboard. `voice serve` does not start without"
         " it. `voice dev` makes one for each run if it is empty.",
+    )
+    twilio_auth_token: SecretStr | None = Field(
+        default=None,
+        description="Signs what Twilio sends; from the front page of Twilio's console. Switches on `/twilio/voice`."
+        " Needs the extra `twilio`.",
+    )
+    telnyx_token: SecretStr | None = Field(
+        default=None,
+        description="A long random secret of your own, the last part of the URLs that you give to Telnyx. Switches on"
+        " `/telnyx/voice/TOKEN`. Needs the extra `twilio`.",
+    )
+    completions_api_key: SecretStr | None = Field(
+        default=None,
+        description="The bearer key for `/v1/chat/completions`, a long random secret of your own, which you give to"
+        " Vapi, LiveKit, Pipecat, ElevenLabs agents or any other client. Switches it on.",
+    )
+    elevenlabs_api_key: SecretStr | None = Field(
+        default=None,
+        description="Verifies ElevenLabs' Speech Engine, which connects to `/elevenlabs/speech-engine`, and gives pages"
+        " their tokens at `/elevenlabs/token`. Needs the extra `elevenlabs`.",
+    )
+    elevenlabs_engine_id: str | None = Field(
+        default=None, description="The Speech Engine (`seng_…`) for which `/elevenlabs/token` gives tokens."
+    )
+    elevenlabs_api_url: str = Field(
+        default="https://api.elevenlabs.io", description="The base URL of ElevenLabs' REST API."
+    )
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/\s]+/?$",
+        description="Where the platforms reach this server, such as `https://voice.example.com`. Empty: what the proxy"
+        " in front of it says in `X-Forwarded-Proto` and `X-Forwarded-Host`.",
+    )
+    relay_options: dict[str, Any] = Field(
+        default={},
+        description="JSON: further attributes of `<ConversationRelay>`, as Twilio's Python package names them, such as"
+        ' `{"language": "de-DE", "voice": "…", "tts_provider": "…"}`.',
     )
     layercode_api_key: SecretStr | None = Field(
         default=None,
@@ -150,6 +188,14 @@ class Settings(BaseSettings):
         ge=1,
         description="Turns that may run at once in one process. One more waits a second for a place and then gets 503.",
     )
+    action_hold_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        le=30,
+        description="Where a platform sends requests on a guess that the caller has finished (`/v1/chat/completions`):"
+        " seconds that a tool which changes something waits, from the request on, so that nothing is done for one that"
+        " is dropped.",
+    )
     drain_seconds: float = Field(
         default=20.0,
         ge=0,
@@ -224,13 +270,18 @@ class Settings(BaseSettings):
             raise NotConfigured(
                 "LAYERCODE_WEBHOOK_SECRET is not set: copy it from your agent's page in the Layercode dashboard."
             )
-        random = secret.lower().removeprefix(_PREFIX)
-        if len(random) < _SHORTEST or _PLACEHOLDER.fullmatch(random):
-            raise NotConfigured(
-                "LAYERCODE_WEBHOOK_SECRET is a placeholder: anybody could sign with it. Copy the real one from"
-                " your agent's page in the Layercode dashboard."
-            )
+        self.check_secrets(["layercode_webhook_secret"])
         return secret
+
+    def check_secrets(self, names: Iterable[str]) -> None:
+        """NotConfigured when one of these settings would let anybody in."""
+        for name in names:
+            random = getattr(self, name).get_secret_value().lower().removeprefix(_PREFIX)
+            if len(random) < _SHORTEST or _PLACEHOLDER.fullmatch(random):
+                raise NotConfigured(
+                    f"{name.upper()} is a placeholder: anybody could sign with it. Copy the real one from where"
+                    " docs/platforms.md says."
+                )
 
 
 def new_secret() -> SecretStr:

@@ -135,6 +135,7 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> A
         turn_timeout=settings.turn_timeout_seconds,
         max_tool_steps=settings.max_tool_steps,
         max_turns=settings.max_turns,
+        action_hold=settings.action_hold_seconds,
         reload_tools=reload_tools,
     )
 

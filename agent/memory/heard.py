@@ -11,6 +11,9 @@ but they went through a speech synthesiser: case, punctuation and spaces differ,
 
 Of equally good places the last one counts, so of words that were never sent each counts for one. A script
 that is written without spaces is compared by the character.
+
+Some platforms report a fragment: the words since some earlier point, up to the interruption. It is looked for in all of
+the sent words, and ends where it fits best; of equally good places at the last one.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
+
+from agent.turns import HeardKind
 
 # Thai and Lao, Burmese, Khmer, kana, Han.
 _UNSPACED = (
@@ -42,12 +47,19 @@ class _Word:
     next_utterance: int | None = None  # the word that begins it, on a word that begins one itself
 
 
-def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> dict[str, tuple[str, bool]]:
+def heard_parts(
+    said: Sequence[tuple[str | None, str]], heard: str | None, kind: HeardKind = "exact"
+) -> dict[str, tuple[str, bool]]:
     """For each message id in `said` (id or None for progress, text): what was heard of it, and whether all.
 
     heard: the platform's words; None when it reported none: then everything that was sent counts.
+    kind: see `HeardReport`.
     """
-    end = sum(len(text) for _, text in said) if heard is None else heard_until(said, heard)
+    if heard is not None and kind == "derived" and not _is_beginning(heard, said):
+        heard = None
+    end = sum(len(text) for _, text in said)
+    if heard is not None:
+        end = heard_until(said, heard, fragment=kind == "fragment")
     parts: dict[str, tuple[str, bool]] = {}
     for of, text in said:
         if of is not None:
@@ -57,14 +69,18 @@ def heard_parts(said: Sequence[tuple[str | None, str]], heard: str | None) -> di
     return {of: (text.strip(), whole) for of, (text, whole) in parts.items()}
 
 
-def heard_until(said: Sequence[tuple[str | None, str]], heard: str) -> int:
+def heard_until(said: Sequence[tuple[str | None, str]], heard: str, *, fragment: bool = False) -> int:
     """Where in the joined text of `said` the caller stopped listening, in characters."""
     possible = 2 * sum(len(text) for _, text in said) + 200  # speech of numbers is longer than the digits
     sent, words = _sent_words(said), [word.key for word in _words(heard[:possible])]
-    count = _align(sent, words) if words else 0
+    count = _align(sent, words, anywhere=fragment) if words else 0
     if count and _is_begun(words[-1], sent[count - 1].key):
         count -= 1
     return sent[count - 1].end if count else 0
+
+
+def _is_beginning(heard: str, said: Sequence[tuple[str | None, str]]) -> bool:
+    return bool(_key(heard)) and _key("".join(text for _, text in said)).startswith(_key(heard))
 
 
 def whole_words(text: str, end: int) -> str:
@@ -124,8 +140,9 @@ def _utterances(said: Sequence[tuple[str | None, str]], words: Sequence[_Word]) 
             first = count
 
 
-def _align(sent: Sequence[_Word], heard: Sequence[str]) -> int:
-    """How many of the sent words are alike to all of the heard ones.
+def _align(sent: Sequence[_Word], heard: Sequence[str], *, anywhere: bool = False) -> int:
+    """How many of the sent words were heard when the heard ones are alike to the sent ones from the first on, or,
+    with `anywhere`, from any of them on.
 
     The cheapest way through both (Dijkstra): a place on it is so many words of each. Equal words cost nothing
     and are passed at once, so only places around differences are looked at.
@@ -142,7 +159,8 @@ def _align(sent: Sequence[_Word], heard: Sequence[str]) -> int:
             i, j = i + 1, j + 1
         heappush(queue, (cost, -i, j, j - start))
 
-    reach(0, 0, 0)
+    for start in range(len(keys) if anywhere else 1):
+        reach(0, start, 0)
     while queue and len(seen) < _PATIENCE:
         cost, minus_i, j, equal = heappop(queue)
         i = -minus_i

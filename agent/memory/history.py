@@ -42,6 +42,7 @@ _SILENCE = "[The caller says nothing.]"
 UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
 _DATA_SHOWN = 4_000  # characters of a note
 _SUMMARY = "summary:"
+_ENOUGH = 40  # characters by which an answer is recognised
 
 
 def human_id(request: TurnRequest) -> str:
@@ -67,9 +68,17 @@ def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
     return messages
 
 
-def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context: PendingContext) -> list[AnyMessage]:
-    """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
-    messages = fold(list(messages), pending_context.summary)
+def listen(
+    messages: Sequence[AnyMessage],
+    request: TurnRequest,
+    pending_context: PendingContext,
+    actions: Collection[str] = (),
+) -> list[AnyMessage]:
+    """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end.
+
+    actions: the names of the tools that change something.
+    """
+    messages = without_guess(fold(list(messages), pending_context.summary), request, actions)
     again = any(m.id == human_id(request) for m in messages)
     mine = [turn for turn in pending_context.crashed if turn.request.key == request.key and not again]
     mended = recover(messages, [turn for turn in pending_context.crashed if turn not in mine])
@@ -88,6 +97,22 @@ def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context
     words = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
     return [*cap(known), *words, *done]
+
+
+def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Collection[str]) -> list[AnyMessage]:
+    """Without the last turn, if it was a guess in the place of this one: its words were not what the caller meant. One
+    that a tool has acted in, or of which the platform remembers the answer, was meant."""
+    if not request.place:
+        return messages
+    at = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
+    turn = messages[at:]
+    was_guess = turn and (turn[0].id or "").partition(":")[2].startswith(request.place)
+    if not was_guess or turn[0].id == human_id(request):
+        return messages
+    answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
+    remembered = bool(answer and request.heard and answer.startswith(request.heard.text.strip()[:_ENOUGH]))
+    acted = any(isinstance(m, ToolMessage) and m.name in actions and m.text != NOT_STARTED for m in turn)
+    return messages if remembered or acted else messages[:at]
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:
@@ -120,7 +145,7 @@ def is_summary(message: AnyMessage) -> bool:
 def cut(messages: list[AnyMessage], spoken: InterruptedTurn) -> list[AnyMessage]:
     """Cut the answers of one turn at what was heard of it. Other turns are untouched."""
     said = [s.event for s in spoken.sent if isinstance(s.event, Say)]
-    parts = heard_parts([(say.of, say.text) for say in said], spoken.heard)
+    parts = heard_parts([(say.of, say.text) for say in said], spoken.heard, spoken.kind)
     kept: list[AnyMessage] = []
     for message in messages:
         if not _is_reply(message, spoken.turn) or _calls(message):

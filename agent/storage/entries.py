@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.turns import HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
+from agent.turns import CallControl, Event, HeardKind, HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
 
 NEWEST_NOTES = 20  # of the page's data, that a turn is told of
 
@@ -59,12 +59,14 @@ class CrashedTurn:
 class InterruptedTurn:
     """What was sent in an earlier turn, and how much of it counts as heard.
 
-    heard: the platform's `text_heard`; None when it said nothing: then all that was sent.
+    heard: what the platform reported; None when it reported nothing: then all that was sent.
+    kind: as in `HeardReport`.
     """
 
     turn: str
     sent: Sequence[SentEvent]
     heard: str | None
+    kind: HeardKind = "exact"
 
 
 @dataclass(frozen=True)
@@ -101,16 +103,33 @@ def as_json(value: Any) -> str:
 
 
 def row_of(sent: SentEvent) -> list[Any]:
-    if isinstance(sent.event, Say):
-        return [sent.ms, "say", sent.event.text, sent.event.of]
-    return [sent.ms, "show", sent.event.data]
+    match sent.event:
+        case Say(text, of):
+            return [sent.ms, "say", text, of]
+        case Show(data):
+            return [sent.ms, "show", data]
+        case CallControl() as control:
+            return [sent.ms, "control", asdict(control)]
 
 
 def sent_of(rows: str | None) -> list[SentEvent]:
-    return [SentEvent(row[0], Say(*row[2:]) if row[1] == "say" else Show(row[2])) for row in json.loads(rows or "[]")]
+    return [SentEvent(row[0], _event_of(*row[1:])) for row in json.loads(rows or "[]")]
+
+
+def _event_of(kind: str, content: Any, of: str | None = None) -> Event:
+    match kind:
+        case "say":
+            return Say(content, of)
+        case "control":
+            return CallControl(**content)
+        case _:
+            return Show(content)
 
 
 def request_of(conversation: str, turn: str, kind: Kind, entry: str) -> TurnRequest:
     fields = json.loads(entry)
     heard = fields.pop("heard")
-    return TurnRequest(conversation, turn, kind, heard=HeardReport(**heard) if heard else None, **fields)
+    abilities = frozenset(fields.pop("abilities", ()))
+    return TurnRequest(
+        conversation, turn, kind, heard=HeardReport(**heard) if heard else None, abilities=abilities, **fields
+    )

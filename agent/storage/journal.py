@@ -5,10 +5,12 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
 `turns`, a row per (conversation, turn, kind): written when a turn is admitted, completed when it ends.
     number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
     worker    who runs it, of several on one database (agent/storage/workers.py); "" of one
-    asked     JSON: {text, caller, metadata, heard: {text, turn_id} | null}
+    asked     JSON: {text, caller, metadata, heard: {text, turn_id, kind} | null}, and if any: abilities: [action],
+              place
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
-    sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data], …], ms since the turn began.
+    sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
+              reason}], …], ms since the turn began.
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
     trace     JSON: {models: [what the model was asked and what came: turns/trace.py], hung_up: [events, ms] | null,
               summary: {text, until}, if the turn took one in, late: [calls of earlier turns it was told of]}
@@ -39,6 +41,7 @@ A turn costs two small writes, a tool call two more; nothing is written per toke
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
@@ -72,6 +75,7 @@ _ADMITTED = (
     f" AND number > this.number) FROM turns AS this WHERE {KEY}"
 )
 _ONE = f"{CALLS} AND call = ?"
+_LAST = "SELECT turn, asked, outcome FROM turns WHERE conversation = ? ORDER BY number DESC LIMIT 1"
 _FINISH = f"UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ? WHERE {KEY} AND worker = ?"
 _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
         WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
@@ -97,8 +101,12 @@ class Journal:
     async def admit(self, request: TurnRequest) -> Admission:
         """Enter a turn, if it is new, and look in the same visit whether there is anything that it must know. One
         that crashed is run again, unless the conversation has gone on since."""
-        entry = {"text": request.text, "caller": request.caller, "metadata": request.metadata}
+        entry: dict[str, Any] = {"text": request.text, "caller": request.caller, "metadata": request.metadata}
         entry["heard"] = asdict(request.heard) if request.heard else None
+        if request.abilities:
+            entry["abilities"] = sorted(request.abilities)
+        if request.place:
+            entry["place"] = request.place
         row = *request.key, as_json(entry), time.time(), self._workers.name, request.conversation_id
         while True:
             new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))
@@ -143,6 +151,12 @@ class Journal:
         """What `request`'s turn must know. live: the keys of the conversation's turns that run now, running: its calls
         that do."""
         return await read_pending(self._database, self._workers, request, live, running)
+
+    async def last_words(self, conversation: str) -> tuple[str, str, bool] | None:
+        """The conversation's newest turn: its id, the caller's words, and whether it was answered to its end. None when
+        there is no turn at all."""
+        rows = await self._database.fetch(_LAST, conversation)
+        return (rows[0][0], json.loads(rows[0][1])["text"], rows[0][2] == "answered") if rows else None
 
     # Tool calls.
 

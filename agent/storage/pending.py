@@ -18,7 +18,7 @@ from agent.storage.entries import (
     sent_of,
 )
 from agent.storage.workers import KEY, SingleWorker
-from agent.turns import Say, SentEvent, Summary, Turn, TurnRequest
+from agent.turns import HeardReport, Say, SentEvent, Summary, Turn, TurnRequest
 
 Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
 
@@ -125,16 +125,21 @@ async def _is_over(row: Row, running: Collection[str], workers: SingleWorker) ->
 async def _spoken(database: Database, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
     """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it was
     interrupted without a report."""
-    heard: dict[str | None, str] = {}
+    heard: dict[str | None, HeardReport] = {}
     for report in reports:
         if report.heard:
-            heard[report.heard.turn_id or await _before(database, report)] = report.heard.text
+            heard[report.heard.turn_id or await _before(database, report)] = report.heard
     spoken = []
     for turn in dict.fromkeys([*heard, await _before(database, request)]):
         for sent, outcome in await database.fetch(_SENT, request.conversation_id, turn):
             if turn in heard or outcome != "answered":
-                spoken.append(InterruptedTurn(str(turn), sent_of(sent), heard.get(turn)))
+                spoken.append(_interrupted(str(turn), sent, heard.get(turn)))
     return spoken
+
+
+def _interrupted(turn: str, sent: str, heard: HeardReport | None) -> InterruptedTurn:
+    events = sent_of(sent)
+    return InterruptedTurn(turn, events, heard.text, heard.kind) if heard else InterruptedTurn(turn, events, None)
 
 
 async def _before(database: Database, request: TurnRequest) -> str | None:

@@ -7,13 +7,25 @@ happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is importe
 from __future__ import annotations
 
 from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, first_call, first_to_confirm, unknown_tool
-from agent.tooling.decorator import ToolContext, VoiceTool, options_of, say, show, tool_context, use_context, voice_tool
+from agent.tooling.call_control import NotSupported, hang_up, send_dtmf, transfer
+from agent.tooling.decorator import (
+    ToolContext,
+    VoiceTool,
+    offered,
+    options_of,
+    say,
+    show,
+    tool_context,
+    use_context,
+    voice_tool,
+)
 from agent.tooling.folder import ToolFileError, ToolFolder
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
 from agent.tooling.runner import Perform, ToolRunner
 
 __all__ = [
     "McpFileError",
+    "NotSupported",
     "Perform",
     "ServerConfig",
     "ToolCall",
@@ -27,11 +39,15 @@ __all__ = [
     "fault_in",
     "first_call",
     "first_to_confirm",
+    "hang_up",
     "load_servers",
+    "offered",
     "options_of",
     "say",
+    "send_dtmf",
     "show",
     "tool_context",
+    "transfer",
     "unknown_tool",
     "use_context",
     "voice_tool",

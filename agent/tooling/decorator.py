@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, overload
 
 import httpx
@@ -20,6 +20,7 @@ from pydantic import Field
 
 from agent.storage import Database
 from agent.tooling.sandbox import isolated
+from agent.turns import CallAction, CallControl
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
 
@@ -36,6 +37,7 @@ class ToolOptions:
         said first in the next turn.
     confirm: a question that the caller must have heard before the call is run.
     at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any.
+    needs: what the call's platform must be able to do; elsewhere the model is not offered the tool.
     """
 
     say: str | None = None
@@ -45,6 +47,12 @@ class ToolOptions:
     on_barge_in: OnBargeIn = "finish"
     confirm: str | None = None
     at_once: int | None = None
+    needs: CallAction | None = None
+
+    @property
+    def changes_something(self) -> bool:
+        """A tool that only reads is stopped when the caller interrupts."""
+        return self.on_barge_in != "cancel"
 
 
 class VoiceTool(StructuredTool):
@@ -64,6 +72,8 @@ class ToolContext:
     metadata: the `custom_metadata` of the webhook. A page may have set it: it is no proof of who calls.
     http: a shared client; its time limits are 10 s unless a request says otherwise.
     database: the agent's own database, for what the tool must keep.
+    abilities: what the platform can do to the call (`hang_up`, `transfer`, `send_dtmf`).
+    control: what hang_up(), transfer() and send_dtmf() use.
     """
 
     call_id: str
@@ -74,6 +84,8 @@ class ToolContext:
     database: Database
     say: Callable[[str], None]
     show: Callable[[Any], None]
+    control: Callable[[CallControl], None] = field(default=lambda _: None)
+    abilities: frozenset[str] = frozenset()
 
 
 _current: ContextVar[ToolContext] = ContextVar("tool_context")
@@ -133,6 +145,7 @@ def voice_tool(
     on_barge_in: OnBargeIn = "finish",
     confirm: str | None = None,
     at_once: int | None = None,
+    needs: CallAction | None = None,
 ) -> Callable[[Function], VoiceTool]: ...
 def voice_tool(
     function: Function | None = None, /, *, name: str | None = None, **options: Any
@@ -163,6 +176,11 @@ def options_of(tool: BaseTool) -> ToolOptions:
     return tool.options if isinstance(tool, VoiceTool) else ToolOptions()
 
 
+def offered(tools: Mapping[str, BaseTool], abilities: Collection[str]) -> dict[str, BaseTool]:
+    """The tools that are of use on a platform with these abilities."""
+    return {name: tool for name, tool in tools.items() if options_of(tool).needs in {None, *abilities}}
+
+
 def fill(text: str, arguments: Mapping[str, Any]) -> str:
     """`text` with its braces filled from a call's arguments, each shortened to what one can listen to; a missing one
     leaves nothing behind."""
@@ -181,13 +199,15 @@ def check(tool: str, options: ToolOptions, arguments: Collection[str]) -> None:
         raise ValueError(f"tool {tool!r}: a name has letters, digits and _, at most 64, and is not `confirm`")
     if options.on_barge_in not in get_args(OnBargeIn):
         raise ValueError(f"tool {tool!r}: on_barge_in= is one of {', '.join(get_args(OnBargeIn))}")
+    if options.needs is not None and options.needs not in get_args(CallAction):
+        raise ValueError(f"tool {tool!r}: needs= is one of {', '.join(get_args(CallAction))}")
     if options.at_once is not None and options.at_once < 1:
         raise ValueError(f"tool {tool!r}: at_once= is at least 1")
     for taken in _RESERVED.intersection(arguments):
         raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
     for option in ("say", "slow", "confirm"):
-        for _, field, spec, conversion in string.Formatter().parse(getattr(options, option) or ""):
-            if field is not None and field not in arguments:
-                raise ValueError(f"tool {tool!r}: {option}= names {{{field}}}, which is not one of its arguments")
+        for _, name, spec, conversion in string.Formatter().parse(getattr(options, option) or ""):
+            if name is not None and name not in arguments:
+                raise ValueError(f"tool {tool!r}: {option}= names {{{name}}}, which is not one of its arguments")
             if spec or conversion:
-                raise ValueError(f"tool {tool!r}: {option}= takes plain {{{field}}}, without a format")
+                raise ValueError(f"tool {tool!r}: {option}= takes plain {{{name}}}, without a format")

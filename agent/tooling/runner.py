@@ -61,6 +61,8 @@ class ToolRunner:
 
     perform: instead of calling the tool; replay answers from a recording.
     patience: seconds for the journal, while the caller hears nothing.
+    hold: seconds from a turn's beginning during which nothing that changes something is run, if its request may be a
+        guess (`TurnRequest.place`): one that is dropped in that time was none that was meant.
     """
 
     def __init__(
@@ -72,7 +74,9 @@ class ToolRunner:
         observer: Observer | None = None,
         *,
         patience: float = 5.0,
+        hold: float = 0.0,
     ) -> None:
+        self._hold = hold
         self._patience = patience
         self._observer = observer or Observer()
         self._journal = journal
@@ -102,6 +106,10 @@ class ToolRunner:
             return tool_call.answer(NOT_STARTED, failed=True)
         if fault := fault_in(tool_call.tool, tool_call.arguments):
             return tool_call.answer(fault, failed=True)
+        if turn.request.place and tool_call.options.changes_something:
+            await turn.sleep(turn.began + self._hold - turn.now())
+            if turn.interrupted:
+                return tool_call.answer(NOT_STARTED, failed=True)
         try:
             async with asyncio.timeout(self._patience):
                 entry = await self._journal.start_call(
@@ -223,6 +231,8 @@ class ToolRunner:
             database=self._database,
             say=_in_loop(run.say, str),
             show=_in_loop(run.show, to_json),
+            control=_in_loop(run.turn.control, lambda control: control),
+            abilities=request.abilities,
         )
 
 

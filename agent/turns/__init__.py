@@ -5,22 +5,25 @@ May import: nothing of the other rooms. Open first: turn.py.
 
 from __future__ import annotations
 
-from agent.turns.events import Event, Say, SentEvent, Show
+from agent.turns.events import CallAction, CallControl, Event, Say, SentEvent, Show
 from agent.turns.limit import ConcurrencyLimit, TooBusy
 from agent.turns.messages import interrupted_message, was_interrupted
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
-from agent.turns.request import HeardReport, Kind, Summary, TurnRequest
+from agent.turns.request import HeardKind, HeardReport, Kind, Summary, TurnRequest
 from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, as_message, merge, merge_text
 from agent.turns.trace import ModelCall, chunk_from, compact
 from agent.turns.turn import ToolCallStatus, Turn
 
 __all__ = [
     "PATIENCE",
+    "CallAction",
+    "CallControl",
     "Chunk",
     "ChunkTemplate",
     "ConcurrencyLimit",
     "Event",
+    "HeardKind",
     "HeardReport",
     "Kind",
     "ModelCall",

@@ -1,9 +1,11 @@
-"""What a turn sends: words for the caller, and data for the page."""
+"""What a turn sends: words for the caller, data for the page, and what is to become of the call."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
+
+CallAction = Literal["hang_up", "transfer", "send_dtmf"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,21 @@ class Show:
     data: Any
 
 
-Event = Say | Show
+@dataclass(frozen=True)
+class CallControl:
+    """What the platform shall do to the call, once everything said before it in the turn has been heard.
+
+    action: one of the request's `abilities`.
+    value: the number or address to transfer to; the digits to send.
+    reason: for the log and for whoever takes over the call.
+    """
+
+    action: CallAction
+    value: str = ""
+    reason: str = ""
+
+
+Event = Say | Show | CallControl
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal["message", "welcome"]
+HeardKind = Literal["exact", "fragment", "derived"]
 
 
 @dataclass(frozen=True)
@@ -15,10 +16,13 @@ class HeardReport:
 
     turn_id: the interrupted turn; None for the one before this.
     text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
+    kind: `exact`: all that was heard, from the beginning. `fragment`: the last of it; it may begin anywhere in the
+        answer. `derived`: the answer as the platform remembers it; it counts only when the answer begins with it.
     """
 
     text: str
     turn_id: str | None = None
+    kind: HeardKind = "exact"
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate."""
+    """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate.
+
+    abilities: what the platform can do to the call when a tool asks for it (`CallAction`).
+    place: where the platform may send a request on a guess that the caller has finished, and another one instead:
+        what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    """
 
     conversation_id: str
     turn_id: str
@@ -40,6 +49,8 @@ class TurnRequest:
     heard: HeardReport | None = None
     caller: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    abilities: frozenset[str] = frozenset()
+    place: str = ""
 
     @property
     def key(self) -> tuple[str, str, Kind]:

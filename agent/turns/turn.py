@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from agent.turns.events import Event, Say, SentEvent, Show
+from agent.turns.events import CallControl, Event, Say, SentEvent, Show
 from agent.turns.request import Summary, TurnRequest
 from agent.turns.trace import ModelCall
 
@@ -122,6 +122,16 @@ class Turn:
     def show(self, data: Any) -> None:
         if not self.silenced:
             self._emit(Show(data))
+
+    def control(self, control: CallControl) -> None:
+        if not self.silenced:
+            self._emit(control)
+
+    @property
+    def ends_call(self) -> bool:
+        """Whether the call is to be hung up or transferred after this turn."""
+        controls = (sent.event for sent in self.events if isinstance(sent.event, CallControl))
+        return any(control.action != "send_dtmf" for control in controls)
 
     def interrupt(self) -> None:
         """Stop what can be stopped: whatever waits in `stoppable` goes on at once."""

@@ -21,7 +21,7 @@ import typer
 from agent.agent import Agent
 from agent.replay import save_run
 from agent.storage import Storage
-from agent.turns import Event, HeardReport, Say, Turn, TurnRequest
+from agent.turns import Event, HeardReport, Say, Show, Turn, TurnRequest
 from api.replay.recording import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
@@ -102,7 +102,7 @@ class _Printer:
             self._answer(event.text)
         elif isinstance(event, Say):
             self.remark(f"… {event.text.strip()}")
-        else:
+        elif isinstance(event, Show):
             self.remark(_described(event.data))
 
     def remark(self, text: str) -> None:

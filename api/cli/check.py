@@ -13,6 +13,7 @@ import typer
 
 from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
+from api.platforms import configured_platforms
 from api.settings import NotConfigured, Settings
 from api.wiring import check_database, load_parts
 
@@ -34,7 +35,7 @@ def check(settings: Settings) -> int:
 
 def _findings(settings: Settings) -> Iterator[Finding]:
     """The last two ask other servers, at the same time."""
-    for look in (_secret, _layercode_key, _tools, _database):
+    for look in (_platforms, _layercode_key, _tools, _database):
         yield from look(settings)
     with ThreadPoolExecutor() as pool:
         asked = (
@@ -45,13 +46,13 @@ def _findings(settings: Settings) -> Iterator[Finding]:
             yield from findings.result()
 
 
-def _secret(settings: Settings) -> Iterator[Finding]:
+def _platforms(settings: Settings) -> Iterator[Finding]:
     try:
-        _ = settings.webhook_secret
+        platforms = configured_platforms(settings)
     except NotConfigured as error:
-        yield Finding("webhook secret", ok=False, text=str(error))
+        yield Finding("platforms", ok=False, text=str(error))
     else:
-        yield Finding("webhook secret", ok=True, text="set")
+        yield Finding("platforms", ok=True, text=", ".join(platform.name for platform in platforms))
 
 
 def _tools(settings: Settings) -> Iterator[Finding]:
@@ -75,6 +76,8 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _layercode_key(settings: Settings) -> Iterator[Finding]:
     """Whether there is a key that can be sent. Layercode is not asked whether it is the right one."""
+    if not settings.layercode_webhook_secret:
+        return
     key = settings.layercode_api_key.get_secret_value().strip() if settings.layercode_api_key else ""
     if not key:
         text = "LAYERCODE_API_KEY is not set, so /api/authorize refuses: copy it from the Layercode dashboard."

@@ -107,13 +107,14 @@ def serve(
 ) -> None:
     """Serve in production. Refuses to start when something is missing."""
     from api.operations.server import listen
+    from api.platforms import configured_platforms
     from api.wiring import check_database, check_servers, check_workers, load_parts
 
     with _explained():
         settings = Settings.load()
         problems: list[str] = []
         with _collected(problems):
-            _ = settings.webhook_secret
+            configured_platforms(settings)
         with _collected(problems):
             parts = load_parts(settings)
             asyncio.run(check_servers(parts.servers, parts.folder))

@@ -5,28 +5,25 @@ The order matters: the size first, then the signature over the raw bytes, and on
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from sse_starlette import EventSourceResponse
-from starlette.types import Message, Receive, Scope, Send
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
-from agent.turns import HeardReport, Say, TooBusy, Turn, TurnRequest
+from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
 from api.operations.rate import Rate
 from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
+from api.platforms.turn_response import TurnResponse
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +31,6 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
 _LATER = 5  # seconds
 _REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
-
-# As the Node SDK has them (§4.2), without its unregistered `Content-Encoding: none`.
-_HEADERS = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),  # nginx would collect the words first
-]
 
 
 class _Route(APIRoute):
@@ -88,7 +78,7 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
             if turn.refused:
                 raise TooBusy
-            return TurnResponse(turn, event.turn_id)
+            return TurnResponse(turn, spoken(turn, event.turn_id))
         case events.Data():
             if len(body) > MAX_DATA:
                 raise too_large(MAX_DATA)
@@ -123,46 +113,10 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
     )
 
 
-class TurnResponse(EventSourceResponse):
-    """A turn as SSE. No pings: whether Layercode accepts comment lines is unknown (§4.2).
-
-    However it is left, the turn learns that this reader is gone. The library's own `__call__` ends a stream half a
-    second after SIGTERM; at our shutdown the agent ends the turn, when it has had its time, and with it this response.
-    So nothing watches for signals here, and one task beside the stream waits for the caller to hang up. No task group
-    either: a cancelled one leaves reference cycles behind, and their collection stops the event loop.
-    """
-
-    def __init__(self, turn: Turn, turn_id: str | None) -> None:
-        super().__init__(_spoken(turn, turn_id), ping=0)
-        self.raw_headers = list(_HEADERS)
-        self._turn = turn
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._turn.reader(), suppress(TimeoutError):
-            async with asyncio.timeout(None) as line:
-                self.client_close_handler_callable = _ends(line)
-                listening = asyncio.create_task(self._listen_for_disconnect(receive))
-                try:
-                    await self._stream_response(send)
-                finally:
-                    listening.cancel()
-
-    async def _send_with_timeout(self, send: Send, message: Message) -> None:
-        """The library opens a cancel scope for each event, which costs more than sending it. Here no send is timed."""
-        await send(message)
-
-
-async def _spoken(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
+async def spoken(turn: Turn, turn_id: str | None) -> AsyncIterator[bytes]:
     async for event in turn.stream():
-        make, content = (sse.tts, event.text) if isinstance(event, Say) else (sse.data, event.data)
-        yield make(content, turn_id)
+        if isinstance(event, Say):
+            yield sse.tts(event.text, turn_id)
+        elif isinstance(event, Show):
+            yield sse.data(event.data, turn_id)
     yield sse.end(turn_id)
-
-
-def _ends(line: asyncio.Timeout) -> Callable[[Message], Coroutine[Any, Any, None]]:
-    """Whatever waits within `line` ends when the caller hangs up."""
-
-    async def hung_up(_: Message) -> None:
-        line.reschedule(0)
-
-    return hung_up

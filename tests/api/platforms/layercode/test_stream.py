@@ -16,7 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.turns import Turn, TurnRequest
 from api.app import create_app
-from api.platforms.layercode.webhook import TurnResponse
+from api.platforms.layercode.webhook import spoken
+from api.platforms.turn_response import TurnResponse
 from api.settings import Settings
 from tests.support.backend import SECRET, Backend, running
 from tests.support.gemini import Gemini, stall, text
@@ -90,7 +91,7 @@ async def answered() -> None:
         await asyncio.Event().wait()
         return {"type": "http.disconnect"}
 
-    await TurnResponse(turn, "t1")({"type": "http", "method": "POST"}, receive, send)
+    await TurnResponse(turn, spoken(turn, "t1"))({"type": "http", "method": "POST"}, receive, send)
 
 
 async def until_silent(gemini: Gemini) -> None:

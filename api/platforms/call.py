@@ -1,0 +1,145 @@
+"""A call over a socket: what the caller says begins turns, one at a time, and their words go out as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from agent.agent import Agent, Stopping
+from agent.turns import CallControl, HeardKind, HeardReport, Kind, Say, TooBusy, Turn, TurnRequest
+from api.platforms.playout import Playout
+
+log = logging.getLogger(__name__)
+
+
+class Line(Protocol):
+    """How a platform's socket carries what a turn gives."""
+
+    async def say(self, text: str) -> None: ...
+
+    async def end_answer(self) -> None:
+        """The answer is complete."""
+        ...
+
+    async def cut_answer(self) -> None:
+        """No more comes of it: the caller has interrupted."""
+        ...
+
+    async def control(self, control: CallControl) -> None: ...
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, and over what. number: the caller's phone number, if the platform tells one."""
+
+    conversation_id: str
+    number: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    abilities: frozenset[str] = frozenset()
+
+
+class Call:
+    """One caller on one socket. apology: said when no turn can be begun."""
+
+    def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: str) -> None:
+        self.playout = Playout()
+        self._agent = agent
+        self._line = line
+        self._caller = caller
+        self._apology = apology
+        self._heard: HeardReport | None = None
+        self._turn_id: str | None = None
+        self._speaking: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def begin(self, turn_id: str, text: str = "", kind: Kind = "message") -> None:
+        """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
+        turn again gets its answer from the beginning."""
+        async with self._one_at_a_time:
+            if turn_id != self._turn_id:
+                await self._stop()
+            request = TurnRequest(
+                conversation_id=self._caller.conversation_id,
+                turn_id=turn_id,
+                kind=kind,
+                text=text,
+                heard=self._heard,
+                caller=self._caller.number,
+                metadata=self._caller.metadata,
+                abilities=self._caller.abilities,
+            )
+            self._turn_id, self._heard = turn_id, None
+            before, begun = self._speaking, asyncio.Event()
+            self._speaking = asyncio.create_task(self._answer(request, begun), name="answer")
+            if before:  # it must not let go of the turn before the new one holds it
+                await begun.wait()
+                await _cancel(before)
+
+    async def interrupt(self, heard: str | None, kind: HeardKind) -> None:
+        """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
+        async with self._one_at_a_time:
+            if heard is not None and self._turn_id is not None:
+                self._heard = HeardReport(heard, self._turn_id, kind)
+            await self._stop()
+            self.playout.stop()
+
+    async def close(self) -> None:
+        """The line is gone."""
+        async with self._one_at_a_time:
+            await self._stop()
+
+    async def _stop(self) -> None:
+        """End the present answer, and what would come after it."""
+        task, self._speaking = self._speaking, None
+        if task:
+            await _cancel(task)
+
+    async def _answer(self, request: TurnRequest, begun: asyncio.Event) -> None:
+        with ExitStack() as stack:
+            try:
+                turn = await self._agent().begin(request)
+                stack.enter_context(turn.reader())
+            except (TooBusy, Stopping):
+                log.warning("no turn can be begun: MAX_TURNS says how many may run, or the server stops")
+                await self._apologise()
+                return
+            finally:
+                begun.set()
+            controls = await self._speak(turn)
+        if turn.refused:
+            await self._apologise()
+            return
+        await self._line.end_answer()
+        if controls:
+            await self.playout.finished()
+        for control in controls:
+            await self._line.control(control)
+
+    async def _speak(self, turn: Turn) -> list[CallControl]:
+        """Send the turn's words as they come. What it wants done to the call is returned."""
+        controls: list[CallControl] = []
+        try:
+            async for event in turn.stream():
+                if isinstance(event, Say):
+                    self.playout.sent(event.text)
+                    await self._line.say(event.text)
+                elif isinstance(event, CallControl):
+                    controls.append(event)
+        except asyncio.CancelledError:
+            await self._line.cut_answer()
+            raise
+        return controls
+
+    async def _apologise(self) -> None:
+        self.playout.sent(self._apology)
+        await self._line.say(self._apology)
+        await self._line.end_answer()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

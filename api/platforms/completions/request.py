@@ -1,0 +1,142 @@
+"""A chat completions request, as a turn.
+
+conversation  named by the client: Vapi's `call.id`; `conversation_id` in the body, its `metadata`, or
+              `elevenlabs_extra_body`; the header X-Conversation-Id, or open-webui's; `user`, as LiveKit sends it
+place         the number of user messages: requests for one place are guesses at one turn
+turn          the place and what the user says there: the same again is a duplicate
+heard         the last assistant message: what the client thinks was heard of the answer before
+abilities     what the client's `tools` can do to the call
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from agent.json_values import strip_nul
+from agent.turns import CallAction, HeardReport, TurnRequest
+
+MAX_TEXT = 20_000  # characters; what is longer is cut
+_MAX_ID = 200
+_HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
+# The names of the clients' own tools, by what they do to the call, and the argument that takes the value.
+TOOLS: dict[str, tuple[CallAction, str | None]] = {
+    "end_call": ("hang_up", None),
+    "endCall": ("hang_up", None),
+    "transferCall": ("transfer", "destination"),
+    "transfer_call": ("transfer", "destination"),
+    "transfer_to_number": ("transfer", "transfer_number"),
+    "dtmf": ("send_dtmf", "dtmf"),
+    "play_keypad_touch_tone": ("send_dtmf", "dtmf_tones"),
+}
+
+
+class NoConversation(Exception):
+    """The request does not say which conversation it belongs to."""
+
+
+def _content(value: object) -> object:
+    """Text, or the texts of a list of parts."""
+    if isinstance(value, list):
+        parts = [part.get("text") for part in value if isinstance(part, dict)]
+        return " ".join(part for part in parts if isinstance(part, str))[:MAX_TEXT]
+    return value[:MAX_TEXT] if isinstance(value, str) else ""
+
+
+def _objects(value: object) -> object:
+    return value if isinstance(value, dict) else {}
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    role: str
+    content: Annotated[str, BeforeValidator(_content)] = Field(default="", repr=False)
+
+
+def _tool_names(value: object) -> object:
+    functions = [tool.get("function") for tool in value if isinstance(tool, dict)] if isinstance(value, list) else []
+    return [function["name"] for function in functions if isinstance(function, dict) and function.get("name") in TOOLS]
+
+
+Object = Annotated[dict[str, Any], BeforeValidator(_objects)]
+
+
+class Completion(BaseModel):
+    """The body, as far as it is used. tools: the names of those that do something to the call."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+    model: str = ""
+    messages: list[Message] = Field(max_length=10_000, repr=False)
+    stream: bool = False
+    tools: Annotated[list[str], BeforeValidator(_tool_names)] = []
+    user: str | None = Field(default=None, repr=False)
+    conversation_id: str | None = None
+    metadata: Object = Field(default={}, repr=False)
+    call: Object = Field(default={}, repr=False)
+    customer: Object = Field(default={}, repr=False)
+    elevenlabs_extra_body: Object = Field(default={}, repr=False)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action."""
+
+    request: TurnRequest
+    tools: Mapping[str, tuple[str, str | None]]
+
+
+def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
+    """NoConversation when the client does not name one."""
+    said = [message.content.strip() for message in body.messages if message.role == "user"]
+    text = strip_nul(said[-1]) if said else ""
+    place = f"p{len(said)}."
+    tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
+    request = TurnRequest(
+        conversation_id=_conversation(body, headers),
+        turn_id=place + hashlib.sha256(text.encode()).hexdigest()[:12],
+        kind="message" if said else "welcome",
+        text=text,
+        heard=_heard(body),
+        caller=_number(body),
+        metadata=body.metadata,
+        abilities=frozenset(tools),
+        place=place,
+    )
+    return Asked(request, tools)
+
+
+def _conversation(body: Completion, headers: Mapping[str, str]) -> str:
+    named = [
+        body.call.get("id"),
+        body.conversation_id,
+        body.metadata.get("conversation_id"),
+        body.elevenlabs_extra_body.get("conversation_id"),
+        *(headers.get(name) for name in _HEADERS),
+        body.user,
+    ]
+    for name in named:
+        if isinstance(name, str) and 0 < len(name) <= _MAX_ID:
+            return strip_nul(name)
+    raise NoConversation
+
+
+def _heard(body: Completion) -> HeardReport | None:
+    """The assistant's message right before the user's last one."""
+    at = max((i for i, message in enumerate(body.messages) if message.role == "user"), default=0)
+    before = [message.content for message in body.messages[:at] if message.role in ("assistant", "user")]
+    roles = [message.role for message in body.messages[:at] if message.role in ("assistant", "user")]
+    if not roles or roles[-1] != "assistant" or not before[-1].strip():
+        return None
+    return HeardReport(before[-1].strip(), kind="derived")
+
+
+def _number(body: Completion) -> str | None:
+    customer = body.customer or body.call.get("customer")
+    number = customer.get("number") if isinstance(customer, dict) else None
+    return number if isinstance(number, str) and len(number) <= _MAX_ID else None

@@ -1,0 +1,150 @@
+"""One phone call over ConversationRelay's WebSocket.
+
+Partial prompts never act. An `interrupt` cuts at once, also when no prompt follows; what was heard, a fragment, goes
+with the next turn. Digits are the caller's words once they are complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+
+from fastapi import WebSocket
+
+from agent.json_values import strip_nul
+from agent.turns import CallControl
+from api.platforms.call import Call, Caller
+from api.platforms.conversation_relay import frames
+from api.platforms.platform import Abilities, Services
+from api.platforms.sockets import Frames, close, send
+
+log = logging.getLogger(__name__)
+
+ABILITIES = Abilities(heard="fragment", hang_up=True, transfer=True, send_dtmf=True, dtmf_in=True, may_speak_first=True)
+_DIGITS_SECONDS = 2.5  # without another key, after which the digits are complete
+_MOST_DIGITS = 64
+
+
+class RelayLine:
+    """Sends a turn's words as frames."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def say(self, text: str) -> None:
+        await self._send(frames.text(text, last=False))
+
+    async def end_answer(self) -> None:
+        await self._send(frames.text("", last=True))
+
+    async def cut_answer(self) -> None:
+        """A talk cycle is closed in any case."""
+        await self.end_answer()
+
+    async def control(self, control: CallControl) -> None:
+        log.info("the call is asked to: %s", control.action)
+        match control.action:
+            case "send_dtmf":
+                await self._send(frames.send_digits(control.value))
+            case "hang_up":
+                await self._send(frames.end())
+            case "transfer":
+                await self._send(frames.end({"transfer": control.value, "reason": control.reason}))
+
+    async def _send(self, frame: str) -> None:
+        await send(self._socket, frame)
+
+
+async def serve_call(socket: WebSocket, services: Services, platform: str) -> None:
+    """Carry a call until its socket is closed. The socket's peer has been authenticated, and is accepted here."""
+    await socket.accept()
+    received = Frames[frames.Frame](socket, frames.parse)
+    setup = await received.first()
+    if not isinstance(setup, frames.Setup) or not setup.call:
+        services.refused(f"{platform}: no setup")
+        log.warning("a call on %s was refused: its first frame is no setup with a callSid", platform)
+        await close(socket)
+        return
+    conversation = _Conversation(socket, services, setup)
+    try:
+        await conversation.begin()
+        async for frame in received:
+            await conversation.take(frame)
+    finally:
+        await conversation.close()
+
+
+class _Conversation:
+    """What the frames of one socket do, in their order."""
+
+    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup) -> None:
+        caller = Caller(
+            conversation_id=strip_nul(setup.call),
+            number=setup.from_ or None,
+            metadata=setup.parameters,
+            abilities=ABILITIES.controls,
+        )
+        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
+        self._session = strip_nul(setup.session) or uuid.uuid4().hex
+        self._services = services
+        self._conversation = caller.conversation_id
+        self._prompts = 0
+        self._unanswered: tuple[str, str] | None = None  # turn and words that the socket before this one left
+        self._digits = ""
+        self._digits_due: asyncio.Task[None] | None = None
+
+    async def close(self) -> None:
+        if self._digits_due:
+            self._digits_due.cancel()
+        await self._call.close()
+
+    async def begin(self) -> None:
+        """Greet. A call that is known goes on where it was: its socket has been opened again."""
+        last = await self._services.agent().last_words(self._conversation)
+        if last is None:
+            await self._call.begin(f"{self._session}.0", kind="welcome")
+        elif not last[2]:
+            self._unanswered = last[:2]
+
+    async def take(self, frame: frames.Frame) -> None:
+        match frame:
+            case frames.Prompt(last=True) if frame.text.strip():
+                await self._hear(frame.text)
+            case frames.Interrupt():
+                await self._call.interrupt(frame.heard, "fragment")
+            case frames.Dtmf() if frame.digit:
+                await self._press(frame.digit)
+            case frames.Info(name="agentSpeaking"):
+                self._call.playout.speaks(frame.value == "on")
+            case frames.Fault():
+                log.warning("the platform reports an error with a frame of ours")
+                log.debug("the platform's error: %s", frame.description)
+
+    async def _hear(self, text: str) -> None:
+        """The first words on a new socket may be those that the one before it could not get answered, sent again: then
+        they are the same turn, and what it did is not done twice."""
+        words = strip_nul(text.strip())
+        self._prompts += 1
+        turn_id = f"{self._session}.{self._prompts}"
+        if self._unanswered and self._unanswered[1] == words:
+            turn_id = self._unanswered[0]
+        self._unanswered = None
+        await self._call.begin(turn_id, words)
+
+    async def _press(self, digit: str) -> None:
+        """Collected until `#`, or until no key is pressed any more."""
+        if self._digits_due:
+            self._digits_due.cancel()
+            self._digits_due = None
+        self._digits += digit[:1]
+        if digit == "#" or len(self._digits) >= _MOST_DIGITS:
+            await self._keyed()
+        else:
+            self._digits_due = asyncio.create_task(self._keyed(after=_DIGITS_SECONDS))
+
+    async def _keyed(self, after: float = 0) -> None:
+        await asyncio.sleep(after)
+        digits, self._digits = self._digits, ""
+        self._digits_due = None
+        await self._hear(f"pressed {' '.join(digits)}")

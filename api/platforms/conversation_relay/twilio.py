@@ -1,0 +1,69 @@
+"""Twilio: `POST /twilio/voice` answers a call with TwiML that connects it to `WS /twilio/relay`, and
+`POST /twilio/ended` says what becomes of it afterwards.
+
+Every request and the handshake are signed with the account's auth token over the public URL: PUBLIC_URL, or the one
+that a proxy's X-Forwarded-Proto and -Host tell. Whoever forges those headers still has no signature.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request, Response, WebSocket
+from starlette.requests import HTTPConnection
+from twilio.request_validator import RequestValidator
+
+from api.platforms.conversation_relay import twiml
+from api.platforms.conversation_relay.forms import read_form
+from api.platforms.conversation_relay.public_url import public_url
+from api.platforms.conversation_relay.socket import serve_call
+from api.platforms.platform import Services
+from api.platforms.sockets import POLICY_VIOLATION
+from api.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def twilio_router(services: Services) -> APIRouter:
+    settings = services.settings
+    validator = RequestValidator(_token(settings))
+    router = APIRouter(prefix="/twilio")
+
+    def is_signed(connection: HTTPConnection, scheme: str, fields: Mapping[str, str]) -> bool:
+        url = public_url(connection, settings.public_url, scheme)
+        signed: bool = validator.validate(url, dict(fields), connection.headers.get("x-twilio-signature", ""))
+        if not signed:
+            services.refused("twilio: signature")
+            log.warning("Twilio: a request was refused, its signature is not one for the URL that this server sees")
+        return signed
+
+    @router.post("/voice")
+    async def voice(request: Request) -> Response:
+        """A call comes in."""
+        if not is_signed(request, "http", await read_form(request)):
+            return Response(status_code=403)
+        base = public_url(request, settings.public_url, "ws").partition("/twilio/")[0]
+        return twiml.connect(f"{base}/twilio/relay", "/twilio/ended", settings.relay_options)
+
+    @router.websocket("/relay")
+    async def relay(socket: WebSocket) -> None:
+        if is_signed(socket, "ws", {}):
+            await serve_call(socket, services, "twilio")
+        else:
+            await socket.close(POLICY_VIOLATION)
+
+    @router.post("/ended")
+    async def ended(request: Request) -> Response:
+        """The relay has left the call: what now?"""
+        fields = await read_form(request)
+        if not is_signed(request, "http", fields):
+            return Response(status_code=403)
+        return twiml.after_relay(fields.get("HandoffData", ""))
+
+    return router
+
+
+def _token(settings: Settings) -> str:
+    assert settings.twilio_auth_token is not None  # noqa: S101 - for the type: there are no routes without it
+    return settings.twilio_auth_token.get_secret_value()

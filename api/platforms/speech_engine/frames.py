@@ -1,0 +1,85 @@
+"""Speech Engine's frames, JSON text in both directions.
+
+parse(text) -> Init | Transcript | Ping | Close | Fault | None
+response(...), PONG -> str
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from api.platforms.sockets import BadFrame
+
+MAX_TEXT = 20_000  # characters; what is longer is cut
+_MAX_ID = 200
+PONG = json.dumps({"type": "pong"})
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
+
+
+class Init(_Frame):
+    type: Literal["init"]
+    conversation_id: str = Field(min_length=1, max_length=_MAX_ID)
+
+
+def _last_words(value: object) -> object:
+    """Of the whole history, what the user has said last."""
+    lines = value if isinstance(value, list) else []
+    said = [line.get("content") for line in lines if isinstance(line, dict) and line.get("role") == "user"]
+    return said[-1][:MAX_TEXT] if said and isinstance(said[-1], str) else ""
+
+
+class Transcript(_Frame):
+    """The user has spoken. event_id: rises; the same again is a retry."""
+
+    type: Literal["user_transcript"]
+    event_id: int
+    text: Annotated[str, BeforeValidator(_last_words)] = Field(
+        default="", validation_alias="user_transcript", repr=False
+    )
+
+
+class Ping(_Frame):
+    type: Literal["ping"]
+
+
+class Close(_Frame):
+    type: Literal["close"]
+
+
+class Fault(_Frame):
+    type: Literal["error"]
+    message: Annotated[str, BeforeValidator(lambda value: str(value)[:MAX_TEXT])] = Field(default="", repr=False)
+
+
+Frame = Init | Transcript | Ping | Close | Fault
+
+_FRAMES: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
+_TYPES = {"init", "user_transcript", "ping", "close", "error"}
+
+
+def parse(data: str) -> Frame | None:
+    """The frame in a text; None for a type that is not known here. BadFrame for what is none."""
+    try:
+        fields: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        raise BadFrame("not JSON") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise BadFrame("no type")
+    if fields["type"] not in _TYPES:
+        return None
+    try:
+        return _FRAMES.validate_python(fields)
+    except ValidationError as error:
+        places = {".".join(map(str, fault["loc"][1:])) for fault in error.errors()}
+        raise BadFrame(f"{fields['type']}: {', '.join(sorted(places))}") from None
+
+
+def response(content: str, event_id: int, *, is_final: bool) -> str:
+    frame = {"type": "agent_response", "content": content, "event_id": event_id, "is_final": is_final}
+    return json.dumps(frame, ensure_ascii=False)
