@@ -20,10 +20,7 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from agent.storage import retention
-from api.operations.health import health_router
-from api.operations.logs import TurnLines
-from api.operations.metrics import Metrics, metrics_router
-from api.operations.recorder import Recorder, delete_run_file
+from api.operations import Metrics, Recorder, TurnLines, delete_run_file, health_router, metrics_router
 from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
 from api.settings import NotConfigured, Settings

@@ -22,7 +22,7 @@ from agent.agent import Agent
 from agent.replay import save_run
 from agent.storage import Storage
 from agent.turns import Event, HeardReport, Say, Turn, TurnRequest
-from api.replay.recording import record
+from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
 

@@ -33,7 +33,7 @@ def chat(
 ) -> None:
     """Talk to the agent here in the terminal. Ctrl-C interrupts it, Ctrl-D leaves."""
     from api.cli.chat import chat as run_chat
-    from api.operations.logs import configure_logging
+    from api.operations import configure_logging
     from api.wiring import load_parts
 
     with _explained():
@@ -106,7 +106,7 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="How many processes; more than one needs Postgres.")] = 1,
 ) -> None:
     """Serve in production. Refuses to start when something is missing."""
-    from api.operations.server import listen
+    from api.operations import server
     from api.wiring import check_database, check_servers, check_workers, load_parts
 
     with _explained():
@@ -122,14 +122,13 @@ def serve(
             asyncio.run(check_database(settings))
         if problems:
             raise NotConfigured(*problems)
-        with listen(host, port) as listener:
+        with server.listen(host, port) as listener:
             if workers == 1:
                 from api.app import create_app
-                from api.operations.server import run
 
-                run(create_app(settings, parts), listener, settings)
+                server.run(create_app(settings, parts), listener, settings)
             else:
-                from api.operations.workers import serve as serve_with
+                from api.operations import serve as serve_with
 
                 serve_with(settings, listener, workers)
 

@@ -12,7 +12,7 @@ from agent.agent import Agent
 from agent.replay import inspect, tools_found
 from agent.replay import run_file as runs
 from agent.storage import Storage
-from api.replay.recording import record
+from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts
 
