@@ -23,6 +23,7 @@ settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
 
 TOOLS = Path(__file__).parent.parent / "tools"
+_PRODUCT = tuple(f"{TOOLS.parent / room}/" for room in ("agent", "api", "tools"))
 
 
 @pytest.fixture(autouse=True)
@@ -58,11 +59,13 @@ def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
     _live["allowed"] = False
 
 
-# What may block: a library's late import, once; a line of the log; a start, for which nobody waits yet; a command that
-# does one thing; the database in memory, which is in the loop's thread by design; a tool of the tests.
+# What may block: a library's late import or first use; a line of the log; a start, for which nobody waits yet; a
+# command that does one thing; the database in memory, which is in the loop's thread by design; a tool of the tests.
 _MAY_BLOCK = [
     ("<frozen importlib._bootstrap>", {"_find_and_load"}),
     ("logging/__init__.py", {"emit"}),
+    ("mimetypes.py", {"init"}),
+    ("fastapi/routing.py", {"_extract_endpoint_context"}),
     ("agent/config.py", {"<lambda>"}),
     ("agent/llm/answer.py", {"load_model"}),
     ("agent/tooling/folder.py", {"load"}),
@@ -70,7 +73,6 @@ _MAY_BLOCK = [
     ("api/app.py", {"create_app"}),
     ("api/cli/replay.py", {"project_of"}),
     ("api/playground/__init__.py", {"add_playground"}),
-    ("api/playground/state.py", {"save"}),
     ("api/wiring.py", {"load_parts"}),
     ("api/cli/forget.py", {"forget"}),
     ("agent/replay/run_file.py", {"load_run", "save_run"}),
@@ -86,7 +88,9 @@ class _Seen(BlockingError):
 
     def __init__(self, func: str) -> None:
         super().__init__(func)
-        self.calls.append(f"{func}\n{''.join(traceback.format_stack()[:-2])}")
+        stack = traceback.extract_stack()[:-3]
+        ours = [frame for frame in stack[:-1] if frame.filename.startswith(_PRODUCT)]
+        self.calls.append(f"{func}\n{''.join(traceback.format_list([*ours, stack[-1]]))}")
 
 
 @pytest.fixture(scope="session", autouse=True)
