@@ -25,7 +25,6 @@ from agent.speech import speakable
 from agent.storage import (
     NEWEST_NOTES,
     NOT_STARTED,
-    STILL_RUNNING,
     UNKNOWN,
     CrashedTurn,
     InterruptedTurn,
@@ -33,13 +32,22 @@ from agent.storage import (
     ToolCallRecord,
     result_of,
 )
-from agent.turns import Say, Summary, TurnRequest, interrupted_message, was_interrupted
+from agent.turns import (
+    Say,
+    Summary,
+    TurnRequest,
+    cut_message,
+    interrupted_message,
+    marker_of,
+    tool_message,
+    unsaid_message,
+    was_interrupted,
+)
 
 KEPT_MESSAGES = 40
 
 CALL_BEGINS = "[The call begins.]"
 _SILENCE = "[The caller says nothing.]"
-UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
 _DATA_SHOWN = 4_000  # characters of a note
 _SUMMARY = "summary:"
 
@@ -130,7 +138,7 @@ def cut(messages: list[AnyMessage], spoken: InterruptedTurn) -> list[AnyMessage]
         if whole and _is_all_of(text, message):
             kept.append(message)
         elif text:
-            kept.append(interrupted_message(text, message.id))
+            kept.append(cut_message(message, text))
     return kept
 
 
@@ -175,7 +183,7 @@ def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
             else:
                 merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
         elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
-            merged += [AIMessage(UNSAID), message]
+            merged += [unsaid_message(), message]
         else:
             merged.append(message)
     return merged
@@ -193,8 +201,8 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
         yield message
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            text = result_of(entry) if entry else NOT_STARTED
-            yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
+            text, marker = result_of(entry) if entry else (NOT_STARTED, "not started")
+            yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)
 
 
 def _answers_sent(turn: CrashedTurn, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
@@ -224,7 +232,7 @@ def _results(following: Sequence[AnyMessage], ids: Collection[str | None]) -> di
 
 
 def _unknown(call: ToolCall) -> ToolMessage:
-    return ToolMessage(UNKNOWN, tool_call_id=call["id"] or "", name=call["name"], status="error")
+    return tool_message(UNKNOWN, call_id=call["id"], name=call["name"], failed=True, marker="unknown")
 
 
 def _identity(message: AnyMessage) -> str | None:
@@ -240,13 +248,14 @@ def _waits_for(message: AnyMessage, call: ToolCallRecord) -> bool:
     """Whether the call's result is still to come there. Where one stands that is known, the journal may have lost it:
     the memory has not."""
     mine = isinstance(message, ToolMessage) and message.tool_call_id == call.answers
-    return mine and message.text in (STILL_RUNNING, UNKNOWN)
+    return mine and marker_of(message) in ("running", "unknown")
 
 
 def _with_late_result(message: AnyMessage, late: Sequence[ToolCallRecord]) -> AnyMessage:
     for call in late:
         if _waits_for(message, call):
-            return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
+            text, marker = result_of(call)
+            return tool_message(text, call_id=call.answers, name=message.name, marker=marker, id_=message.id)
     return message
 
 

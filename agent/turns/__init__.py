@@ -6,7 +6,18 @@ May import: nothing of the other rooms. Open first: turn.py.
 from __future__ import annotations
 
 from agent.turns.limit import ConcurrencyLimit, TooBusy
-from agent.turns.messages import interrupted_message, was_interrupted
+from agent.turns.messages import (
+    OUR_METADATA,
+    Marker,
+    apology_message,
+    cut_message,
+    interrupted_message,
+    marker_of,
+    own_and_apology,
+    tool_message,
+    unsaid_message,
+    was_interrupted,
+)
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
 from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, as_message, merge, merge_text
@@ -14,6 +25,7 @@ from agent.turns.trace import ModelCall, chunk_from, compact
 from agent.turns.turn import Event, HeardReport, Kind, Say, SentEvent, Show, Summary, ToolCallStatus, Turn, TurnRequest
 
 __all__ = [
+    "OUR_METADATA",
     "PATIENCE",
     "Chunk",
     "ChunkTemplate",
@@ -21,6 +33,7 @@ __all__ = [
     "Event",
     "HeardReport",
     "Kind",
+    "Marker",
     "ModelCall",
     "OpenTurns",
     "Say",
@@ -34,11 +47,17 @@ __all__ = [
     "Turn",
     "TurnQueue",
     "TurnRequest",
+    "apology_message",
     "as_message",
     "chunk_from",
     "compact",
+    "cut_message",
     "interrupted_message",
+    "marker_of",
     "merge",
     "merge_text",
+    "own_and_apology",
+    "tool_message",
+    "unsaid_message",
     "was_interrupted",
 ]

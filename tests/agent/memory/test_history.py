@@ -241,7 +241,7 @@ def test_words_before_a_call_stay_apart_from_it() -> None:
 def test_results_that_were_never_told_are_shown_apart_from_the_callers_words() -> None:
     """Gemini takes both for the user's, and refuses two of the user's in a row."""
     messages: Messages = [human("A"), ai("", calls=["x"]), result("x"), human("B")]
-    assert texts(history.shown(messages)) == ["A", "", "Booked.", history.UNSAID, "B"]
+    assert texts(history.shown(messages)) == ["A", "", "Booked.", "…", "B"]
 
 
 # The cap.

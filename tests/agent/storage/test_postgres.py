@@ -260,7 +260,14 @@ async def test_a_turn_that_was_taken_over_writes_no_more(postgres_url: str) -> N
             await write(storage, next_, new.name, fails=False)
             await after.settle(next_.request, pending_context)
             await before.end_call(
-                lost.request, "t1/0/a", failed=False, result="Ordered.", reported=True, progress=(), ms=1, unspoken=()
+                lost.request,
+                "t1/0/a",
+                state="finished",
+                result="Ordered.",
+                reported=True,
+                progress=(),
+                ms=1,
+                unspoken=(),
             )
             await before.end(lost.request, [], "answered")
         assert await storage.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended'") == [
