@@ -23,7 +23,7 @@ from agent.failures import log_failure
 from agent.llm import Models
 from agent.memory import is_summary, newest, repair
 from agent.storage import Storage
-from agent.turns import Summary, TurnRequest, marker_of
+from agent.turns import Summary, TurnRequest, marker_of, own_and_apology
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def transcript(messages: Sequence[AnyMessage]) -> str:
 
 
 def _lines(message: AnyMessage) -> list[str]:
-    text = message.text.strip()[:_LONGEST_MESSAGE]
+    text = own_and_apology(message)[0][:_LONGEST_MESSAGE]
     if isinstance(message, ToolMessage):
         return [f"Result of {message.name}: {text}"]
     if not isinstance(message, AIMessage):

@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
-from agent.memory.history import last_turn
+from agent.memory.notes import last_turn
 from agent.turns import tool_message, was_interrupted
 
 CONFIRM = "confirm"

@@ -6,12 +6,14 @@ AIMessage with the answer. Rules:
 - A message that carries tool calls is never rebuilt: Gemini signs them, and refuses a changed one.
 - An answer is cut at what the caller heard, and removed when they heard none of it. Progress lines are
   not the model's words and never stand in its messages.
-- Remarks for the model ([in brackets], before the caller's words) are made once, in the message of the turn
-  that learns of something: an interruption, a late result, data from the page.
+- System notes (agent/turns/notes.py), before the caller's words, are made once, in the message of the turn that
+  learns of something: an interruption, a late result, data from the page. What others have written is never one.
+- The apology is kept as it was heard, and marked: the model is told of it in a system note, as it would else
+  imitate it.
 - Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
   `welcome:T` is where a call begins: the caller says nothing there.
-- A summary of older turns is the first message, `summary:…`, in brackets like a remark. It is made of what callers
-  and tools have said, so it stands where they speak, and not with the authority of the prompt.
+- A summary of older turns is the first message, `summary:…`, as a system note. It is made of what callers and
+  tools have said, so it stands where they speak, and not with the authority of the prompt.
 """
 
 from __future__ import annotations
@@ -20,10 +22,11 @@ from collections.abc import Collection, Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
+from agent.memory import notes
 from agent.memory.heard import heard_parts
+from agent.memory.notes import last_turn
 from agent.speech import speakable
 from agent.storage import (
-    NEWEST_NOTES,
     NOT_STARTED,
     UNKNOWN,
     CrashedTurn,
@@ -39,16 +42,14 @@ from agent.turns import (
     cut_message,
     interrupted_message,
     marker_of,
+    own_and_apology,
     tool_message,
     unsaid_message,
-    was_interrupted,
+    without_note_marks,
 )
 
 KEPT_MESSAGES = 40
 
-CALL_BEGINS = "[The call begins.]"
-_SILENCE = "[The caller says nothing.]"
-_DATA_SHOWN = 4_000  # characters of a note
 _SUMMARY = "summary:"
 
 
@@ -67,14 +68,6 @@ def tool_steps(messages: Sequence[AnyMessage]) -> int:
     return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in last_turn(messages))
 
 
-def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """The messages after the caller's last one."""
-    for position in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[position], HumanMessage):
-            return messages[position + 1 :]
-    return messages
-
-
 def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context: PendingContext) -> list[AnyMessage]:
     """The memory as this turn finds it: mended, cut at what was heard, with the caller's words at its end."""
     messages = fold(list(messages), pending_context.summary)
@@ -88,14 +81,14 @@ def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context
     known = [_with_late_result(m, late) for m in known]
     if again:
         return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
-    lines = [*_late(late), *_page_data(pending_context)]
-    if request.text.strip():
-        lines = [*_interruption(known, len(known) < len(mended)), *lines, request.text.strip()]
+    lines = [*notes.late(late), *notes.page_data(pending_context)]
+    if words := without_note_marks(request.text).strip():
+        lines = [*notes.interruption(known, len(known) < len(mended)), *lines, words]
     elif request.kind == "welcome" and not known:
-        lines = [CALL_BEGINS, *lines]
-    words = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
+        lines = [notes.CALL_BEGINS, *lines]
+    asked = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
-    return [*cap(known), *words, *done]
+    return [*cap(known), *asked, *done]
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:
@@ -117,8 +110,7 @@ def fold(messages: list[AnyMessage], summary: Summary | None) -> list[AnyMessage
     at = next((i for i, m in enumerate(messages) if summary and m.id == summary.until), None)
     if summary is None or at is None:
         return messages
-    text = f"[Summary of the conversation before this: {summary.text}]"
-    return [HumanMessage(text, id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
+    return [HumanMessage(notes.summary(summary), id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
 
 
 def is_summary(message: AnyMessage) -> bool:
@@ -149,7 +141,8 @@ def recover(messages: list[AnyMessage], crashed: Sequence[CrashedTurn]) -> list[
             continue
         known = {_identity(m) for m in messages}
         steps = list(_steps(turn.calls))
-        whole = [HumanMessage(turn.request.text, id=human_id(turn.request)), *steps, *_answers_sent(turn, steps)]
+        words = HumanMessage(without_note_marks(turn.request.text), id=human_id(turn.request))
+        whole = [words, *steps, *_answers_sent(turn, steps)]
         messages = [*messages, *[m for m in whole if _identity(m) not in known]]
     return messages
 
@@ -162,7 +155,7 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         if isinstance(message, ToolMessage) or _is_empty(message):
             continue
         if not fit and isinstance(message, AIMessage):
-            fit.append(HumanMessage(CALL_BEGINS))
+            fit.append(HumanMessage(notes.CALL_BEGINS))
         fit.append(message)
         if calls := _calls(message):
             results = _results(messages[position + 1 :], {call["id"] for call in calls})
@@ -173,13 +166,13 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
     """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be."""
     merged: list[AnyMessage] = []
-    for message in fit:
+    for message in (part for whole in fit for part in _without_apology(whole)):
         last = merged[-1] if merged else None
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
-            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)
+            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id or last.id)
         elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
             if last.tool_calls or message.tool_calls:
-                merged += [HumanMessage(_SILENCE), message]
+                merged += [HumanMessage(notes.SILENCE), message]
             else:
                 merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
         elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
@@ -187,6 +180,15 @@ def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
         else:
             merged.append(message)
     return merged
+
+
+def _without_apology(message: AnyMessage) -> list[AnyMessage]:
+    """The message; of an answer that ends in the apology the model's own words, and a note of what was heard then."""
+    if not isinstance(message, AIMessage) or marker_of(message) != "apology":
+        return [message]
+    own, apology = own_and_apology(message)
+    note = HumanMessage(notes.failure(own, apology))
+    return [AIMessage(own, id=message.id), note] if own else [note]
 
 
 def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
@@ -263,34 +265,3 @@ def _is_all_of(text: str, message: AnyMessage) -> bool:
     """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent. Some
     answers, such as a question to be confirmed, are spoken as they stand: so letters count, not spaces."""
     return sum(map(str.isalnum, text)) >= sum(map(str.isalnum, speakable(message.text)))
-
-
-def _interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:
-    """A remark when the last turn did not come to its end in the caller's ear. `unheard`: an answer was removed."""
-    messages = [m for m in messages if not (isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:"))]
-    turn = last_turn(messages)
-    answer = turn[-1] if turn and isinstance(turn[-1], AIMessage) else None
-    if not messages or (answer and not was_interrupted(answer) and not unheard):
-        return
-    tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
-    if answer:
-        untold = f" They may not know the whole result of: {tools}." if tools else ""
-        yield f"[The caller interrupted you and heard only the words above.{untold}]"
-    else:
-        untold = f" They do not know the result of: {tools}." if tools else ""
-        yield f"[The caller went on before hearing an answer.{untold}]"
-
-
-def _late(late: Sequence[ToolCallRecord]) -> Iterator[str]:
-    finished, unknown = (
-        ", ".join(dict.fromkeys(call.name for call in late if (call.result is None) is lost)) for lost in (False, True)
-    )
-    if finished:
-        yield f"[Finished meanwhile: {finished}. The result stands above; the caller has not heard it.]"
-    if unknown:
-        yield f"[The system was restarted while this ran: {unknown}. The caller does not know.]"
-
-
-def _page_data(pending_context: PendingContext) -> Iterator[str]:
-    for note in pending_context.notes[-NEWEST_NOTES:]:
-        yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -18,6 +18,7 @@ from agent.turns.messages import (
     unsaid_message,
     was_interrupted,
 )
+from agent.turns.notes import system_note, without_note_marks
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
 from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, as_message, merge, merge_text
@@ -57,7 +58,9 @@ __all__ = [
     "merge",
     "merge_text",
     "own_and_apology",
+    "system_note",
     "tool_message",
     "unsaid_message",
     "was_interrupted",
+    "without_note_marks",
 ]

@@ -11,6 +11,7 @@ from typing import Literal
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 
 from agent.turns.legacy import marker_of_text
+from agent.turns.notes import without_note_marks
 
 Marker = Literal["running", "unknown", "not started", "stopped", "timed out", "apology", "unsaid"]
 
@@ -30,9 +31,14 @@ def tool_message(
     id_: str | None = None,
 ) -> ToolMessage:
     """What the model is told of a call. marker: the words are the system's, and stand for this."""
-    metadata = {_MARKER: marker} if marker else {}
-    status = "error" if failed else "success"
-    return ToolMessage(text, tool_call_id=call_id or "", name=name, status=status, id=id_, additional_kwargs=metadata)
+    return ToolMessage(
+        without_note_marks(text),
+        tool_call_id=call_id or "",
+        name=name,
+        status="error" if failed else "success",
+        id=id_,
+        additional_kwargs={_MARKER: marker} if marker else {},
+    )
 
 
 def interrupted_message(text: str, id_: str | None) -> AIMessage:
@@ -68,7 +74,7 @@ def marker_of(message: AnyMessage) -> Marker | None:
     return marker
 
 
-def own_and_apology(message: AIMessage) -> tuple[str, str]:
-    """Of an answer that ends in the apology: the model's own words, and what was said in their place."""
-    own = message.additional_kwargs.get(_OWN, 0)
-    return message.text[:own].strip(), message.text[own:].strip()
+def own_and_apology(message: AnyMessage) -> tuple[str, str]:
+    """The speaker's own words, and the apology in which an answer may end."""
+    own = message.additional_kwargs.get(_OWN, 0) if marker_of(message) == "apology" else None
+    return message.text[:own].strip(), "" if own is None else message.text[own:].strip()

@@ -128,8 +128,8 @@ async def test_data_is_answered_with_json_and_known_in_the_next_turn_once(start:
     await caller.say("What is in my cart?")
     shown = gemini.requests[0].body["contents"][-1]["parts"][0]["text"]
     assert shown == (
-        '[The caller\'s page sent this data: {"add_to_cart":"A-17"}]\n'
-        '[The caller\'s page sent this data: {"add_to_cart":"B-3"}]\n'
+        '⟦system: The caller\'s page sent this data: {"add_to_cart":"A-17"}⟧\n'
+        '⟦system: The caller\'s page sent this data: {"add_to_cart":"B-3"}⟧\n'
         "What is in my cart?"
     )
     await caller.say("Sure?")
