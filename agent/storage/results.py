@@ -6,8 +6,7 @@ The words may be changed: which of them stands there is known by the message's m
 from __future__ import annotations
 
 from agent.storage.entries import ToolCallRecord
-from agent.turns import Marker
-from agent.turns.legacy import marker_of_text
+from agent.turns import Marker, marker_of_text
 
 STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
 UNKNOWN = (

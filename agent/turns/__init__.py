@@ -5,6 +5,7 @@ May import: nothing of the other rooms. Open first: turn.py.
 
 from __future__ import annotations
 
+from agent.turns.legacy import marker_of_text
 from agent.turns.limit import ConcurrencyLimit, TooBusy
 from agent.turns.messages import (
     OUR_METADATA,
@@ -18,7 +19,7 @@ from agent.turns.messages import (
     unsaid_message,
     was_interrupted,
 )
-from agent.turns.notes import system_note, without_note_marks
+from agent.turns.notes import system_note, without_note_marks, words_behind_notes
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
 from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, as_message, merge, merge_text
@@ -55,6 +56,7 @@ __all__ = [
     "cut_message",
     "interrupted_message",
     "marker_of",
+    "marker_of_text",
     "merge",
     "merge_text",
     "own_and_apology",
@@ -63,4 +65,5 @@ __all__ = [
     "unsaid_message",
     "was_interrupted",
     "without_note_marks",
+    "words_behind_notes",
 ]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 
-OPEN, CLOSE = "⟦", "⟧"
-
 _PLAIN = str.maketrans("⟦⟧〚〛", "[][]")  # the second pair looks the same
 # As JSON may spell them: the client of Gemini reads a tool's JSON before it sends it.
 _ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:(27e6|301a)|27e7|301b)", re.IGNORECASE)
@@ -17,7 +15,12 @@ _ESCAPED = re.compile(r"(?<!\\)((?:\\\\)*)\\u(?:(27e6|301a)|27e7|301b)", re.IGNO
 
 def system_note(text: str) -> str:
     """A note. The text may quote what others have written."""
-    return f"{OPEN}system: {without_note_marks(text)}{CLOSE}"
+    return f"⟦system: {without_note_marks(text)}⟧"
+
+
+def words_behind_notes(text: str) -> str:
+    """What the caller said, of a message of theirs."""
+    return text.rpartition("⟧")[2].strip()
 
 
 def without_note_marks(text: str) -> str:
