@@ -39,6 +39,7 @@ from agent.turns import (
     Say,
     Summary,
     TurnRequest,
+    caller_message,
     cut_message,
     interrupted_message,
     marker_of,
@@ -82,13 +83,28 @@ def listen(messages: Sequence[AnyMessage], request: TurnRequest, pending_context
     if again:
         return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
     lines = [*notes.late(late), *notes.page_data(pending_context)]
-    if words := without_note_marks(request.text).strip():
-        lines = [*notes.interruption(known, len(known) < len(mended)), *lines, words]
-    elif request.kind == "welcome" and not known:
-        lines = [notes.CALL_BEGINS, *lines]
-    asked = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
+    takes_up = False
+    if request.kind == "welcome":
+        lines = [notes.CALLER_IS_BACK if known else notes.CALL_BEGINS, *lines]
+    else:
+        cut_off = [*notes.interruption(known, len(known) < len(mended))]
+        words = without_note_marks(request.text).strip()
+        takes_up = bool(cut_off) and not words
+        lines = [*cut_off, *lines, *filter(None, [words, notes.GO_ON if takes_up else ""])]
+    asked = [caller_message(lines, human_id(request), takes_up=takes_up)] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
     return [*cap(known), *asked, *done]
+
+
+def asks(messages: Sequence[AnyMessage], request: TurnRequest) -> bool:
+    """Whether there is something to answer in this turn: words, or what the caller has not heard of an answer that
+    was interrupted by nothing that could be understood."""
+    mine = next((m for m in messages if m.id == human_id(request)), None)
+    return mine is not None and bool(request.text.strip() or marker_of(mine) == "taken up")
+
+
+def caller_has_spoken(messages: Sequence[AnyMessage]) -> bool:
+    return any((m.id or "").startswith(("message:", _SUMMARY)) for m in messages)
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:

@@ -13,6 +13,8 @@ from agent.storage import NEWEST_NOTES, PendingContext, ToolCallRecord
 from agent.turns import Summary, system_note, was_interrupted
 
 CALL_BEGINS = system_note("The call begins.")
+CALLER_IS_BACK = system_note("The caller is back: a new call begins.")
+GO_ON = system_note("They said nothing that could be understood. Go on with what they have not heard.")
 SILENCE = system_note("The caller says nothing.")
 
 _DATA_SHOWN = 4_000  # characters of the data that a page sent at once
@@ -38,14 +40,19 @@ def failure(own: str, apology: str) -> str:
 
 
 def interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:
-    """A note when the last turn did not come to its end in the caller's ear. `unheard`: an answer was removed."""
-    messages = [m for m in messages if not (isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:"))]
-    turn = last_turn(messages)
-    answer = turn[-1] if turn and isinstance(turn[-1], AIMessage) else None
-    if not messages or (answer and not was_interrupted(answer) and not unheard):
+    """A note when the last turn, or a greeting since, did not come to its end in the caller's ear. `unheard`: an
+    answer was removed."""
+    welcomes = [m for m in messages if isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:")]
+    messages = [m for m in messages if m not in welcomes]
+    turn, greeted = last_turn(messages), {(m.id or "").partition(":")[2] for m in welcomes}
+    own = [m for m in turn if not (isinstance(m, AIMessage) and (m.id or "").rpartition("/")[0] in greeted)]
+    nothing_asked = len(turn) == len(messages)
+    answered = isinstance(own[-1], AIMessage) if own else nothing_asked
+    ends = [*own[-1:], *(m for m in turn if m not in own)]
+    if not messages or (answered and not unheard and not any(map(was_interrupted, ends))):
         return
     tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
-    if answer:
+    if answered:
         untold = f" They may not know the whole result of: {tools}." if tools else ""
         yield system_note(f"The caller interrupted you and heard only the words above.{untold}")
     else:

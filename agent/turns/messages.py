@@ -6,14 +6,15 @@ may be reworded. Markers stand in `additional_kwargs`, which the checkpointer ke
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 
 from agent.turns.legacy import marker_of_text
 from agent.turns.notes import without_note_marks
 
-Marker = Literal["running", "unknown", "not started", "stopped", "timed out", "apology", "unsaid"]
+Marker = Literal["running", "unknown", "not started", "stopped", "timed out", "apology", "unsaid", "taken up"]
 
 _MARKER = "marker"
 _INTERRUPTED = "interrupted"
@@ -50,6 +51,12 @@ def cut_message(message: AnyMessage, text: str) -> AIMessage:
     """An assistant's message without tool calls, cut to its beginning `text`."""
     ours = {name: value for name, value in message.additional_kwargs.items() if name in OUR_METADATA}
     return AIMessage(text, id=message.id, additional_kwargs={**ours, _INTERRUPTED: True})
+
+
+def caller_message(lines: Sequence[str], id_: str, *, takes_up: bool = False) -> HumanMessage:
+    """What stands in the caller's name: system notes, then their words. takes_up: there are none, and the assistant
+    is to take up what it was interrupted in."""
+    return HumanMessage("\n".join(lines), id=id_, additional_kwargs={_MARKER: "taken up"} if takes_up else {})
 
 
 def apology_message(text: str, id_: str, *, own: int) -> AIMessage:

@@ -42,7 +42,8 @@ class Comparison:
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
-    config = replace(project.config, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    known = run.settings
+    config = replace(project.config, today=lambda: known.today, welcome=known.welcome, welcome_back=known.welcome_back)
     compared = []
     async with (
         open_temporary_storage() as storage,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, message_to_dict
 from langchain_google_genai.chat_models import _parse_chat_history
 
-from agent.memory import confirmation, history
+from agent.memory import confirmation, history, notes
 from agent.memory.notes import CALL_BEGINS
 from agent.speech import speakable
 from agent.storage.entries import CrashedTurn, InterruptedTurn, PageData, PendingContext, ToolCallRecord
@@ -626,8 +626,26 @@ def test_a_welcome_begins_the_call() -> None:
     assert after[0].id == "welcome:w"
 
 
-def test_a_welcome_into_a_running_conversation_adds_nothing() -> None:
-    assert same(history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext()), TOOL_TURN)
+def test_a_welcome_into_a_running_conversation_notes_that_the_caller_is_back() -> None:
+    *before, back = history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext())
+    assert same(before, TOOL_TURN)
+    assert back.text == notes.CALLER_IS_BACK
+
+
+@pytest.mark.parametrize(
+    ("heard", "note"),
+    [("it is booked for you", ""), ("it is", f"{INTERRUPTED[:-1]} They may not know the whole result of: book.⟧\n")],
+)
+def test_a_greeting_hides_no_interruption_of_the_answer_before_it(heard: str, note: str) -> None:
+    """The line was lost, and the caller is greeted; what was heard is reported with their next words."""
+    back = history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext())
+    greeted: Messages = [*back, ai("Welcome back.", "w/0")]
+    assert heard_by(greeted, spoken(heard, *TOLD))[-1].text == f"{note}And then?"
+
+
+def test_a_greeting_is_no_answer_to_what_was_asked_before_it() -> None:
+    greeted: Messages = [human("Hi"), HumanMessage(notes.CALLER_IS_BACK, id="welcome:w"), ai("Welcome back.", "w/0")]
+    assert heard_by(greeted)[-1].text == f"{UNHEARD}\nAnd then?"
 
 
 @pytest.mark.parametrize("before", [[], TOOL_TURN], ids=["new", "resumed"])
