@@ -132,6 +132,7 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> A
     return AgentConfig(
         prompt=prompt,
         welcome=settings.welcome_message,
+        welcome_back=settings.welcome_back_message if settings.welcome_message else "",
         turn_timeout=settings.turn_timeout_seconds,
         max_tool_steps=settings.max_tool_steps,
         max_turns=settings.max_turns,

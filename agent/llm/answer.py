@@ -33,7 +33,7 @@ from agent.failures import log_failure
 from agent.llm.attempts import ModelCandidate, RetryPlan, status_of
 from agent.llm.breaker import Breaker
 from agent.speech import Speakable
-from agent.turns import Chunk, ModelCall, Turn, interrupted_message, merge
+from agent.turns import Chunk, ModelCall, Turn, apology_message, interrupted_message, merge
 
 if TYPE_CHECKING:
     from agent.llm.gemini.transport import Transport
@@ -148,9 +148,10 @@ class Models:
 
     def give_up(self, turn: Turn, id_: str) -> AIMessage:
         """End the answer in the apology."""
-        turn.say(f" {self.apology}" if turn.said(id_) else self.apology, of=id_)
+        own = turn.said(id_)
+        turn.say(f" {self.apology}" if own else self.apology, of=id_)
         turn.failed = True
-        return AIMessage(turn.said(id_), id=id_)
+        return apology_message(turn.said(id_), id_, own=len(own))
 
     async def rehearse(self, tools: Sequence[BaseTool]) -> None:
         """Use Gemini's client once, without the network: its first use imports and compiles for a third of a

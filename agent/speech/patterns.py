@@ -114,9 +114,7 @@ INLINE = re.compile(
     | (?P<literal> [\s\S] )
     """
 )
-CODE = re.compile(
-    r"(?P<more>`{1,9}\Z)|(?P<code>`{1,9})|(?P<joiner>[\u200c\u200d])|(?P<emoji>\x00)|(?P<literal>[\s\S])"
-)
+CODE = re.compile(r"(?P<more>`{1,9}\Z)|(?P<code>`{1,9})|(?P<joiner>[\u200c\u200d])|(?P<emoji>\x00)|(?P<literal>[\s\S])")
 # A `*` between two things that can be multiplied, with what stands before and after it.
 PRODUCT = re.compile(r"(?:\d\*-?\d|(?:\d|\)|(?<![^\W_])[^\W\d_]) \* (?:-?\d|\(|[^\W\d_](?![^\W_])))")
 EMPHASIS_IN_WORD = re.compile(r"\*[^\W\d_]{2,30}\*")

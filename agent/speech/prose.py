@@ -170,9 +170,9 @@ class Prose:
             space = self._pause() + space
         elif self.gap and word[0] in _STICKY and (is_wordlike(self._tail[-1:]) or self._tail[-1:] in _CLOSING):
             space = ""
-        elif not space and (self._after_address and is_wordlike(word[0])):
-            space = " "
-        elif not space and self._tail[-1:] == "<" and _TAG.match("<" + word):
+        elif (not space and (self._after_address and is_wordlike(word[0]))) or (
+            not space and self._tail[-1:] == "<" and _TAG.match("<" + word)
+        ):
             space = " "
         self._tail = (self._tail + space + word)[-3:]
         self._space = ""

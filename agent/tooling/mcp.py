@@ -29,6 +29,7 @@ from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import ServerConfig
 from agent.tooling.sandbox import isolated
+from agent.turns import without_note_marks
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,10 @@ def _stand_in(server: str) -> VoiceTool:
 
     name, does = f"{server.replace('-', '_')}_unavailable", f"Tells that the service {server} cannot be reached now."
     return VoiceTool(
-        name=name, description=does, args_schema={"type": "object", "properties": {}}, coroutine=unavailable
+        name=name,
+        description=without_note_marks(does),
+        args_schema={"type": "object", "properties": {}},
+        coroutine=unavailable,
     )
 
 
@@ -230,11 +234,15 @@ def _voice_tool(
     """ValueError, KeyError or SchemaError when it cannot be offered."""
     checker = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     checker.check_schema(schema)
-    shown = {"type": "object", "properties": {}, **_shown(dereference_refs(schema))}
+    shown = {
+        "type": "object",
+        "properties": {},
+        **_shown(json.loads(without_note_marks(json.dumps(dereference_refs(schema))))),
+    }
     label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
     check(label, options, shown["properties"])
     return VoiceTool(
-        name=label, description=does, args_schema=shown, coroutine=run, options=options,
+        name=label, description=without_note_marks(does), args_schema=shown, coroutine=run, options=options,
         faults=lambda arguments: _faults(checker(schema), arguments),
         metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip

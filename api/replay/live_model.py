@@ -43,7 +43,8 @@ class Comparison:
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
-    config = replace(project.config, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    known = run.settings
+    config = replace(project.config, today=lambda: known.today, welcome=known.welcome, welcome_back=known.welcome_back)
     parts = AgentParts(folder_for(run, project.folder), models, config)
     compared, progress = [], Progress()
     async with temporary_application(parts, perform=tools.perform, observers=[progress]) as (app, _, _):

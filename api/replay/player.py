@@ -121,6 +121,7 @@ def _application(
     config = replace(
         project.config,
         welcome=run.settings.welcome,
+        welcome_back=run.settings.welcome_back,
         turn_timeout=run.settings.turn_timeout,
         max_tool_steps=run.settings.max_tool_steps,
         today=lambda: run.settings.today,
