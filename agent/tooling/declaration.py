@@ -209,7 +209,7 @@ class _Declaration:
 
     def _common(self, items: Sequence[Json], place: str) -> Json:
         """One declaration for all: Gemini's client reads no alternatives in a list."""
-        options = [option for item in items for option in item.get("anyOf", [item])]
+        options: list[Json] = [option for item in items for option in item.get("anyOf", [item])]
         if all(option == options[0] for option in options):
             return options[0]
         kinds = {option["type"] for option in options}

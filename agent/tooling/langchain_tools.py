@@ -8,12 +8,12 @@ from functools import wraps
 from typing import Any
 
 from langchain_core.tools import BaseTool, StructuredTool, Tool, ToolException
-from pydantic import BaseModel, create_model
+from pydantic import create_model
 
 from agent.tooling.declaration import Undeclarable, declare, restore
 from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.sandbox import Call, isolated
-from agent.tooling.signature import refuse_function, told
+from agent.tooling.signature import refuse_function, refuse_parameters, told
 
 _RETURN_DIRECT = (
     "return_direct is not supported, as the model puts each result into words: remove it, and speak what must be"
@@ -35,6 +35,8 @@ def adopt(tool: BaseTool) -> VoiceTool:
     function = _function_of(tool)
     refuse_function(function)
     schema = tool.args_schema
+    if isinstance(tool, StructuredTool) and not _takes_any(function, tool):
+        refuse_parameters(function)
     arguments = declare(schema) if isinstance(schema, dict) else told(_arguments(tool))
     call = isolated(function)
     return VoiceTool(
@@ -58,6 +60,12 @@ def _function_of(tool: BaseTool) -> Callable[..., Any]:
     return tool._run if type(tool)._arun is BaseTool._arun else tool._arun
 
 
+def _takes_any(function: Callable[..., Any], tool: StructuredTool) -> bool:
+    """Whether its arguments are described by a schema of their own, and it takes them as they come."""
+    kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds and "kwargs" not in tool.args
+
+
 def _of_one_text(function: Callable[..., Any]) -> Callable[..., Any]:
     """LangChain's `Tool` has one argument, of any name: a text."""
 
@@ -72,13 +80,10 @@ def _of_one_text(function: Callable[..., Any]) -> Callable[..., Any]:
     return call if inspect.iscoroutinefunction(function) else call_sync
 
 
-def _arguments(tool: BaseTool) -> type[BaseModel]:
+def _arguments(tool: BaseTool) -> type[Any]:
     if isinstance(tool, Tool) and tool.args_schema is None:
         return create_model(tool.name, tool_input=(str, ...))
-    schema = tool.get_input_schema()
-    if not issubclass(schema, BaseModel):
-        raise Undeclarable("its args_schema is a model of pydantic.v1: make it one of pydantic's BaseModel")
-    return schema
+    return tool.get_input_schema()
 
 
 def _restored(call: Call, schema: Mapping[str, Any]) -> Call:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, cast, get_args, get_origin, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolArg
@@ -40,19 +40,20 @@ def refuse_function(function: Function) -> None:
 def arguments_of(name: str, function: Function) -> type[BaseModel]:
     """The arguments of a function, as the model is told of them and as they are checked. Undeclarable."""
     refuse_function(function)
-    for parameter in inspect.signature(function).parameters.values():
-        _refuse_kind(parameter)
+    refuse_parameters(function)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")  # an argument named `copy`
         return told(create_schema_from_function(name, function))
 
 
-def told(model: type[BaseModel]) -> type[BaseModel]:
+def told(model: type[Any]) -> type[BaseModel]:
     """The model, with `declare`'s schema in place of its own, and taking what was told by it. Undeclarable."""
+    if not issubclass(model, BaseModel):
+        raise Undeclarable("its arguments are a model of pydantic.v1: make it one of pydantic's BaseModel")
     fields = model.model_fields.items()
     _refuse_injected({name: Annotated[(field.annotation, field, *field.metadata)] for name, field in fields})
     schema = _json_schema(model)
-    made = create_model(model.__name__, __base__=(_Told, model), __doc__=model.__doc__)
+    made = cast(type[_Told], create_model(model.__name__, __base__=(_Told, model), __doc__=model.__doc__))
     made.__full__, made.__declared__ = schema, declare(schema)
     return made
 
@@ -68,15 +69,16 @@ def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
 def _culprit(model: type[BaseModel]) -> str:
     """Which of the fields has no schema."""
     for name, field in model.model_fields.items():
+        annotation: Any = Annotated[(field.annotation, field)]
         try:
-            TypeAdapter(Annotated[field.annotation, field], config={"arbitrary_types_allowed": True}).json_schema()
+            TypeAdapter(annotation, config={"arbitrary_types_allowed": True}).json_schema()
         except (PydanticInvalidForJsonSchema, PydanticUserError):
             return f"argument {name!r}: "
     return ""
 
 
 class _Generator(GenerateJsonSchema):
-    ignored_warning_kinds: ClassVar[set[Any]] = {"skipped-choice", "non-serializable-default"}
+    ignored_warning_kinds: set[Any] = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - declared there
 
     def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
         """A number; pydantic says that it may be a text too."""
@@ -94,14 +96,19 @@ def _hints(function: Function) -> Mapping[str, Any]:
         return {}
 
 
-def _refuse_kind(parameter: inspect.Parameter) -> None:
-    name, kind = parameter.name, parameter.kind
-    if kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        stars = "*" if kind is parameter.VAR_POSITIONAL else "**"
+def refuse_parameters(function: Function) -> None:
+    """Undeclarable when not every argument has a name that the model can be told."""
+    for parameter in inspect.signature(function).parameters.values():
+        _refuse_kind(parameter.name, parameter.kind)
+
+
+def _refuse_kind(name: str, kind: Any) -> None:
+    if kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        stars = "*" if kind is inspect.Parameter.VAR_POSITIONAL else "**"
         raise Undeclarable(
             f"argument '{stars}{name}': the model must be told of each argument by its name: write them out"
         )
-    if kind is parameter.POSITIONAL_ONLY:
+    if kind is inspect.Parameter.POSITIONAL_ONLY:
         raise Undeclarable(f"argument {name!r}: a tool's arguments are given by name: remove the / behind it")
 
 

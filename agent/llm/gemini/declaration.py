@@ -21,9 +21,9 @@ _TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
 
 def declaration(tool: BaseTool) -> Json:
     """The function declaration in the JSON that Gemini gets. ValueError when it would refuse it."""
-    (made,) = convert_to_genai_function_declarations([tool])
-    (function,) = made.function_declarations or ()
-    declared = function.model_dump(mode="json", by_alias=True, exclude_none=True)
+    made = convert_to_genai_function_declarations([tool])[0].function_declarations
+    assert made  # noqa: S101 - for the type
+    declared = made[0].model_dump(mode="json", by_alias=True, exclude_none=True)
     if faults := list(_faults(declared)):
         raise ValueError(f"Gemini would refuse it: {'; '.join(faults)}")
     return declared
