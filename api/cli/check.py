@@ -56,8 +56,9 @@ def _secret(settings: Settings) -> Iterator[Finding]:
 
 def _tools(settings: Settings) -> Iterator[Finding]:
     """With the prompt, and without the model, which has a line of its own."""
+    without_model = settings.model_copy(update={"model": "demo", "model_fallback": None})
     try:
-        parts = load_parts(settings.model_copy(update={"model": "demo", "model_fallback": None}))
+        parts = load_parts(without_model, folder=tool_folder(settings, gemini=True))
     except NotConfigured as error:
         yield from (Finding("tools and prompt", ok=False, text=problem) for problem in error.problems)
     else:

@@ -165,35 +165,17 @@ def forget(
 
 
 @app.command()
-def tools() -> None:
-    """List the tools found, and what each says and how long it may take."""
-    from agent.tooling import ToolFileError, ToolFolder, options_of
-    from api.wiring import check_servers, load_servers
+def tools(
+    schema: Annotated[str | None, typer.Option(help="Show this tool as the model is told of it, in JSON.")] = None,
+) -> None:
+    """List the tools found, and what each says and how long it may take. What is wrong with others comes after it."""
+    from api.cli.tools import list_tools, show_schema
 
     with _explained():
-        settings = Settings.load()
-        folder = ToolFolder(settings.tools_dir)
-        try:
-            folder.load()
-        except ToolFileError as error:
-            raise NotConfigured(*str(error).splitlines()) from error
-        asyncio.run(check_servers(load_servers(settings), folder))
-        if not folder.tools:
-            typer.echo(f"There are no tools in {folder.path}/.")
-        for name, tool in folder.tools.items():
-            options = options_of(tool)
-            typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
-            typer.echo(f"  {folder.owner_of(name)}")
-            for label, line in (
-                ("does", tool.description.strip().partition("\n")[0]),
-                ("says", options.say),
-                ("when slow", options.slow),
-                ("asks", options.confirm),
-            ):
-                if line:
-                    typer.echo(f"    {label}: {line}")
-            at_once = f"; at once: {options.at_once}" if options.at_once else ""
-            typer.echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")
+        if schema is None:
+            list_tools(Settings.load())
+        else:
+            show_schema(schema, Settings.load())
 
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:
