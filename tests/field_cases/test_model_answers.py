@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import pytest
 from google.genai.types import BlockedReason, FinishReason
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 
 from agent.llm.attempts import is_down
+from agent.llm.gemini.events import UniformEvents
 from agent.llm.verdict import ANTHROPIC, BLOCKED, GEMINI, OPENAI, Action
 from agent.llm.written_calls import WrittenCalls
 from agent.turns.messages import MARKS
 from tests.support.backend import Backend
 from tests.support.conversation import Tools, answers_in, results_in
-from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, text
+from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, raw, text
 
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 ENDING = "I have to stop there."
@@ -258,3 +263,56 @@ def test_m2_errors_without_a_status_count_if_they_are_the_networks(error: Except
     wrapped = RuntimeError("a client's own error")
     wrapped.__cause__ = error
     assert is_down(wrapped) is down
+
+
+# M5
+
+
+def event(words: str, **more: str) -> str:
+    return json.dumps({"candidates": [{"content": {"parts": [{"text": words}], "role": "model"}, **more}]})
+
+
+ONE, TWO = event("One "), event("two.", finishReason="STOP")
+STREAMS = {
+    "comments": f": ping\n\ndata: {ONE}\n\n: ping\n\n:\ndata: {TWO}\n\n: bye\n\n",
+    "no space": f"data:{ONE}\n\ndata:{TWO}\n\n",
+    "empty events": f"\n\ndata: {ONE}\n\ndata:\n\ndata\n\ndata: \n\ndata: {TWO}\n\n\n\n",
+    "data in several lines": f"data: {ONE[:1]}\ndata: {ONE[1:]}\n\ndata: {TWO[:-1]}\ndata:{TWO[-1:]}\n\n",
+    "other fields": f"event: message\nid: 1\nretry: 5\ndata: {ONE}\n\nid\nevent: x\ndata: {TWO}\n\n",
+    "CR": f"data: {ONE}\r\rdata: {TWO}\r\r",
+    "CRLF": f"data: {ONE}\r\n\r\n: ping\r\n\r\ndata: {TWO}\r\n\r\n",
+    "mixed ends of lines": f"data: {ONE}\r\n\ndata: {TWO}\n\r",
+    "a byte order mark": f"\ufeffdata: {ONE}\n\ndata: {TWO}\n\n",
+    "an end of another API": f"data: {ONE}\n\ndata: {TWO}\n\ndata: [DONE]\n\n",
+    "no last line end": f"data: {ONE}\n\ndata: {TWO}",
+}
+
+
+@BOTH_PATHS
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+@pytest.mark.parametrize("kind", STREAMS)
+async def test_m5_a_stream_is_read_as_the_standard_says(
+    gemini: Gemini, start: Any, kind: str, size: int, fast: bool
+) -> None:
+    """Fields, comments, ends of lines: the answer is the same, and the model is asked once."""
+    body = STREAMS[kind].encode()
+    gemini.script(raw(*(body[at : at + size] for at in range(0, len(body), size))))
+    reply = await (await start(gemini_fast=fast)).caller().say("Count")
+    assert reply.text == "One two."
+    assert reply.ended_once
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(sorted(STREAMS)), st.lists(st.integers(0, 400), max_size=8))
+def test_m5_it_does_not_matter_how_the_bytes_are_cut(kind: str, cuts: list[int]) -> None:
+    body = STREAMS[kind].encode()
+    reader, edges = UniformEvents(), [0, *sorted(cuts), len(body)]
+    came = b"".join(reader.feed(body[start:end]) for start, end in pairwise(edges)) + reader.end()
+    assert came == b"data: %b\r\n\r\ndata: %b\r\n\r\n" % (_spaced(ONE, kind), _spaced(TWO, kind))
+
+
+def _spaced(text: str, kind: str) -> bytes:
+    """A line end within data is white space."""
+    if kind != "data in several lines":
+        return text.encode()
+    return f"{text[:1]} {text[1:]}".encode() if text is ONE else f"{text[:-1]} {text[-1:]}".encode()
