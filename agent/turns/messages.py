@@ -19,7 +19,8 @@ Marker = Literal["running", "unknown", "not started", "stopped", "timed out", "a
 _MARKER = "marker"
 _INTERRUPTED = "interrupted"
 _OWN = "own"  # of an answer that ends in the apology: how many of its characters are the model's
-OUR_METADATA = frozenset({_MARKER, _INTERRUPTED, _OWN})  # keys of `additional_kwargs` that no provider reads
+_CUT = "cut"  # why the model did not end an answer itself
+OUR_METADATA = frozenset({_MARKER, _INTERRUPTED, _OWN, _CUT})  # keys of `additional_kwargs` that no provider reads
 
 
 def tool_message(
@@ -59,9 +60,10 @@ def caller_message(lines: Sequence[str], id_: str, *, takes_up: bool = False) ->
     return HumanMessage("\n".join(lines), id=id_, additional_kwargs={_MARKER: "taken up"} if takes_up else {})
 
 
-def apology_message(text: str, id_: str, *, own: int) -> AIMessage:
-    """An answer that ends in the system's apology: `own` is how many of its characters are the model's."""
-    return AIMessage(text, id=id_, additional_kwargs={_MARKER: "apology", _OWN: own})
+def apology_message(text: str, id_: str, *, own: int, reason: str) -> AIMessage:
+    """An answer that the model did not end itself, and that ends in the system's apology. own: how many of its
+    characters are the model's. reason: why, as in the log."""
+    return AIMessage(text, id=id_, additional_kwargs={_MARKER: "apology", _OWN: own, _CUT: reason})
 
 
 def unsaid_message() -> AIMessage:

@@ -14,7 +14,7 @@ import typer
 from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
 from api.settings import NotConfigured, Settings
-from api.wiring import check_database, load_parts
+from api.wiring import check_database, load_parts, tool_folder
 
 _GOOGLE = "https://generativelanguage.googleapis.com"
 _MOST_SKEW = 240  # seconds; the signature tolerates 300, and a webhook takes its time

@@ -18,7 +18,7 @@ from agent.summaries import KEPT_WHOLE, SUMMARISED_ABOVE, foldable
 from tests.agent.memory.test_history import Messages, ai, human, result
 from tests.support.backend import Backend, Caller, backend, served
 from tests.support.conversation import Tools, caller_said, question, quiet, request_for, steps_taken
-from tests.support.gemini import Answer, Failure, Gemini, Request, Step, calls, error, said, stall, text
+from tests.support.gemini import Answer, Gemini, Request, Step, calls, error, said, stall, text
 from tests.support.recordings import project, record_once, replayed, write_tools
 
 TURNS = SUMMARISED_ABOVE // 4 + 1  # of four messages each, until there is a summary
@@ -36,7 +36,7 @@ class Model:
         self.summaries = 0
         self.summary: list[Step] = []
 
-    def __call__(self, body: dict[str, Any]) -> Answer | Failure:
+    def __call__(self, body: dict[str, Any]) -> Step:
         if wants_summary(body):
             self.summaries += 1
             return self.summary.pop(0) if self.summary else text(f"Summary {self.summaries}.")

@@ -71,7 +71,7 @@ def test_words_of_the_system_survive_the_checkpointer_with_their_marker() -> Non
 
     serde = JsonPlusSerializer()
     stopped = tool_message("Stopped.", call_id="c", name="fetch", marker="stopped")
-    apology = apology_message("One. Sorry.", "t/0", own=4)
+    apology = apology_message("One. Sorry.", "t/0", own=4, reason="no answer")
     kept_stopped, kept_apology = serde.loads_typed(serde.dumps_typed([stopped, apology]))
     assert isinstance(kept_stopped, ToolMessage)
     assert marker_of(kept_stopped) == "stopped"

@@ -20,12 +20,12 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.ai import add_ai_message_chunks, add_usage
 from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 
-from agent.llm.answer import load_model
 from agent.llm.gemini import library as gemini_library
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.chat_model import Gemini as FastGemini
 from agent.llm.gemini.library import message_of
 from agent.llm.gemini.transport import Transport
+from agent.llm.load import load_model
 from agent.turns.messages import apology_message, interrupted_message, tool_message, unsaid_message
 from agent.turns.text_chunk import as_message, fields_of, merge, merge_text
 from tests.agent.replay.test_run_files import ANSWERS, TOOL
@@ -239,7 +239,7 @@ _answer = st.one_of(
     st.builds(AIMessage, _words),
     st.builds(lambda words: interrupted_message(words, "t/0"), _words),
     st.builds(unsaid_message),
-    st.builds(lambda words: apology_message(words, "t/0", own=1), _words),
+    st.builds(lambda words: apology_message(words, "t/0", own=1, reason="SAFETY"), _words),
     st.builds(
         lambda words, more: AIMessage(
             [{"type": "text", "text": words, "index": 0, **more}], response_metadata={"model_provider": "google_genai"}

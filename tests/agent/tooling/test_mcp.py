@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from mcp import types
 
-from agent.llm.answer import Models, load_model
+from agent.llm import Models, load_model
 from agent.tooling import mcp
 from agent.tooling.call import fault_in
 from agent.tooling.decorator import ToolOptions
