@@ -86,6 +86,7 @@ class Conversations:
             tool_runner=self.tool_runner,
             prompt=self.config.prompt.replace("{today}", self.config.today()),
             welcome=self.config.welcome,
+            welcome_back=self.config.welcome_back,
             max_tool_steps=self.config.max_tool_steps,
             pending_context=replace(pending_context, summary=turn.summary),
         )

@@ -6,7 +6,7 @@
                        └───────────────────────────────▶ end
 
 listen  brings the memory up to date with what was heard and done since, and adds the caller's words
-greet   speaks first
+greet   speaks first, also when the caller comes back
 think   asks the model; its words are spoken as they stream
 act     runs one tool call; the calls of one step run side by side
 ask     puts the question of a call that must be confirmed
@@ -55,6 +55,7 @@ class Context:
     tool_runner: ToolRunner
     prompt: str
     welcome: str
+    welcome_back: str
     max_tool_steps: int
     pending_context: PendingContext
 
@@ -98,18 +99,23 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 
 async def after_listening(state: State, runtime: Runtime[Context]) -> str:
-    request = runtime.context.turn.request
-    if request.kind == "message":
-        return "think" if request.text.strip() else END
-    resumed = any(isinstance(message, AIMessage) for message in state["messages"])
-    return END if resumed or not runtime.context.welcome else "greet"
+    """Silence is answered only by what it has interrupted: an answer, or a greeting of which nothing was heard."""
+    request, messages = runtime.context.turn.request, state["messages"]
+    if history.asks(messages, request):
+        return "think"
+    greeted = request.kind == "message" and any(isinstance(message, AIMessage) for message in messages)
+    return END if greeted or not _welcome(state, runtime.context) else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    turn, welcome = runtime.context.turn, runtime.context.welcome
+    turn, welcome = runtime.context.turn, _welcome(state, runtime.context)
     id_ = history.reply_id(turn.request, state["messages"])
     turn.say(welcome, of=id_)
     return {"messages": [AIMessage(welcome, id=id_)]}
+
+
+def _welcome(state: State, context: Context) -> str:
+    return context.welcome_back if history.caller_has_spoken(state["messages"]) else context.welcome
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from agent.failures import logged
 from agent.llm import Models
 from agent.memory import is_summary, newest, repair
-from agent.storage import STILL_RUNNING, Storage
-from agent.turns import Summary, TurnRequest
+from agent.storage import Storage
+from agent.turns import Summary, TurnRequest, marker_of, own_and_apology
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +125,7 @@ async def _read(model: BaseChatModel, request: Sequence[BaseMessage]) -> str:
 def foldable(messages: list[AnyMessage], keep: int) -> list[AnyMessage]:
     """The older turns: all but about the newest `keep` messages, and nothing from where a tool still runs. Empty when
     there are none but what is a summary already."""
-    running = (i for i, m in enumerate(messages) if isinstance(m, ToolMessage) and m.text == STILL_RUNNING)
+    running = (i for i, m in enumerate(messages) if marker_of(m) == "running")
     settled = messages[: next(running, len(messages))]
     older = messages[: min(newest(messages, keep), newest(settled, 0))]
     return [] if all(map(is_summary, older)) else older
@@ -137,7 +137,7 @@ def transcript(messages: Sequence[AnyMessage]) -> str:
 
 
 def _lines(message: AnyMessage) -> list[str]:
-    text = message.text.strip()[:_LONGEST_MESSAGE]
+    text = own_and_apology(message)[0][:_LONGEST_MESSAGE]
     if isinstance(message, ToolMessage):
         return [f"Result of {message.name}: {text}"]
     if not isinstance(message, AIMessage):

@@ -20,11 +20,9 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from agent.storage import retention
-from api.operations.health import health_router
-from api.operations.logs import TurnLines
-from api.operations.metrics import Metrics, metrics_router
-from api.operations.recorder import Recorder, delete_run_file
-from api.platforms import Services, platform_routers
+from api.operations import Metrics, Recorder, TurnLines, delete_run_file, health_router, metrics_router
+from api.platforms.platform import Services
+from api.platforms.registry import platform_routers
 from api.settings import NotConfigured, Settings
 from api.wiring import AgentParts, load_parts, open_configured
 

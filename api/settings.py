@@ -163,6 +163,11 @@ class Settings(BaseSettings):
     welcome_message: str = Field(
         default="", description="Said at the start of a new conversation. Empty: the caller speaks first."
     )
+    welcome_back_message: str = Field(
+        default="Welcome back. What can I do for you?",
+        description="Said at the start of a new session of a conversation in which the caller has spoken before, if"
+        " there is a `WELCOME_MESSAGE`.",
+    )
     apology_message: str = Field(
         default="Sorry, something went wrong on my side. Please say that again.",
         description="Said when there is no answer from the model.",

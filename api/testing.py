@@ -33,8 +33,7 @@ from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
 from agent.turns import Turn
-from api.replay.application import temporary_application
-from api.replay.line import FakePlatform
+from api.replay import FakePlatform, temporary_application, words_of
 from api.wiring import AgentParts
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -143,7 +142,7 @@ class ConversationClient(Observer):
         turn = self._turns.get(turn_id)
         shown = [content for _, kind, content in heard.sent if kind == "show"]
         return Reply(
-            text="".join(content for _, kind, content in heard.sent if kind == "say"),
+            text=words_of(heard.sent),
             data=[content for content in shown if not _is_report(content)],
             tool_calls=list(turn.tool_calls) if turn else [],
             turn_id=turn_id,

@@ -32,10 +32,23 @@ class AgentParts:
     servers: Mapping[str, ServerConfig] = field(default_factory=dict)
 
 
-def load_parts(settings: Settings, *, reload_tools: bool = False) -> AgentParts:
+def tool_folder(settings: Settings, *, gemini: bool | None = None) -> ToolFolder:
+    """The folder of tools, not yet read. Each tool is declared to Gemini's client when it is read, if Gemini is
+    configured, or as `gemini` says: the client takes a second to import."""
+    if gemini is None:
+        names = (settings.model, settings.model_fallback or "")
+        gemini = any(name.startswith(("google_genai:", "gemini-")) for name in names)
+    if not gemini:
+        return ToolFolder(settings.tools_dir)
+    from agent.llm.gemini.declaration import declaration
+
+    return ToolFolder(settings.tools_dir, declaration)
+
+
+def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFolder | None = None) -> AgentParts:
     """Read tools, prompt and model. NotConfigured has everything that is wrong, not only the first."""
     problems: list[str] = []
-    folder = ToolFolder(settings.tools_dir)
+    folder = folder or tool_folder(settings)
     try:
         folder.load()
     except ToolFileError as error:
@@ -132,6 +145,7 @@ def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> A
     return AgentConfig(
         prompt=prompt,
         welcome=settings.welcome_message,
+        welcome_back=settings.welcome_back_message if settings.welcome_message else "",
         turn_timeout=settings.turn_timeout_seconds,
         max_tool_steps=settings.max_tool_steps,
         max_turns=settings.max_turns,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from blockbuster import BlockingError, blockbuster_ctx
 from hypothesis import settings
 
 from tests.support.backend import Backend, backend
@@ -21,6 +23,7 @@ settings.register_profile("shared cores", deadline=None)
 settings.load_profile("shared cores")
 
 TOOLS = Path(__file__).parent.parent / "tools"
+_PRODUCT = tuple(f"{TOOLS.parent / room}/" for room in ("agent", "api", "tools"))
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +57,61 @@ def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
     _live["allowed"] = request.node.get_closest_marker("live") is not None
     yield
     _live["allowed"] = False
+
+
+# What may block: a library's late import or first use; a line of the log; a start, for which nobody waits yet; a
+# command that does one thing; the database in memory, which is in the loop's thread by design; a tool of the tests.
+_MAY_BLOCK = [
+    ("<frozen importlib._bootstrap>", {"_find_and_load"}),
+    ("logging/__init__.py", {"emit"}),
+    ("mimetypes.py", {"init"}),
+    ("fastapi/routing.py", {"_extract_endpoint_context"}),
+    ("agent/config.py", {"<lambda>"}),
+    ("agent/llm/answer.py", {"load_model"}),
+    ("agent/tooling/folder.py", {"load"}),
+    ("agent/tooling/mcp_config.py", {"load_servers"}),
+    ("api/app.py", {"create_app"}),
+    ("api/cli/replay.py", {"project_of"}),
+    ("api/playground/__init__.py", {"add_playground"}),
+    ("api/wiring.py", {"load_parts"}),
+    ("api/cli/forget.py", {"forget"}),
+    ("agent/replay/run_file.py", {"load_run", "save_run"}),
+    ("agent/storage/sqlite.py", {"visit"}),
+    ("deeds/tools.py", {"record"}),
+]
+
+
+class _Seen(BlockingError):
+    """Kept too: what swallows the error does not make the test green."""
+
+    calls: ClassVar[list[str]] = []
+
+    def __init__(self, func: str) -> None:
+        super().__init__(func)
+        stack = traceback.extract_stack()[:-3]
+        ours = [frame for frame in stack[:-1] if frame.filename.startswith(_PRODUCT)]
+        self.calls.append(f"{func}\n{''.join(traceback.format_list([*ours, stack[-1]]))}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blockbuster() -> Iterator[None]:
+    """A blocking call under a function of ours raises in a thread that runs an event loop."""
+    with blockbuster_ctx(["agent", "api", "tools"]) as blockbuster, pytest.MonkeyPatch.context() as patch:
+        for function in blockbuster.functions.values():
+            for filename, functions in _MAY_BLOCK:
+                function.can_block_in(filename, functions)
+        for name in ("threading.Lock.acquire", "threading.Lock.acquire_lock"):  # held for a moment only
+            blockbuster.functions[name].deactivate()
+        patch.setattr("blockbuster.blockbuster.BlockingError", _Seen)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def blocking_calls() -> Iterator[list[str]]:
+    """Those seen in an event loop, with where. What is in it at the end fails the test."""
+    _Seen.calls.clear()
+    yield _Seen.calls
+    assert not _Seen.calls, "blocking calls in the event loop:\n" + "\n".join(_Seen.calls)
 
 
 @pytest.fixture

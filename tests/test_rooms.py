@@ -1,4 +1,4 @@
-"""The rooms of agent/: others use what a room exports. The order of the rooms is import-linter's (pyproject.toml)."""
+"""The rooms of agent/ and api/: others use what a room exports. Their order is import-linter's (pyproject.toml)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-ROOMS = sorted(path.parent.name for path in (ROOT / "agent").glob("*/__init__.py"))
-OPTIONAL = {"agent.tooling.mcp"}  # needs an extra, so its room does not import it
+ROOMS = {
+    f"{folder}.{path.parent.name}" for folder in ("agent", "api") for path in (ROOT / folder).glob("*/__init__.py")
+}
+PLATFORMS = {f"api.platforms.{path.parent.name}" for path in (ROOT / "api/platforms").glob("*/__init__.py")}
+# What a room cannot import itself: it needs an extra, or loads the agent for a command that does without.
+APART = {
+    "agent.tooling.mcp",
+    "api.operations.spans",
+    "api.platforms.layercode.platform",
+    "api.platforms.platform",
+    "api.platforms.registry",
+}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -19,14 +29,26 @@ def imports(path: Path) -> Iterator[str]:
             yield node.module
 
 
+def room_of(module: str) -> str:
+    """The innermost room that a module stands in; "" for none."""
+    parts = module.split(".")
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((name for name in names if name in ROOMS | PLATFORMS), "")
+
+
 def test_what_a_room_does_not_export_is_not_imported_from_outside() -> None:
-    assert len(ROOMS) == 6
+    assert len(ROOMS) == 11
     for path in [file for folder in ("agent", "api", "tools") for file in (ROOT / folder).rglob("*.py")]:
-        mine = path.relative_to(ROOT).parts[:2]
+        mine = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in imports(path):
-            root, *inside = name.split(".")
-            if root == "agent" and len(inside) > 1 and inside[0] in ROOMS and mine != ("agent", inside[0]):
-                assert name in OPTIONAL, f"{path.relative_to(ROOT)} imports {name}"
+            room = room_of(name)
+            if room and name != room and not f"{mine}.".startswith(f"{room}.") and not _shares(mine, room):
+                assert name in APART, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def _shares(module: str, room: str) -> bool:
+    """Whether a platform uses what platforms share."""
+    return room == "api.platforms" and room_of(module) in PLATFORMS
 
 
 def test_each_room_says_what_it_is_for() -> None:

@@ -6,7 +6,8 @@ is configured.
 
 from __future__ import annotations
 
-from agent.llm.answer import ModelError, Models, load_model
+from agent.llm.answer import Models
 from agent.llm.attempts import ModelCandidate, status_of
+from agent.llm.load import ModelError, load_model
 
 __all__ = ["ModelCandidate", "ModelError", "Models", "load_model", "status_of"]

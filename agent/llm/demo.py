@@ -22,6 +22,8 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agent.turns import words_behind_notes
+
 _IS_DEMO = "This is the demo: no language model, only your tools."
 _COMMON = {"the", "and", "for", "with", "what", "how", "are", "was", "were", "you", "your", "can", "could", "have",
            "please", "tell", "about", "this", "that", "there", "now", "like"}  # fmt: skip
@@ -75,7 +77,8 @@ class DemoModel(BaseChatModel):
 
 def _answer(messages: Sequence[BaseMessage], functions: Sequence[dict[str, Any]]) -> Iterator[AIMessageChunk]:
     """A tool call, or words one at a time."""
-    question = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "").rpartition("]\n")[2]
+    question = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
+    question = words_behind_notes(question)
     results = [m.text for m in _since_question(messages) if isinstance(m, ToolMessage)]
     function = None if results else _matching(question, functions)
     if function:

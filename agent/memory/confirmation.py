@@ -14,8 +14,8 @@ from typing import Any, TypedDict
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall, ToolMessage
 from langchain_core.tools import BaseTool, tool
 
-from agent.memory.history import last_turn
-from agent.turns import was_interrupted
+from agent.memory.notes import last_turn
+from agent.turns import tool_message, was_interrupted
 
 CONFIRM = "confirm"
 _TURNS = 2
@@ -102,12 +102,12 @@ def only_asks(messages: Sequence[AnyMessage], pending: Pending | None) -> bool:
 
 
 def declined(call: ToolCall) -> ToolMessage:
-    return ToolMessage(_DECLINED, tool_call_id=call["id"] or "", name=CONFIRM)
+    return tool_message(_DECLINED, call_id=call["id"], name=CONFIRM)
 
 
 def settled_already(call: ToolCall) -> ToolMessage:
-    return ToolMessage(_SETTLED, tool_call_id=call["id"] or "", name=CONFIRM)
+    return tool_message(_SETTLED, call_id=call["id"], name=CONFIRM)
 
 
 def nothing_to_confirm(call: ToolCall) -> ToolMessage:
-    return ToolMessage(_NOTHING, tool_call_id=call["id"] or "", name=CONFIRM, status="error")
+    return tool_message(_NOTHING, call_id=call["id"], name=CONFIRM, failed=True)

@@ -6,12 +6,14 @@ AIMessage with the answer. Rules:
 - A message that carries tool calls is never rebuilt: Gemini signs them, and refuses a changed one.
 - An answer is cut at what the caller heard, and removed when they heard none of it. Progress lines are
   not the model's words and never stand in its messages.
-- Remarks for the model ([in brackets], before the caller's words) are made once, in the message of the turn
-  that learns of something: an interruption, a late result, data from the page.
+- System notes (agent/turns/notes.py), before the caller's words, are made once, in the message of the turn that
+  learns of something: an interruption, a late result, data from the page. What others have written is never one.
+- The apology is kept as it was heard, and marked: the model is told of it in a system note, as it would else
+  imitate it.
 - Ids tell what belongs to which turn: `message:T` or `welcome:T` the caller's, `T/0`, `T/1` … the assistant's.
   `welcome:T` is where a call begins: the caller says nothing there.
-- A summary of older turns is the first message, `summary:…`, in brackets like a remark. It is made of what callers
-  and tools have said, so it stands where they speak, and not with the authority of the prompt.
+- A summary of older turns is the first message, `summary:…`, as a system note. It is made of what callers and
+  tools have said, so it stands where they speak, and not with the authority of the prompt.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ from collections.abc import Collection, Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
+from agent.memory import notes
 from agent.memory.heard import heard_parts
+from agent.memory.notes import last_turn
 from agent.speech import speakable
 from agent.storage import (
-    NEWEST_NOTES,
     NOT_STARTED,
-    STILL_RUNNING,
     UNKNOWN,
     CrashedTurn,
     InterruptedTurn,
@@ -33,14 +35,22 @@ from agent.storage import (
     ToolCallRecord,
     result_of,
 )
-from agent.turns import Say, Summary, TurnRequest, interrupted_message, was_interrupted
+from agent.turns import (
+    Say,
+    Summary,
+    TurnRequest,
+    caller_message,
+    cut_message,
+    interrupted_message,
+    marker_of,
+    own_and_apology,
+    tool_message,
+    unsaid_message,
+    without_note_marks,
+)
 
 KEPT_MESSAGES = 40
 
-CALL_BEGINS = "[The call begins.]"
-_SILENCE = "[The caller says nothing.]"
-UNSAID = "…"  # the assistant's answer, where it did not come to one: two of the caller's in a row are not allowed
-_DATA_SHOWN = 4_000  # characters of a note
 _SUMMARY = "summary:"
 _ENOUGH = 40  # characters by which an answer is recognised
 
@@ -58,14 +68,6 @@ def reply_id(request: TurnRequest, messages: Sequence[AnyMessage]) -> str:
 def tool_steps(messages: Sequence[AnyMessage]) -> int:
     """How often the model has called tools since the caller last spoke."""
     return sum(isinstance(m, AIMessage) and bool(m.tool_calls) for m in last_turn(messages))
-
-
-def last_turn(messages: Sequence[AnyMessage]) -> Sequence[AnyMessage]:
-    """The messages after the caller's last one."""
-    for position in range(len(messages) - 1, -1, -1):
-        if isinstance(messages[position], HumanMessage):
-            return messages[position + 1 :]
-    return messages
 
 
 def listen(
@@ -89,14 +91,29 @@ def listen(
     known = [_with_late_result(m, late) for m in known]
     if again:
         return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
-    lines = [*_late(late), *_page_data(pending_context)]
-    if request.text.strip():
-        lines = [*_interruption(known, len(known) < len(mended)), *lines, request.text.strip()]
-    elif request.kind == "welcome" and not known:
-        lines = [CALL_BEGINS, *lines]
-    words = [HumanMessage("\n".join(lines), id=human_id(request))] if lines else []
+    lines = [*notes.late(late), *notes.page_data(pending_context)]
+    takes_up = False
+    if request.kind == "welcome":
+        lines = [notes.CALLER_IS_BACK if known else notes.CALL_BEGINS, *lines]
+    else:
+        cut_off = [*notes.interruption(known, len(known) < len(mended))]
+        words = without_note_marks(request.text).strip()
+        takes_up = bool(cut_off) and not words
+        lines = [*cut_off, *lines, *filter(None, [words, notes.GO_ON if takes_up else ""])]
+    asked = [caller_message(lines, human_id(request), takes_up=takes_up)] if lines else []
     done = [message for turn in mine for message in _steps(turn.calls)]
-    return [*cap(known), *words, *done]
+    return [*cap(known), *asked, *done]
+
+
+def asks(messages: Sequence[AnyMessage], request: TurnRequest) -> bool:
+    """Whether there is something to answer in this turn: words, or what the caller has not heard of an answer that
+    was interrupted by nothing that could be understood."""
+    mine = next((m for m in messages if m.id == human_id(request)), None)
+    return mine is not None and bool(request.text.strip() or marker_of(mine) == "taken up")
+
+
+def caller_has_spoken(messages: Sequence[AnyMessage]) -> bool:
+    return any((m.id or "").startswith(("message:", _SUMMARY)) for m in messages)
 
 
 def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Collection[str]) -> list[AnyMessage]:
@@ -111,7 +128,7 @@ def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Col
         return messages
     answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
     remembered = bool(answer and request.heard and answer.startswith(request.heard.text.strip()[:_ENOUGH]))
-    acted = any(isinstance(m, ToolMessage) and m.name in actions and m.text != NOT_STARTED for m in turn)
+    acted = any(isinstance(m, ToolMessage) and m.name in actions and marker_of(m) != "not started" for m in turn)
     return messages if remembered or acted else messages[:at]
 
 
@@ -134,8 +151,7 @@ def fold(messages: list[AnyMessage], summary: Summary | None) -> list[AnyMessage
     at = next((i for i, m in enumerate(messages) if summary and m.id == summary.until), None)
     if summary is None or at is None:
         return messages
-    text = f"[Summary of the conversation before this: {summary.text}]"
-    return [HumanMessage(text, id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
+    return [HumanMessage(notes.summary(summary), id=f"{_SUMMARY}{summary.until}"), *messages[at:]]
 
 
 def is_summary(message: AnyMessage) -> bool:
@@ -155,7 +171,7 @@ def cut(messages: list[AnyMessage], spoken: InterruptedTurn) -> list[AnyMessage]
         if whole and _is_all_of(text, message):
             kept.append(message)
         elif text:
-            kept.append(interrupted_message(text, message.id))
+            kept.append(cut_message(message, text))
     return kept
 
 
@@ -166,7 +182,8 @@ def recover(messages: list[AnyMessage], crashed: Sequence[CrashedTurn]) -> list[
             continue
         known = {_identity(m) for m in messages}
         steps = list(_steps(turn.calls))
-        whole = [HumanMessage(turn.request.text, id=human_id(turn.request)), *steps, *_answers_sent(turn, steps)]
+        words = HumanMessage(without_note_marks(turn.request.text), id=human_id(turn.request))
+        whole = [words, *steps, *_answers_sent(turn, steps)]
         messages = [*messages, *[m for m in whole if _identity(m) not in known]]
     return messages
 
@@ -179,7 +196,7 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
         if isinstance(message, ToolMessage) or _is_empty(message):
             continue
         if not fit and isinstance(message, AIMessage):
-            fit.append(HumanMessage(CALL_BEGINS))
+            fit.append(HumanMessage(notes.CALL_BEGINS))
         fit.append(message)
         if calls := _calls(message):
             results = _results(messages[position + 1 :], {call["id"] for call in calls})
@@ -190,20 +207,29 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
 def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
     """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be."""
     merged: list[AnyMessage] = []
-    for message in fit:
+    for message in (part for whole in fit for part in _without_apology(whole)):
         last = merged[-1] if merged else None
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
-            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id)
+            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id or last.id)
         elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
             if last.tool_calls or message.tool_calls:
-                merged += [HumanMessage(_SILENCE), message]
+                merged += [HumanMessage(notes.SILENCE), message]
             else:
                 merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
         elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
-            merged += [AIMessage(UNSAID), message]
+            merged += [unsaid_message(), message]
         else:
             merged.append(message)
     return merged
+
+
+def _without_apology(message: AnyMessage) -> list[AnyMessage]:
+    """The message; of an answer that ends in the apology the model's own words, and a note of what was heard then."""
+    if not isinstance(message, AIMessage) or marker_of(message) != "apology":
+        return [message]
+    own, apology = own_and_apology(message)
+    note = HumanMessage(notes.failure(own, apology))
+    return [AIMessage(own, id=message.id), note] if own else [note]
 
 
 def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
@@ -218,8 +244,8 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
         yield message
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            text = result_of(entry) if entry else NOT_STARTED
-            yield ToolMessage(text, tool_call_id=made["id"] or "", name=made["name"])
+            text, marker = result_of(entry) if entry else (NOT_STARTED, "not started")
+            yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)
 
 
 def _answers_sent(turn: CrashedTurn, steps: Sequence[AnyMessage]) -> Iterator[AnyMessage]:
@@ -249,7 +275,7 @@ def _results(following: Sequence[AnyMessage], ids: Collection[str | None]) -> di
 
 
 def _unknown(call: ToolCall) -> ToolMessage:
-    return ToolMessage(UNKNOWN, tool_call_id=call["id"] or "", name=call["name"], status="error")
+    return tool_message(UNKNOWN, call_id=call["id"], name=call["name"], failed=True, marker="unknown")
 
 
 def _identity(message: AnyMessage) -> str | None:
@@ -265,13 +291,14 @@ def _waits_for(message: AnyMessage, call: ToolCallRecord) -> bool:
     """Whether the call's result is still to come there. Where one stands that is known, the journal may have lost it:
     the memory has not."""
     mine = isinstance(message, ToolMessage) and message.tool_call_id == call.answers
-    return mine and message.text in (STILL_RUNNING, UNKNOWN)
+    return mine and marker_of(message) in ("running", "unknown")
 
 
 def _with_late_result(message: AnyMessage, late: Sequence[ToolCallRecord]) -> AnyMessage:
     for call in late:
         if _waits_for(message, call):
-            return ToolMessage(result_of(call), tool_call_id=call.answers, name=message.name, id=message.id)
+            text, marker = result_of(call)
+            return tool_message(text, call_id=call.answers, name=message.name, marker=marker, id_=message.id)
     return message
 
 
@@ -279,34 +306,3 @@ def _is_all_of(text: str, message: AnyMessage) -> bool:
     """Whether `text` is the whole answer as it is spoken: a turn may be cut before all of it was sent. Some
     answers, such as a question to be confirmed, are spoken as they stand: so letters count, not spaces."""
     return sum(map(str.isalnum, text)) >= sum(map(str.isalnum, speakable(message.text)))
-
-
-def _interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:
-    """A remark when the last turn did not come to its end in the caller's ear. `unheard`: an answer was removed."""
-    messages = [m for m in messages if not (isinstance(m, HumanMessage) and (m.id or "").startswith("welcome:"))]
-    turn = last_turn(messages)
-    answer = turn[-1] if turn and isinstance(turn[-1], AIMessage) else None
-    if not messages or (answer and not was_interrupted(answer) and not unheard):
-        return
-    tools = ", ".join(dict.fromkeys(m.name or "a tool" for m in turn if isinstance(m, ToolMessage)))
-    if answer:
-        untold = f" They may not know the whole result of: {tools}." if tools else ""
-        yield f"[The caller interrupted you and heard only the words above.{untold}]"
-    else:
-        untold = f" They do not know the result of: {tools}." if tools else ""
-        yield f"[The caller went on before hearing an answer.{untold}]"
-
-
-def _late(late: Sequence[ToolCallRecord]) -> Iterator[str]:
-    finished, unknown = (
-        ", ".join(dict.fromkeys(call.name for call in late if (call.result is None) is lost)) for lost in (False, True)
-    )
-    if finished:
-        yield f"[Finished meanwhile: {finished}. The result stands above; the caller has not heard it.]"
-    if unknown:
-        yield f"[The system was restarted while this ran: {unknown}. The caller does not know.]"
-
-
-def _page_data(pending_context: PendingContext) -> Iterator[str]:
-    for note in pending_context.notes[-NEWEST_NOTES:]:
-        yield f"[The caller's page sent this data: {note.body[:_DATA_SHOWN]}]"

@@ -79,7 +79,7 @@ def _webhook(conversation: str, turn: str, kind: str, request: dict[str, Any]) -
 def _call(
     key: str, name: str, arguments: str, did: str | None, result: str | None, state: str, told: int
 ) -> runs.RecordedToolCall:
-    stopped = was_stopped(name, result)
+    stopped = was_stopped(name, state, result)
     over = state in ("finished", "failed")
     return runs.RecordedToolCall(
         key=key,

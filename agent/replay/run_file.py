@@ -125,6 +125,7 @@ class RecordedSettings(_Model):
     """What the conversation depended on beside the code. fallback: whether there was a second model."""
 
     welcome: str = ""
+    welcome_back: str = ""
     apology: str = ""
     turn_timeout: Seconds = 60.0
     first_token: Seconds = 5.0

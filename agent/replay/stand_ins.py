@@ -32,8 +32,8 @@ class Unexpected(Exception):
     """The model was asked, or a tool called, where the recording has nothing."""
 
 
-class RecordedError(Exception):
-    """The model failed here in the recording."""
+class RecordedError(ConnectionError):
+    """The model failed here in the recording. How is not recorded: for the circuit breaker it was down."""
 
 
 class _Given(BaseChatModel):

@@ -187,13 +187,13 @@ class Journal:
         return call_of(*known[0])
 
     async def end_call(
-        self, request: TurnRequest, call: str, *, failed: bool, result: str, reported: bool,
+        self, request: TurnRequest, call: str, *, state: str, result: str, reported: bool,
         progress: Sequence[Any], ms: float, unspoken: Sequence[str],
     ) -> None:  # fmt: skip
         await self._database.execute(
             "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, ended = ?,"
             f" told = CASE WHEN ? = 1 AND EXISTS ({MINE}) THEN 1 ELSE 0 END WHERE conversation = ? AND call = ?",
-            "failed" if failed else "finished", result, as_json(progress), ms, as_json(unspoken), time.time(),
+            state, result, as_json(progress), ms, as_json(unspoken), time.time(),
             int(reported), *request.key, self._workers.name, request.conversation_id, call,
         )  # fmt: skip
 

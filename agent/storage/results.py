@@ -1,8 +1,12 @@
-"""What stands in the memory as the result of a tool call that has none of its own, in words for the model."""
+"""What stands in the memory as the result of a tool call that has none of its own, in words for the model.
+
+The words may be changed: which of them stands there is known by the message's marker, and by the journal's `state`.
+"""
 
 from __future__ import annotations
 
 from agent.storage.entries import ToolCallRecord
+from agent.turns import Marker, marker_of_text
 
 STILL_RUNNING = "Still running. The result will stand here when it is there; do not call this again for it."
 UNKNOWN = (
@@ -14,11 +18,13 @@ STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."
 
 
-def result_of(call: ToolCallRecord) -> str:
-    """What the model is told of a journalled call."""
-    return UNKNOWN if call.result is None else call.result
+def result_of(call: ToolCallRecord) -> tuple[str, Marker | None]:
+    """What the model is told of a journalled call, and the marker of that."""
+    if call.result is None:
+        return UNKNOWN, "unknown"
+    return call.result, "stopped" if was_stopped(call.name, call.state, call.result) else None
 
 
-def was_stopped(name: str, result: str | None) -> bool:
-    """Whether this is the result of a call that did not end by itself: an interruption or a deadline ended it."""
-    return result in (STOPPED.format(name=name), GIVEN_UP.format(name=name))
+def was_stopped(name: str, state: str, result: str | None) -> bool:
+    """Whether a journalled call did not end by itself: an interruption or a deadline ended it."""
+    return state == "stopped" or (state == "failed" and marker_of_text(result or "", name) == "stopped")

@@ -2,7 +2,7 @@
 
 At the start and then about every hour, one conversation at a time with a pause after each, so that no turn waits for
 more than one of them. Any number of workers may do it at once. What tools keep is theirs: only `voice forget` asks
-them. What is kept outside the database, whoever keeps it deletes: `gone` is told of each conversation.
+them. What is kept outside the database, whoever keeps it deletes: `gone` is told of each conversation, in a thread.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ async def expire(storage: Storage, before: float, gone: Gone = _nothing) -> Coun
         batch: Counter[str] = Counter()
         for conversation in conversations:
             batch += await erase(storage, conversation, before)
-            gone(conversation)
+            await asyncio.to_thread(gone, conversation)
             await asyncio.sleep(_PAUSE)
         if not batch:
             break  # another worker was quicker, and goes on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.messages import ToolCall as ModelToolCall
@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agent.json_values import replace_surrogates, to_json
 from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of
-from agent.turns import ToolCallStatus, Turn
+from agent.turns import Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
@@ -44,20 +44,24 @@ class ToolCall:
         }
         return fill(text, {**defaults, **self.arguments})
 
-    def answer(self, text: str, *, failed: bool = False) -> ToolMessage:
+    def answer(self, text: str, *, failed: bool = False, marker: Marker | None = None) -> ToolMessage:
         """The result under the name that was called, which is `confirm` for a pinned call."""
-        status = "error" if failed else "success"
         called = next((c["name"] for c in self.message.tool_calls if c["id"] == self.answers), self.tool.name)
-        return ToolMessage(text, tool_call_id=self.answers, name=called, status=status)
+        return tool_message(text, call_id=self.answers, name=called, failed=failed, marker=marker)
 
 
 @dataclass(frozen=True)
 class ToolResult:
-    """`ended`: how, where finished or failed does not say it."""
+    """`ended`: how, where finished or failed does not say it; then the words are the system's."""
 
     text: str
     failed: bool
-    ended: str = ""
+    ended: Literal["timed out", "stopped", "not started"] | None = None
+
+    @property
+    def state(self) -> str:
+        """As the journal has it."""
+        return "stopped" if self.ended == "stopped" else "failed" if self.failed else "finished"
 
 
 @dataclass
@@ -123,7 +127,7 @@ class ToolRun:
 
 def unknown_tool(call: ModelToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
     text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
-    return ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+    return tool_message(text, call_id=call["id"], name=call["name"], failed=True)
 
 
 def first_to_confirm(message: AIMessage, tools: Mapping[str, BaseTool]) -> ModelToolCall | None:

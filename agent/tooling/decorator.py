@@ -16,10 +16,12 @@ from typing import Any, Literal, get_args, overload
 
 import httpx
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from agent.storage import Database
+from agent.tooling.declaration import Undeclarable
 from agent.tooling.sandbox import isolated
+from agent.tooling.signature import arguments_of
 from agent.turns import CallAction, CallControl
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
@@ -57,10 +59,16 @@ class ToolOptions:
 
 class VoiceTool(StructuredTool):
     """A LangChain tool with its options. faults: what is wrong with a call's arguments, for a tool that is
-    described by a JSON schema."""
+    described by a JSON schema. fault: why the tool itself cannot be offered to a model."""
 
     options: ToolOptions = Field(default_factory=ToolOptions)
     faults: Callable[[Mapping[str, Any]], list[str]] | None = None
+    fault: str = ""
+
+    @property
+    def tool_call_schema(self) -> Any:
+        """What the model is told is what a call is checked by."""
+        return self.args_schema if isinstance(self.args_schema, type) else super().tool_call_schema
 
 
 @dataclass(frozen=True)
@@ -153,6 +161,7 @@ def voice_tool(
     """Make a tool of a function: its name, docstring and annotations are what the model sees.
 
     Options: see `ToolOptions`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
+    Arguments that cannot be told to a model are the tool's `fault`: the folder says so, and leaves this tool out.
     """
 
     def make(function: Function) -> VoiceTool:
@@ -161,14 +170,25 @@ def voice_tool(
         if not inspect.getdoc(function):
             raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
         check(label, made, inspect.signature(function).parameters)
+        arguments, fault = _arguments(label, function)
         return VoiceTool.from_function(  # type: ignore[return-value]
             func=None if inspect.iscoroutinefunction(function) else function,
             coroutine=isolated(function, made.at_once),
             name=label,
+            args_schema=arguments,
             options=made,
+            fault=fault,
         )
 
     return make if function is None else make(function)
+
+
+def _arguments(name: str, function: Function) -> tuple[type[BaseModel], str]:
+    """The tool's arguments, or none and why."""
+    try:
+        return arguments_of(name, function), ""
+    except Undeclarable as error:
+        return BaseModel, str(error)
 
 
 def options_of(tool: BaseTool) -> ToolOptions:

@@ -24,6 +24,11 @@ from types import ModuleType
 from langchain_core.tools import BaseTool
 
 from agent.storage import Database
+from agent.tooling.decorator import VoiceTool
+from agent.tooling.langchain_tools import adopt
+
+Declare = Callable[[BaseTool], object]
+"""Declares a tool to the model's client. ValueError when it does not take it."""
 
 Forget = Callable[[Database, Sequence[str], str | None], Awaitable[int]]
 
@@ -47,10 +52,14 @@ class ToolFolder:
 
     `load()` reads it strictly: errors are raised. `refresh()` reads what has changed since, for development: a
     broken file keeps its last good tools, and the error is returned once. Turns call it from several threads.
+
+    A tool that cannot be offered to a model is an error of its own: the other tools of its file are there.
+    declare: asks the model's client whether it can.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, declare: Declare | None = None) -> None:
         self.path = path
+        self._declare = declare
         self._files: dict[Path, _File] = {}
         self._offered: Mapping[str, Mapping[str, BaseTool]] = {}
         self._tools: Mapping[str, BaseTool] = {}
@@ -125,12 +134,28 @@ class ToolFolder:
         self._files = {path: replace(file, version=_STALE) for path, file in self._files.items()}
 
     def _read(self, path: Path, version: tuple[int, int]) -> _File:
+        before = self._files.get(path) or _File(version, {})
         try:
             module = _import(path, self.path.name)
-            return _File(version, _tools_of(module, path), _forget_of(module, path))
+            found, forget = _tools_of(module, path), _forget_of(module, path)
         except ToolFileError as error:
-            before = self._files.get(path)
-            return replace(before or _File(version, {}), version=version, error=error)
+            return replace(before, version=version, error=error)
+        tools: dict[str, BaseTool] = {}
+        faults = []
+        for name, tool in found.items():
+            try:
+                tools[name] = self.fit(tool)
+            except Exception as error:  # noqa: BLE001 - whatever a client raises: this tool alone is left out
+                faults.append(_fault(path, tool, error))
+                tools |= {name: before.tools[name]} if name in before.tools else {}
+        return _File(version, tools, forget, ToolFileError("\n".join(faults)) if faults else None)
+
+    def fit(self, tool: BaseTool) -> VoiceTool:
+        """The tool as it is offered. ValueError, or what the model's client raises, when it cannot be."""
+        adopted = adopt(tool)
+        if self._declare:
+            self._declare(adopted)
+        return adopted
 
 
 def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
@@ -188,6 +213,19 @@ def _forget_of(module: ModuleType, path: Path) -> Forget | None:
     if inspect.isfunction(forget) and not inspect.iscoroutinefunction(forget):
         raise ToolFileError(f"{path}: forget must be `async def forget(database, conversations, caller)`.")
     return forget if inspect.iscoroutinefunction(forget) else None
+
+
+def _fault(path: Path, tool: BaseTool, error: Exception) -> str:
+    """In a line: where the tool is, and what is wrong with it."""
+    what = " ".join(str(error).split()) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    label = f"tool {tool.name!r}: "
+    return f"{path}:{_line_of(tool, path)}: {label}{what.removeprefix(label)}"
+
+
+def _line_of(tool: BaseTool, path: Path) -> int:
+    candidates = (getattr(tool, name, None) for name in ("coroutine", "func", "_run"))
+    codes = (getattr(inspect.unwrap(function), "__code__", None) for function in candidates if function)
+    return next((code.co_firstlineno for code in codes if code and code.co_filename == str(path)), 1)
 
 
 def _tools_of(module: ModuleType, path: Path) -> dict[str, BaseTool]:

@@ -20,15 +20,16 @@ import anyio
 import httpx
 import jsonschema  # type: ignore[import-untyped]
 from langchain_core.tools import ToolException
-from langchain_core.utils.json_schema import dereference_refs
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
 from agent.tls import tls_context
+from agent.tooling.declaration import Undeclarable, declare, restore
 from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import ServerConfig
 from agent.tooling.sandbox import isolated
+from agent.turns import without_note_marks
 
 log = logging.getLogger(__name__)
 
@@ -137,9 +138,9 @@ class Server:
         for tool in listed:
             try:
                 if only is None or tool.name in only:
-                    tools.append(self._make(tool))
+                    tools.append(self._folder.fit(self._make(tool)))
             except (ValueError, KeyError, jsonschema.SchemaError) as error:
-                why = str(error) if type(error) is ValueError else f"{tool.name}: its schema cannot be used"
+                why = _why(tool.name, error)
                 fault = f"The MCP server {self.name}, {why}."
                 self.faults += [fault] if tool.name in wanted else []
                 log.warning("%s It is left out", fault)
@@ -203,7 +204,10 @@ def _stand_in(server: str) -> VoiceTool:
 
     name, does = f"{server.replace('-', '_')}_unavailable", f"Tells that the service {server} cannot be reached now."
     return VoiceTool(
-        name=name, description=does, args_schema={"type": "object", "properties": {}}, coroutine=unavailable
+        name=name,
+        description=without_note_marks(does),
+        args_schema={"type": "object", "properties": {}},
+        coroutine=unavailable,
     )
 
 
@@ -230,14 +234,29 @@ def _voice_tool(
     """ValueError, KeyError or SchemaError when it cannot be offered."""
     checker = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     checker.check_schema(schema)
-    shown = {"type": "object", "properties": {}, **_shown(dereference_refs(schema))}
+    shown = declare(json.loads(without_note_marks(json.dumps(schema))), strict=False)
     label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
     check(label, options, shown["properties"])
     return VoiceTool(
-        name=label, description=does, args_schema=shown, coroutine=run, options=options,
-        faults=lambda arguments: _faults(checker(schema), arguments),
+        name=label, description=without_note_marks(does), args_schema=shown,
+        coroutine=_restored(run, schema), options=options,
+        faults=lambda arguments: _faults(checker(schema), restore(arguments, schema)),
         metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip
+
+
+def _restored(run: Run | None, schema: Mapping[str, Any]) -> Run | None:
+    async def call(**arguments: Any) -> str:
+        assert run  # noqa: S101 - for the type
+        return await run(**restore(arguments, schema))
+
+    return call if run else None
+
+
+def _why(name: str, error: Exception) -> str:
+    if isinstance(error, Undeclarable):
+        return f"tool {name!r}: {error}"
+    return str(error) if type(error) is ValueError else f"{name}: its schema cannot be used"
 
 
 def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
@@ -256,25 +275,6 @@ def _faults(checker: Any, arguments: Mapping[str, Any]) -> list[str]:
         f"{error.json_path.removeprefix('$').lstrip('.') or 'arguments'}: {error.validator} {error.validator_value}"
         for error in checker.iter_errors(dict(arguments))
     ]
-
-
-def _shown(schema: Any) -> dict[str, Any]:
-    """A schema in words that all providers of models know: some refuse a whole request for one that they do not. What
-    is left out is still checked at the call."""
-    schema = schema if isinstance(schema, dict) else {}
-    made: dict[str, Any] = {key: schema[key] for key in ("type", "description", "default", "required") if key in schema}
-    if "properties" in schema:
-        made["properties"] = {name: _shown(part) for name, part in schema["properties"].items()}
-    if "items" in schema:
-        made["items"] = _shown(schema["items"])
-    if options := [option for key in ("anyOf", "oneOf", "allOf") for option in schema.get(key, ())]:
-        made["anyOf"] = [_shown(option) for option in options]
-    choices = schema.get("enum", [schema["const"]] if "const" in schema else [])
-    if choices and all(isinstance(choice, str) for choice in choices):
-        made["enum"] = choices
-    elif choices:
-        made["description"] = f"{made.get('description', '')} One of: {json.dumps(choices)}.".strip()
-    return made
 
 
 @asynccontextmanager

@@ -103,7 +103,7 @@ class ToolRunner:
     async def run(self, turn: Turn, tool_call: ToolCall) -> ToolMessage:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
         if turn.interrupted:
-            return tool_call.answer(NOT_STARTED, failed=True)
+            return tool_call.answer(NOT_STARTED, failed=True, marker="not started")
         if fault := fault_in(tool_call.tool, tool_call.arguments):
             return tool_call.answer(fault, failed=True)
         if turn.request.place and tool_call.options.changes_something:
@@ -125,7 +125,8 @@ class ToolRunner:
         except TimeoutError:
             return tool_call.answer(_NOT_ENTERED.format(name=tool_call.tool.name), failed=True)
         if entry:
-            return tool_call.answer(result_of(entry), failed=entry.state != "finished")
+            text, marker = result_of(entry)
+            return tool_call.answer(text, failed=entry.state != "finished", marker=marker)
         run = ToolRun(tool_call, turn, ToolCallStatus(tool_call.tool.name, tool_call.arguments, turn.now()))
         turn.tools.append(run.status)
         self._observer.tool_began(turn, run.status)
@@ -138,9 +139,9 @@ class ToolRunner:
         finally:
             run.status.late = run.outcome is None
         if run.outcome is None:
-            return tool_call.answer(STILL_RUNNING)
+            return tool_call.answer(STILL_RUNNING, marker="running")
         await asyncio.wait([task], timeout=self._patience)  # it is being entered in the journal
-        return tool_call.answer(run.outcome.text, failed=run.outcome.failed)
+        return tool_call.answer(run.outcome.text, failed=run.outcome.failed, marker=run.outcome.ended)
 
     def _announce(self, run: ToolRun) -> None:
         """A line before a silence: not needed when the model has just said what it is about to do."""
@@ -184,7 +185,7 @@ class ToolRunner:
         unspoken = run.unspoken if tool_call.options.on_barge_in == "protect" else ()
         with logged(log, "the end of a tool call could not be journalled"):  # it remains `started` there
             await self._journal.end_call(
-                run.turn.request, tool_call.key, failed=outcome.failed, result=outcome.text, reported=reported,
+                run.turn.request, tool_call.key, state=outcome.state, result=outcome.text, reported=reported,
                 progress=run.progress, ms=ms, unspoken=unspoken,
             )  # fmt: skip
 

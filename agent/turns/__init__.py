@@ -6,8 +6,22 @@ May import: nothing of the other rooms. Open first: turn.py.
 from __future__ import annotations
 
 from agent.turns.events import CallAction, CallControl, Event, Say, SentEvent, Show
+from agent.turns.legacy import marker_of_text
 from agent.turns.limit import ConcurrencyLimit, TooBusy
-from agent.turns.messages import interrupted_message, was_interrupted
+from agent.turns.messages import (
+    OUR_METADATA,
+    Marker,
+    apology_message,
+    caller_message,
+    cut_message,
+    interrupted_message,
+    marker_of,
+    own_and_apology,
+    tool_message,
+    unsaid_message,
+    was_interrupted,
+)
+from agent.turns.notes import system_note, without_note_marks, words_behind_notes
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
 from agent.turns.request import HeardKind, HeardReport, Kind, Summary, TurnRequest
@@ -16,6 +30,7 @@ from agent.turns.trace import ModelCall, chunk_from, compact
 from agent.turns.turn import ToolCallStatus, Turn
 
 __all__ = [
+    "OUR_METADATA",
     "PATIENCE",
     "CallAction",
     "CallControl",
@@ -26,6 +41,7 @@ __all__ = [
     "HeardKind",
     "HeardReport",
     "Kind",
+    "Marker",
     "ModelCall",
     "OpenTurns",
     "Say",
@@ -39,11 +55,22 @@ __all__ = [
     "Turn",
     "TurnQueue",
     "TurnRequest",
+    "apology_message",
     "as_message",
+    "caller_message",
     "chunk_from",
     "compact",
+    "cut_message",
     "interrupted_message",
+    "marker_of",
+    "marker_of_text",
     "merge",
     "merge_text",
+    "own_and_apology",
+    "system_note",
+    "tool_message",
+    "unsaid_message",
     "was_interrupted",
+    "without_note_marks",
+    "words_behind_notes",
 ]

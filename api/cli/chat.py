@@ -22,7 +22,7 @@ from agent.agent import Agent
 from agent.replay import save_run
 from agent.storage import Storage
 from agent.turns import Event, HeardReport, Say, Show, Turn, TurnRequest
-from api.replay.recording import record
+from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
 
@@ -77,7 +77,7 @@ class Conversation:
             printer.print(event)
         if self._turn.interrupted:
             self._heard = HeardReport(printer.heard, request.turn_id)
-            printer.remark("— interrupted")
+            printer.aside("— interrupted")
         printer.end()
         self._turn = None
 
@@ -101,11 +101,11 @@ class _Printer:
         if isinstance(event, Say) and event.of is not None:
             self._answer(event.text)
         elif isinstance(event, Say):
-            self.remark(f"… {event.text.strip()}")
+            self.aside(f"… {event.text.strip()}")
         elif isinstance(event, Show):
-            self.remark(_described(event.data))
+            self.aside(_described(event.data))
 
-    def remark(self, text: str) -> None:
+    def aside(self, text: str) -> None:
         self.end()
         typer.secho(f"  {text}", dim=True)
 

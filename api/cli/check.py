@@ -13,9 +13,9 @@ import typer
 
 from agent.tls import tls_context
 from api.cli.model_check import Finding, ask_models
-from api.platforms import configured_platforms
+from api.platforms.registry import configured_platforms
 from api.settings import NotConfigured, Settings
-from api.wiring import check_database, load_parts
+from api.wiring import check_database, load_parts, tool_folder
 
 _GOOGLE = "https://generativelanguage.googleapis.com"
 _MOST_SKEW = 240  # seconds; the signature tolerates 300, and a webhook takes its time
@@ -57,8 +57,9 @@ def _platforms(settings: Settings) -> Iterator[Finding]:
 
 def _tools(settings: Settings) -> Iterator[Finding]:
     """With the prompt, and without the model, which has a line of its own."""
+    without_model = settings.model_copy(update={"model": "demo", "model_fallback": None})
     try:
-        parts = load_parts(settings.model_copy(update={"model": "demo", "model_fallback": None}))
+        parts = load_parts(without_model, folder=tool_folder(settings, gemini=True))
     except NotConfigured as error:
         yield from (Finding("tools and prompt", ok=False, text=problem) for problem in error.problems)
     else:

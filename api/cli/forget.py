@@ -10,7 +10,7 @@ import typer
 
 from agent.storage import Storage, conversations_of, counted, erase, is_known
 from agent.tooling import ToolFileError, ToolFolder
-from api.operations.recorder import delete_run_file
+from api.operations import delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import open_database
 

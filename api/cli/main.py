@@ -33,7 +33,7 @@ def chat(
 ) -> None:
     """Talk to the agent here in the terminal. Ctrl-C interrupts it, Ctrl-D leaves."""
     from api.cli.chat import chat as run_chat
-    from api.operations.logs import configure_logging
+    from api.operations import configure_logging
     from api.wiring import load_parts
 
     with _explained():
@@ -106,8 +106,8 @@ def serve(
     workers: Annotated[int, typer.Option(min=1, help="How many processes; more than one needs Postgres.")] = 1,
 ) -> None:
     """Serve in production. Refuses to start when something is missing."""
-    from api.operations.server import listen
-    from api.platforms import configured_platforms
+    from api.operations import server
+    from api.platforms.registry import configured_platforms
     from api.wiring import check_database, check_servers, check_workers, load_parts
 
     with _explained():
@@ -123,14 +123,13 @@ def serve(
             asyncio.run(check_database(settings))
         if problems:
             raise NotConfigured(*problems)
-        with listen(host, port) as listener:
+        with server.listen(host, port) as listener:
             if workers == 1:
                 from api.app import create_app
-                from api.operations.server import run
 
-                run(create_app(settings, parts), listener, settings)
+                server.run(create_app(settings, parts), listener, settings)
             else:
-                from api.operations.workers import serve as serve_with
+                from api.operations import serve as serve_with
 
                 serve_with(settings, listener, workers)
 
@@ -167,35 +166,17 @@ def forget(
 
 
 @app.command()
-def tools() -> None:
-    """List the tools found, and what each says and how long it may take."""
-    from agent.tooling import ToolFileError, ToolFolder, options_of
-    from api.wiring import check_servers, load_servers
+def tools(
+    schema: Annotated[str | None, typer.Option(help="Show this tool as the model is told of it, in JSON.")] = None,
+) -> None:
+    """List the tools found, and what each says and how long it may take. What is wrong with others comes after it."""
+    from api.cli.tools import list_tools, show_schema
 
     with _explained():
-        settings = Settings.load()
-        folder = ToolFolder(settings.tools_dir)
-        try:
-            folder.load()
-        except ToolFileError as error:
-            raise NotConfigured(*str(error).splitlines()) from error
-        asyncio.run(check_servers(load_servers(settings), folder))
-        if not folder.tools:
-            typer.echo(f"There are no tools in {folder.path}/.")
-        for name, tool in folder.tools.items():
-            options = options_of(tool)
-            typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
-            typer.echo(f"  {folder.owner_of(name)}")
-            for label, line in (
-                ("does", tool.description.strip().partition("\n")[0]),
-                ("says", options.say),
-                ("when slow", options.slow),
-                ("asks", options.confirm),
-            ):
-                if line:
-                    typer.echo(f"    {label}: {line}")
-            at_once = f"; at once: {options.at_once}" if options.at_once else ""
-            typer.echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")
+        if schema is None:
+            list_tools(Settings.load())
+        else:
+            show_schema(schema, Settings.load())
 
 
 def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:

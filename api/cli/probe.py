@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 
 from agent.tls import tls_context
-from api.platforms.layercode.client import signed_headers
+from api.platforms.layercode import signed_headers
 
 _BODY = b'{"type":"voice.probe"}'
 _TIMEOUT = httpx.Timeout(8, connect=4)  # seconds

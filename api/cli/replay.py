@@ -15,9 +15,7 @@ from agent.replay import Difference, differences, export_run, report
 from agent.replay import run_file as runs
 from agent.storage import Database
 from agent.tooling import ToolFileError, ToolFolder
-from api.replay.live_model import Comparison, ask_again
-from api.replay.player import Project, barge_in_everywhere, replay, replay_with_tools
-from api.replay.recording import record
+from api.replay import Comparison, Project, ask_again, barge_in_everywhere, record, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
 from api.wiring import load_models, load_servers, open_database, open_servers
 

@@ -13,7 +13,7 @@ import httpx
 import typer
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
-from api.platforms.layercode.client import signed_headers, webhook_body
+from api.platforms.layercode import signed_headers, webhook_body
 
 
 @dataclass(frozen=True)

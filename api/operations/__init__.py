@@ -1,4 +1,29 @@
 """Running a server: uvicorn and its workers, connections, rate limits, logs, metrics, traces, health.
 
-May import: settings. Open first: server.py.
+May import: settings. Open first: server.py. spans.py needs the extra `otel` and is imported only when traces are asked
+for.
 """
+
+from __future__ import annotations
+
+from api.operations import server
+from api.operations.health import health_router
+from api.operations.logs import TurnLines, configure_logging
+from api.operations.metrics import Metrics, metrics_router
+from api.operations.rate import Rate, network_of
+from api.operations.recorder import Recorder, delete_run_file
+from api.operations.workers import serve
+
+__all__ = [
+    "Metrics",
+    "Rate",
+    "Recorder",
+    "TurnLines",
+    "configure_logging",
+    "delete_run_file",
+    "health_router",
+    "metrics_router",
+    "network_of",
+    "serve",
+    "server",
+]

@@ -1,12 +1,12 @@
-"""The platforms: a folder for each, with its wire format, its authentication and its routes.
+"""The voice platforms: each is a folder with its wire models, its authentication and its routes.
 
-May import: agent, api.settings, operations' rate limit. Open first: platform.py, then the folder's own `__init__`.
-call.py is what platforms with sockets share.
+May import: settings, operations. Open first: platform.py, which says what a platform must give; registry.py lists them.
+A new platform is a folder beside layercode/. call.py and sockets.py are what platforms with sockets share. platform.py
+and registry.py are not exported: they load the agent, which `voice say` does not need.
 """
 
 from __future__ import annotations
 
-from api.platforms.platform import Abilities, Platform, Services
-from api.platforms.registry import PLATFORMS, configured_platforms, platform_routers
+from api.platforms.body import Refused, json_object, read_json
 
-__all__ = ["PLATFORMS", "Abilities", "Platform", "Services", "configured_platforms", "platform_routers"]
+__all__ = ["Refused", "json_object", "read_json"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.platforms import completions, conversation_relay, layercode, speech_engine
+from api.platforms import completions, conversation_relay, speech_engine
+from api.platforms.layercode import platform as layercode
 from api.platforms.platform import Platform, Services
 from api.settings import NotConfigured, Settings
 

@@ -20,9 +20,11 @@ from api.playground.guard import LOCAL_ORIGIN, Guard
 from api.playground.routes import PAGE, PlaygroundContext, playground_router
 from api.playground.sessions import Sessions
 from api.playground.state import OwnBackend
-from api.playground.webhooks import Backend, http_client
+from api.playground.webhooks import Backend, http_client, without_password
 from api.settings import Settings
 from api.wiring import AgentParts
+
+__all__ = ["add_playground", "without_password"]
 
 
 def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webhook: str, own: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from agent.json_values import to_json
-from api.platforms.body import json_object
+from api.platforms import json_object
 
 
 class Client:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent.memory import count_words
-from api.platforms.layercode.client import interruption_context
+from api.platforms.layercode import interruption_context
 
 SESSION_SECONDS = 3600.0  # the longest life of a session key, and of a session
 

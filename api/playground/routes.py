@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-from api.platforms.body import Refused, read_json
+from api.platforms import Refused, read_json
 from api.playground.client import Client
 from api.playground.guard import LAYERCODE
 from api.playground.session import Session

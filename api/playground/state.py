@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from agent.agent import Agent
 from agent.replay import inspect, tools_found
 from agent.replay import run_file as runs
 from agent.storage import Storage
-from api.replay.recording import record
+from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts
 
@@ -66,7 +67,7 @@ async def save(own: OwnBackend | None, conversation: str, name: str) -> dict[str
         raise NotSaved(409, "Only conversations with this server's own agent can be saved: another backend keeps its.")
     if not _NAME.fullmatch(name):
         raise NotSaved(400, "A name has letters, digits, - and _, at most 64, and begins with a letter or a digit.")
-    if path.exists():
+    if await asyncio.to_thread(path.exists):
         raise NotSaved(409, f"There is a {path} already. Take another name, or delete the file.")
     if own.agent().running(conversation):
         raise NotSaved(409, "A turn is still running. Save the conversation when it is over.")
@@ -75,7 +76,7 @@ async def save(own: OwnBackend | None, conversation: str, name: str) -> dict[str
     if made is None:
         raise NotSaved(404, "There is no such conversation yet: say something first.")
     try:
-        runs.save_run(made[0], path)
+        await asyncio.to_thread(runs.save_run, made[0], path)
     except runs.RunFileError as error:
         raise NotSaved(409, str(error)) from None
     return {"file": str(path), "differs": made[1]}

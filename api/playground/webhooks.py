@@ -19,9 +19,8 @@ import httpx
 
 from agent.json_values import replace_surrogates
 from agent.tls import tls_context
-from api.platforms.body import json_object
-from api.platforms.layercode import signature
-from api.platforms.layercode.client import compact_json, signed_headers
+from api.platforms import json_object
+from api.platforms.layercode import compact_json, signature, signed_headers
 from api.playground.conversation import Conversation
 
 _TIMEOUT = httpx.Timeout(120, connect=5)  # seconds between two pieces of a response

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastapi import FastAPI
 
 from agent.replay import run_file as runs
-from api.platforms.layercode.client import signed_headers, webhook_body
+from api.platforms.layercode import signed_headers, webhook_body
 
 SECRET = f"whsec_{secrets.token_hex(16)}"
 
@@ -25,6 +26,11 @@ class Heard:
     raw: bytes = b""
     ended: int = 0
     hung_up: bool = False
+
+
+def words_of(sent: Sequence[tuple[int, str, Any]]) -> str:
+    """What was said among what was sent."""
+    return "".join(content for _, kind, content in sent if kind == "say")
 
 
 class FakePlatform:

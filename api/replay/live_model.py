@@ -11,13 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.llm import Models
+from agent.replay import Progress
 from agent.replay import run_file as runs
 from agent.tooling import ToolResult, ToolRun
-from agent.turns import Say
-from api.platforms.layercode.events import Message, SessionStart, parse
-from api.platforms.layercode.webhook import request_of
 from api.replay.application import temporary_application
-from api.replay.line import request_body
+from api.replay.line import FakePlatform, words_of
 from api.replay.player import Project, folder_for
 from api.wiring import AgentParts
 
@@ -45,25 +43,23 @@ class Comparison:
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
-    config = replace(project.config, today=lambda: run.settings.today, welcome=run.settings.welcome)
+    known = run.settings
+    config = replace(project.config, today=lambda: known.today, welcome=known.welcome, welcome_back=known.welcome_back)
     parts = AgentParts(folder_for(run, project.folder), models, config)
-    compared = []
-    async with temporary_application(parts, perform=tools.perform) as (_, agent, _):
+    compared, progress = [], Progress()
+    async with temporary_application(parts, perform=tools.perform, observers=[progress]) as (app, _, _):
         for number, turn in enumerate(run.turns, 1):
             webhook = turn.webhook
-            event = parse(request_body(webhook))
-            if not isinstance(event, Message | SessionStart):
-                await agent.note(webhook["conversation_id"], webhook["turn_id"], "data", webhook.get("data"))
-                continue
             tools.called = []
-            running = await agent.begin(request_of(event))
-            said = "".join([event.text async for event in running.stream() if isinstance(event, Say)])
-            then = "".join(content for _, event, content in turn.sent if event == "say")
+            came = await FakePlatform(app, turn.model_copy(update={"hung_up": None})).talk()
+            if webhook["kind"] == "data":
+                continue
+            await progress.begun[webhook["turn_id"]].wait()  # the recorded model is not asked, so the turn is over
             recorded = [(call.name, call.arguments) for call in turn.tools]
             compared.append(
                 Comparison(
-                    number, webhook.get("text", ""), (then, recorded), (said, tools.called),
-                    turn.interrupted, running.failed,
+                    number, webhook.get("text", ""), (words_of(turn.sent), recorded),
+                    (words_of(came.sent), tools.called), turn.interrupted, progress.over[webhook["turn_id"]].failed,
                 )
             )  # fmt: skip
     return compared

@@ -29,7 +29,7 @@ from agent.storage import Storage
 from agent.tooling import ToolFolder
 from agent.turns import Summary, Turn, compact
 from api.replay.application import temporary_application
-from api.replay.line import FakePlatform, Heard
+from api.replay.line import FakePlatform, Heard, words_of
 from api.wiring import AgentParts, open_servers
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[s
     for label, cut in interrupted_everywhere(run):
         came = replay(cut, project)
         turn, question = cut.turns[-2:]
-        heard = "".join(content for _, kind, content in came.streams[-2].sent if kind == "say")
-        answer = "".join(content for _, kind, content in came.streams[-1].sent if kind == "say")
+        heard, answer = (words_of(stream.sent) for stream in came.streams[-2:])
         faults = list(broken(turn, heard, came.turns[question.webhook["turn_id"]], answer, came.ran))
         asked = zip(cut.turns, came.streams, strict=True)
         if any(s.ended != 1 and not s.hung_up for turn, s in asked if turn.webhook["kind"] != "data"):
@@ -122,6 +121,7 @@ def _application(
     config = replace(
         project.config,
         welcome=run.settings.welcome,
+        welcome_back=run.settings.welcome_back,
         turn_timeout=run.settings.turn_timeout,
         max_tool_steps=run.settings.max_tool_steps,
         today=lambda: run.settings.today,

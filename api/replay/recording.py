@@ -26,6 +26,7 @@ async def record(
         return None
     run.settings = runs.RecordedSettings(
         welcome=config.welcome,
+        welcome_back=config.welcome_back,
         apology=settings.apology_message,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,

@@ -169,7 +169,7 @@ async def test_a_tool_that_outlived_its_turn_and_was_killed_is_unknown(restarted
         assert results_in(body)[1] == ("order", UNKNOWN)
         assert STILL_RUNNING not in str(body)
         assert "Finished meanwhile" not in caller_said(body)
-        assert caller_said(body).count("[The system was restarted while this ran: order.") == 1
+        assert caller_said(body).count("⟦system: The system was restarted while this ran: order.") == 1
 
 
 async def test_what_was_reported_as_heard_to_the_turn_that_crashed_is_not_forgotten(

@@ -169,7 +169,7 @@ async def test_a_turn_costs_what_it_cost_at_the_beginning(long: Long, capsys: py
     assert sizes["turns"][0] / TURNS < 6_000, "a turn's transcript"
     state = await long.agent._conversations.graph.aget_state({"configurable": {"thread_id": "c1"}})
     assert len(state.values["messages"]) <= KEPT_MESSAGES
-    assert state.values["messages"][0].text.startswith("[Summary of the conversation")
+    assert state.values["messages"][0].text.startswith("⟦system: Summary of the conversation")
 
 
 async def bytes_by_table(storage: Storage, conversation: str) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from tests.support.backend import Backend, Caller
 from tests.support.conversation import Tools, caller_said, each_action_once, quiet, results_in
 from tests.support.gemini import Gemini, calls, text
 
-LATE = "[Finished meanwhile: {}. The result stands above; the caller has not heard it.]"
+LATE = "⟦system: Finished meanwhile: {}. The result stands above; the caller has not heard it.⟧"
 
 
 async def interrupt_during(deeds: Tools, caller: Caller, deed: str, words: str = "Do it") -> None:

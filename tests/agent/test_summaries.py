@@ -18,11 +18,11 @@ from agent.summaries import KEPT_WHOLE, SUMMARISED_ABOVE, foldable
 from tests.agent.memory.test_history import Messages, ai, human, result
 from tests.support.backend import Backend, Caller, backend, served
 from tests.support.conversation import Tools, caller_said, question, quiet, request_for, steps_taken
-from tests.support.gemini import Answer, Failure, Gemini, Request, Step, calls, error, said, stall, text
+from tests.support.gemini import Answer, Gemini, Request, Step, calls, error, said, stall, text
 from tests.support.recordings import project, record_once, replayed, write_tools
 
 TURNS = SUMMARISED_ABOVE // 4 + 1  # of four messages each, until there is a summary
-HEAD = "[Summary of the conversation before this: "
+HEAD = "⟦system: Summary of the conversation before this: "
 
 
 def wants_summary(body: dict[str, Any]) -> bool:
@@ -36,7 +36,7 @@ class Model:
         self.summaries = 0
         self.summary: list[Step] = []
 
-    def __call__(self, body: dict[str, Any]) -> Answer | Failure:
+    def __call__(self, body: dict[str, Any]) -> Step:
         if wants_summary(body):
             self.summaries += 1
             return self.summary.pop(0) if self.summary else text(f"Summary {self.summaries}.")
@@ -91,7 +91,7 @@ async def test_older_turns_become_a_summary_which_the_next_request_shows(
     assert "There is your dish2, freshly" not in told, "it was not heard"
 
     contents = request_for(gemini, f"dish{TURNS + 1}").body["contents"]
-    assert contents[0]["parts"][0]["text"].startswith(f"{HEAD}Summary 1.]\ndish")
+    assert contents[0]["parts"][0]["text"].startswith(f"{HEAD}Summary 1.⟧\ndish")
     assert len(contents) <= KEPT_WHOLE + 1
     for n in range(1, TURNS + 1):
         assert (f"dish{n}" in json.dumps(contents)) is not (f"dish{n}" in told), "in one of them"
@@ -105,7 +105,7 @@ async def test_a_second_summary_takes_in_the_first(gemini: Gemini, model: Model,
         await summarised(server)
     requests = asked_for(gemini)
     assert 2 <= len(requests) <= TURNS, "now and then, not at each turn"
-    assert said(requests[1].body).startswith(f"{HEAD}Summary 1.]\nCaller: dish")
+    assert said(requests[1].body).startswith(f"{HEAD}Summary 1.⟧\nCaller: dish")
     newest = caller_said(request_for(gemini, f"dish{3 * TURNS - 1}").body)
     assert newest.count(HEAD) == 1
 
@@ -128,7 +128,7 @@ async def test_a_summary_that_fails_harms_nothing_and_is_made_anew(
         return
     await summarised(server)
     await talk(caller, TURNS + 2, TURNS + 2)
-    assert caller_said(request_for(gemini, f"dish{TURNS + 2}").body).startswith(f"{HEAD}Summary 2.]")
+    assert caller_said(request_for(gemini, f"dish{TURNS + 2}").body).startswith(f"{HEAD}Summary 2.⟧")
 
 
 async def test_a_summary_is_made_by_the_fallback_and_leaves_a_model_alone_whose_circuit_is_open(
@@ -181,7 +181,7 @@ async def test_a_process_killed_while_it_summarises_loses_nothing(
         caller.turns = TURNS + 1
         await talk(caller, TURNS + 2, TURNS + 2)
     assert "dish1" in caller_said(request_for(gemini, f"dish{TURNS + 1}").body).split("\n")
-    assert caller_said(request_for(gemini, f"dish{TURNS + 2}").body).startswith(f"{HEAD}Summary 2.]")
+    assert caller_said(request_for(gemini, f"dish{TURNS + 2}").body).startswith(f"{HEAD}Summary 2.⟧")
 
 
 async def test_of_a_forgotten_conversation_no_summary_is_kept(
@@ -220,7 +220,7 @@ def test_a_summary_is_an_input_of_a_run_file(tmp_path: Path) -> None:
     came = replayed(run, project(tools))
     for turn in (f"t{TURNS + 1}", f"t{TURNS + 2}"):
         (first, *_), *_ = (call.messages[1:] for call in came.turns[turn].model_calls)
-        assert first.text.startswith(f"{HEAD}{taken.text}]\nTea")
+        assert first.text.startswith(f"{HEAD}{taken.text}⟧\nTea")
 
 
 def test_a_call_that_still_runs_is_not_folded_nor_what_came_after() -> None:

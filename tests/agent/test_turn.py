@@ -174,14 +174,16 @@ async def test_then_the_fallback_answers(gemini: Gemini, start: Any) -> None:
     assert [r.model for r in gemini.requests] == [*["gemini-3.5-flash-lite"] * 2, "gemini-3.8-flash"]
 
 
-async def test_then_an_apology_which_is_remembered(gemini: Gemini, start: Any) -> None:
+async def test_then_an_apology_which_is_remembered_as_the_systems(gemini: Gemini, start: Any) -> None:
     gemini.script(error(503), error(503), text("Now it works."))
     caller = (await start()).caller()
     reply = await caller.say("Hello?")
     assert reply.text == APOLOGY
     assert reply.ended_once
     assert (await caller.say("And now?")).text == "Now it works."
-    assert gemini.requests[-1].body["contents"][1]["parts"] == [{"text": APOLOGY}]
+    note = f'⟦system: You gave no answer here, for a technical reason. The system said to the caller: "{APOLOGY}"⟧'
+    (asked,) = gemini.requests[-1].body["contents"]
+    assert asked["parts"] == [{"text": f"Hello?\n{note}\nAnd now?"}]
 
 
 async def test_silence_is_bounded_by_the_first_token_deadline(gemini: Gemini, start: Any) -> None:
@@ -193,14 +195,17 @@ async def test_silence_is_bounded_by_the_first_token_deadline(gemini: Gemini, st
 
 
 async def test_a_stream_cut_in_the_middle_ends_in_words(gemini: Gemini, start: Any) -> None:
-    """What was said stays said, and is remembered with the apology."""
+    """What was said stays said; the apology behind it is not remembered as the model's words."""
     gemini.script(cut(text("One two three four."), after=2), text("Yes?"))
     caller = (await start()).caller()
     reply = await caller.say("Count")
     assert reply.text == f"One two {APOLOGY}"
     assert reply.ended_once
     await caller.say("Go on")
-    assert gemini.requests[-1].body["contents"][1]["parts"] == [{"text": f"One two {APOLOGY}"}]
+    _, answer, asked = gemini.requests[-1].body["contents"]
+    assert answer["parts"] == [{"text": "One two"}]
+    assert asked["parts"][0]["text"].startswith("⟦system: Your answer broke off there, for a technical reason.")
+    assert asked["parts"][0]["text"].endswith(f'"{APOLOGY}"⟧\nGo on')
 
 
 async def test_an_empty_answer_is_never_silence(gemini: Gemini, start: Any) -> None:

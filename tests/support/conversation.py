@@ -16,7 +16,7 @@ from tests.support.backend import Backend
 from tests.support.gemini import Gemini, Request, said
 
 Json = dict[str, Any]
-NEVER_ASKED = "[The caller went on before hearing an answer."
+NEVER_ASKED = "⟦system: The caller went on before hearing an answer."
 
 _TOOLS = '''
 import asyncio
@@ -116,7 +116,7 @@ class Tools:
 
 
 def question(body: Json) -> str:
-    """The caller's newest words, without the remarks before them."""
+    """The caller's newest words, without the system notes before them."""
     for content in reversed(body["contents"]):
         texts = [part["text"] for part in content["parts"] if content["role"] == "user" and "text" in part]
         if texts:

@@ -90,8 +90,17 @@ class Failure:
     stall: float = 0.0
 
 
-Step = Answer | Failure
-AnyStep = TypeVar("AnyStep", Answer, Failure)
+@dataclass(frozen=True)
+class Raw:
+    """A response's body as it stands, in pieces."""
+
+    pieces: tuple[bytes, ...]
+    delay: float = 0.0  # seconds between two of them
+    stall: float = 0.0
+
+
+Step = Answer | Failure | Raw
+AnyStep = TypeVar("AnyStep", Answer, Failure, Raw)
 
 
 def text(
@@ -146,6 +155,18 @@ def error(status: int, message: str | None = None, *, retry_after: float | None 
 def stall(seconds: float, then: AnyStep) -> AnyStep:
     """Sends nothing for so long, not even the response's headers."""
     return replace(then, stall=then.stall + seconds)
+
+
+def raw(*pieces: bytes | Json, delay: float = 0.0) -> Raw:
+    """Sends these bytes, and events with this JSON."""
+    return Raw(
+        tuple(p if isinstance(p, bytes) else b"data: %b\r\n\r\n" % json.dumps(p).encode() for p in pieces), delay
+    )
+
+
+def blocked(reason: str) -> Raw:
+    """Says that it will not read the prompt."""
+    return raw({"promptFeedback": {"blockReason": reason}, "modelVersion": "gemini"})
 
 
 def cut(step: Answer, after: int = 1) -> Answer:
@@ -371,6 +392,8 @@ class Gemini:
         if isinstance(step, Failure):
             await _reply(send, step.status, _error_body(step))
             request.finished = True
+        elif isinstance(step, Raw):
+            await self._raw(request, step, send)
         elif request.path.endswith(":streamGenerateContent"):
             await self._stream(request, step, send)
         else:
@@ -407,6 +430,15 @@ class Gemini:
         if step.cut_after is None:
             await send({"type": "http.response.body"})
             request.finished = True
+
+    async def _raw(self, request: Request, step: Raw, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": _SSE})
+        for piece in step.pieces:
+            request.tokens.append(time.monotonic())
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(step.delay)
+        await send({"type": "http.response.body"})
+        request.finished = True
 
     async def _whole(self, request: Request, step: Answer, send: Send) -> None:
         await asyncio.sleep(sum(chunk.delay for chunk in step.chunks))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from tests.support.gemini import Gemini, calls, text
 LEFT = Path(__file__).parent
 COMMIT = "9e9e8b3"
 RUNS = sorted(LEFT.glob("run_*.json"))
-LATE = "[Finished meanwhile: order. The result stands above; the caller has not heard it.]"
+LATE = "⟦system: Finished meanwhile: order. The result stands above; the caller has not heard it.⟧"
+LATE_OF_THEN = "[Finished meanwhile: order. The result stands above; the caller has not heard it.]"
 YES = calls(("confirm", {"yes": True}))
 
 
@@ -108,7 +110,7 @@ async def test_an_interrupted_answer_is_cut_at_what_was_heard_or_else_at_what_wa
         "model: I see.",
         "user: Count",
         f"model: {heard or 'One two three'}",
-        "user: [The caller interrupted you and heard only the words above.]\nStop",
+        "user: ⟦system: The caller interrupted you and heard only the words above.⟧\nStop",
     ]
 
 
@@ -119,7 +121,7 @@ async def test_a_summary_that_waited_is_taken_in_and_what_the_page_sent_is_told_
     caller = server.caller("long")
     await caller.say("first")
     await caller.say("second")
-    storage = ["user: [Summary of the conversation before this: They ordered several dishes.]\ndish4"]
+    storage = ["user: ⟦system: Summary of the conversation before this: They ordered several dishes.⟧\ndish4"]
     for dish in ("dish4", "dish5", "dish6"):
         storage += [
             *([f"user: {dish}"] if dish != "dish4" else []),
@@ -129,7 +131,7 @@ async def test_a_summary_that_waited_is_taken_in_and_what_the_page_sent_is_told_
             f"user: fetch gave Sunny in {dish}.",
             "model: There you are.",
         ]
-    data = ["""user: [The caller's page sent this data: {"cart":["soup"]}]\nfirst"""]
+    data = ["""user: ⟦system: The caller's page sent this data: {"cart":["soup"]}⟧\nfirst"""]
     assert shown(gemini.requests[0].body) == [*storage, *data]
     assert shown(gemini.requests[1].body) == [*storage, *data, "model: A.", "user: second"]
 
@@ -165,7 +167,7 @@ async def test_a_late_result_that_nobody_was_told_of_is_told_once(gemini: Gemini
     caller = server.caller("late")
     await caller.say("first")
     await caller.say("second")
-    remark = "[The caller went on before hearing an answer. They do not know the result of: order.]"
+    note = "⟦system: The caller went on before hearing an answer. They do not know the result of: order.⟧"
     told = [
         "user: Hello",
         "model: I see.",
@@ -173,7 +175,7 @@ async def test_a_late_result_that_nobody_was_told_of_is_told_once(gemini: Gemini
         'model: order {"thing": "soup", "seconds": 0.6}, signed',
         "user: order gave Ordered soup.",
         "model: …",
-        f"user: {remark}\n{LATE}\nfirst",
+        f"user: {note}\n{LATE}\nfirst",
     ]
     assert shown(gemini.requests[0].body) == told
     assert shown(gemini.requests[1].body) == [*told, "model: A.", "user: second"]
@@ -184,7 +186,7 @@ async def test_a_late_result_that_was_told_is_not_told_again(gemini: Gemini, ser
     await server.caller("told").say("And now?")
     body = gemini.requests[0].body
     assert results_in(body) == [("order", "Ordered soup.")]
-    assert shown(body)[-4:] == ["model: I see.", f"user: {LATE}\nNow?", "model: I see.", "user: And now?"]
+    assert shown(body)[-4:] == ["model: I see.", f"user: {LATE_OF_THEN}\nNow?", "model: I see.", "user: And now?"]
     assert caller_said(body).count("Finished meanwhile") == 1
 
 
@@ -256,7 +258,7 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
     assert _voice("record", "--conversation", conversation, "--out", str(now)) == f"{now}: 3 turns\n"
     assert _voice("replay", str(now)) == f"{now}: ok\n"
     if left.url.startswith("sqlite"):
-        assert json.loads(now.read_text())["turns"] == json.loads(then.read_text())["turns"]
+        assert json.loads(now.read_text())["turns"] == json.loads(_with_todays_notes(then))["turns"]
 
 
 # Run files
@@ -264,12 +266,19 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
 
 @pytest.mark.parametrize("then", RUNS, ids=lambda path: path.stem)
 def test_a_run_file_of_then_replays_byte_for_byte(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, then: Path) -> None:
-    """With the tools and the prompt of then. `--update` writes what came into a copy of the file."""
+    """With the tools and the prompt of then, and but for the form of system notes. `--update` writes what came into a
+    copy of the file."""
     _project(monkeypatch, tmp_path, then)
-    copy = Path(shutil.copy(then, tmp_path / "copy.json"))
+    copy, asked = tmp_path / "copy.json", _with_todays_notes(then)
+    copy.write_text(asked)
     assert _voice("replay", str(copy)) == f"{copy}: ok\n"
     assert _voice("replay", "--update", str(copy)) == f"{copy}: updated\n"
-    assert copy.read_bytes() == then.read_bytes()
+    assert json.loads(copy.read_text()) == json.loads(asked)
+
+
+def _with_todays_notes(run: Path) -> str:
+    """A run file of then. Notes were in plain brackets, which a caller can write too."""
+    return re.sub(r"\[((?:The call|Finished meanwhile)[^\]]*)\]", r"⟦system: \1⟧", run.read_text())
 
 
 def test_the_run_files_hold_what_they_are_kept_for() -> None:

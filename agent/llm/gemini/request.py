@@ -10,6 +10,8 @@ import httpx
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
+from agent.turns import OUR_METADATA
+
 _MARK = "contents stand here"
 
 
@@ -54,7 +56,7 @@ def text_content(message: BaseMessage) -> str | None:
     """A message that is nothing but text, in JSON."""
     content = message.content
     if isinstance(message, AIMessage):
-        if message.tool_calls or message.invalid_tool_calls or message.additional_kwargs.keys() - {"interrupted"}:
+        if message.tool_calls or message.invalid_tool_calls or message.additional_kwargs.keys() - OUR_METADATA:
             return None
         ours = message.response_metadata.get("model_provider") == "google_genai"
         if ours and len(content) == 1 and isinstance(content[0], dict):

@@ -15,7 +15,7 @@ underneath.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ import httpx
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
+from agent.llm.gemini.events import UniformEvents
 from agent.tls import tls_context
 
 _CONNECT = 10.0  # seconds
@@ -77,7 +78,10 @@ class Transport(httpx.AsyncBaseTransport):
         self._server = self._server or request.url.join("/")
         if answered := self._answered.get():
             answered.requests.append(request)
-            return httpx.Response(answered.status, headers=answered.headers, content=answered.content, request=request)
+            content = answered.content
+            if _has_events(answered.headers):
+                content = (events := UniformEvents()).feed(content) + events.end()
+            return httpx.Response(answered.status, headers=answered.headers, content=content, request=request)
         headers = [(name, value) for name, value in request.headers.multi_items() if name not in _NOT_OURS]
         url, content, limits = URL(str(request.url), encoded=True), await request.aread(), _limits(request)
         with _as_httpx():
@@ -85,7 +89,8 @@ class Transport(httpx.AsyncBaseTransport):
                 request.method, url, headers=headers, data=content, timeout=limits, allow_redirects=False
             )
         kept = [(name, value) for name, value in response.headers.items() if name.lower() not in _NOT_THEIRS]
-        return httpx.Response(response.status, headers=kept, stream=_Body(response), request=request)
+        body = _Events(response) if _has_events(response.headers) else _Body(response)
+        return httpx.Response(response.status, headers=kept, stream=body, request=request)
 
     async def _send(self, *request: Any, **more: Any) -> aiohttp.ClientResponse:
         """Until it goes out on a connection that lives. Servers close those that have been idle, all of them at about
@@ -150,6 +155,19 @@ class _Body(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.close()
+
+
+class _Events(_Body):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        events = UniformEvents()
+        async for data in super().__aiter__():
+            if uniform := events.feed(data):
+                yield uniform
+        yield events.end()
+
+
+def _has_events(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Type", "").startswith("text/event-stream")
 
 
 def _limits(request: httpx.Request) -> aiohttp.ClientTimeout:

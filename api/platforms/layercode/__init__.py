@@ -1,36 +1,12 @@
 """Layercode: signed webhooks in, server-sent events out.
 
-May import: settings, operations, the modules that platforms share. Open first: webhook.py, then events.py.
+May import: settings, operations, the modules that platforms share. Open first: webhook.py, then events.py. The routes
+are not exported: they load the agent, which `voice say` does not need.
 """
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from api.platforms.layercode import signature
+from api.platforms.layercode.client import compact_json, interruption_context, signed_headers, webhook_body
 
-from api.platforms.platform import Abilities, Platform, Services
-
-
-def _routers(services: Services) -> list[APIRouter]:
-    from api.platforms.layercode.authorize import authorize_router
-    from api.platforms.layercode.webhook import webhook_router
-
-    settings = services.settings
-    api_key = settings.layercode_api_key
-    return [
-        webhook_router(secret=settings.webhook_secret, agent=services.agent, refused=services.refused),
-        authorize_router(
-            api_url=settings.layercode_api_url,
-            api_key=api_key.get_secret_value() if api_key else None,
-            agent_id=settings.layercode_agent_id,
-            http=services.http,
-            per_minute=settings.authorize_per_minute,
-        ),
-    ]
-
-
-PLATFORM = Platform(
-    "Layercode",
-    "layercode_webhook_secret",
-    Abilities(heard="exact", page_data=True, may_speak_first=True),
-    _routers,
-)
+__all__ = ["compact_json", "interruption_context", "signature", "signed_headers", "webhook_body"]

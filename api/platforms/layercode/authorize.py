@@ -25,7 +25,7 @@ from typing import Any
 import httpx
 from fastapi import APIRouter, Request, Response
 
-from api.operations.rate import Rate, network_of
+from api.operations import Rate, network_of
 from api.platforms.body import Refused, json_object, read_json
 from api.platforms.layercode.events import MAX_METADATA
 from api.platforms.layercode.openapi import AUTHORIZE

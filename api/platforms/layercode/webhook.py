@@ -19,7 +19,7 @@ from fastapi.routing import APIRoute
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
-from api.operations.rate import Rate
+from api.operations import Rate
 from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK

@@ -6,7 +6,7 @@
 import { called, el, took } from "./dom.js";
 
 const SENTENCE = /^\s*\p{Lu}\S*\s.*[.!?…]$/su;
-const REMARK = /^(\[.*\]\n?)+/; // lines in which the model is told of the call, before the caller’s words
+const SYSTEM_NOTES = /^(⟦[^⟧]*⟧\n?)+/; // what the model is told of the call, before the caller’s words
 const STATES = { started: "running", progress: "running" };
 
 export class Transcript {
@@ -113,7 +113,7 @@ export class Transcript {
     const calls = [];
     let turn = "before";
     for (const [at, entry] of memory.entries()) {
-      const said = entry.caller?.replace(REMARK, "");
+      const said = entry.caller?.replace(SYSTEM_NOTES, "");
       if (said) this.caller((turn = `before ${at}`), said, true);
       else if ("caller" in entry) continue;
       else if ("tool" in entry) this.#answer(turn).append(doneTool(entry, calls));

@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -20,13 +20,13 @@ from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, Huma
 from langchain_core.messages.ai import add_ai_message_chunks, add_usage
 from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 
-from agent.llm.answer import load_model
 from agent.llm.gemini import library as gemini_library
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.chat_model import Gemini as FastGemini
 from agent.llm.gemini.library import message_of
 from agent.llm.gemini.transport import Transport
-from agent.turns.messages import interrupted_message
+from agent.llm.load import load_model
+from agent.turns.messages import apology_message, interrupted_message, tool_message, unsaid_message
 from agent.turns.text_chunk import as_message, fields_of, merge, merge_text
 from tests.agent.replay.test_run_files import ANSWERS, TOOL
 from tests.support.gemini import Gemini, cut, error, text
@@ -224,13 +224,22 @@ def _call(draw: st.DrawFn, id_: str) -> list[BaseMessage]:
     )
     return [
         message,
-        *(ToolMessage(draw(_words | st.just('{"a": 1}')), tool_call_id=c["id"], name=c["name"]) for c in calls),
+        *(draw(_result(c)) for c in calls),
     ]
+
+
+def _result(call: Any) -> st.SearchStrategy[BaseMessage]:
+    markers = st.sampled_from([None, "running", "unknown", "stopped"])
+    made = st.builds(tool_message, _words | st.just('{"a": 1}'), marker=markers, failed=_signed,
+                     call_id=st.just(call["id"]), name=st.just(call["name"]))  # fmt: skip
+    return cast(st.SearchStrategy[BaseMessage], made)
 
 
 _answer = st.one_of(
     st.builds(AIMessage, _words),
     st.builds(lambda words: interrupted_message(words, "t/0"), _words),
+    st.builds(unsaid_message),
+    st.builds(lambda words: apology_message(words, "t/0", own=1, reason="SAFETY"), _words),
     st.builds(
         lambda words, more: AIMessage(
             [{"type": "text", "text": words, "index": 0, **more}], response_metadata={"model_provider": "google_genai"}

@@ -123,12 +123,5 @@ def test_the_attempts_share_one_time_limit() -> None:
     for candidate, patience in attempts:
         spent.append((candidate.name, patience))
         now += patience
-        attempts.failed(candidate, silent=False, status=503)
+        attempts.tried(candidate, down=True)
     assert spent == [("0", 6.0), ("0", pytest.approx(2.4)), ("1", pytest.approx(1.6))]
-
-
-def test_an_invalid_request_is_not_held_against_the_model() -> None:
-    [candidate] = candidates(1)
-    for _ in range(9):
-        RetryPlan([candidate], 10, lambda: 0).failed(candidate, silent=False, status=400)
-    assert not candidate.breaker.open

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage, message_to_dict
 from langchain_google_genai.chat_models import _parse_chat_history
 
-from agent.memory import confirmation, history
-from agent.memory.history import CALL_BEGINS
+from agent.memory import confirmation, history, notes
+from agent.memory.notes import CALL_BEGINS
 from agent.speech import speakable
 from agent.storage.entries import CrashedTurn, InterruptedTurn, PageData, PendingContext, ToolCallRecord
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
@@ -23,8 +23,8 @@ from agent.turns.messages import interrupted_message, was_interrupted
 Messages = list[AnyMessage]
 FEW = settings(max_examples=60, deadline=None)
 
-INTERRUPTED = "[The caller interrupted you and heard only the words above.]"
-UNHEARD = "[The caller went on before hearing an answer.]"
+INTERRUPTED = "⟦system: The caller interrupted you and heard only the words above.⟧"
+UNHEARD = "⟦system: The caller went on before hearing an answer.⟧"
 
 
 def human(text: str, turn: str = "t1") -> HumanMessage:
@@ -235,13 +235,13 @@ def test_neighbours_of_one_speaker_are_shown_as_one() -> None:
 
 def test_words_before_a_call_stay_apart_from_it() -> None:
     messages: Messages = [human("A"), ai("One."), ai("", calls=["x"]), result("x")]
-    assert texts(history.shown(messages)) == ["A", "One.", "[The caller says nothing.]", "", "Booked."]
+    assert texts(history.shown(messages)) == ["A", "One.", "⟦system: The caller says nothing.⟧", "", "Booked."]
 
 
 def test_results_that_were_never_told_are_shown_apart_from_the_callers_words() -> None:
     """Gemini takes both for the user's, and refuses two of the user's in a row."""
     messages: Messages = [human("A"), ai("", calls=["x"]), result("x"), human("B")]
-    assert texts(history.shown(messages)) == ["A", "", "Booked.", history.UNSAID, "B"]
+    assert texts(history.shown(messages)) == ["A", "", "Booked.", "…", "B"]
 
 
 # The cap.
@@ -383,12 +383,12 @@ def test_a_turn_adds_the_callers_words() -> None:
     assert after[-1].text == "And then?"
 
 
-def test_the_first_turn_has_no_remark() -> None:
+def test_the_first_turn_has_no_system_note() -> None:
     assert texts(history.listen([], asked(), PendingContext())) == ["And then?"]
 
 
 def test_a_caller_who_says_nothing_leaves_nothing_to_remember() -> None:
-    """The model is not asked then, and an interruption is remarked when they next speak."""
+    """The model is not asked then, and a note tells of an interruption when they next speak."""
     after = history.listen([human("Hi"), ai("Hello.")], asked(""), PendingContext())
     assert texts(after) == ["Hi", "Hello."]
 
@@ -398,22 +398,22 @@ TOLD = (("t1/1", "It is booked for you."),)
 
 
 @pytest.mark.parametrize(
-    ("before", "heard", "remembered", "remark"),
+    ("before", "heard", "remembered", "note"),
     [
         ([human("Hi"), ai("Hello there.")], "", ["Hi"], UNHEARD),
         ([human("Hi"), ai("Hello there.")], "hello", ["Hi", "Hello"], INTERRUPTED),
-        (TOOL_TURN, "", ["Book it", "", "Booked."], f"{UNHEARD[:-1]} They do not know the result of: book.]"),
+        (TOOL_TURN, "", ["Book it", "", "Booked."], f"{UNHEARD[:-1]} They do not know the result of: book.⟧"),
         (TOOL_TURN, "It is", ["Book it", "", "Booked.", "It is"],
-         f"{INTERRUPTED[:-1]} They may not know the whole result of: book.]"),
+         f"{INTERRUPTED[:-1]} They may not know the whole result of: book.⟧"),
     ],
     ids=["nothing heard", "partly heard", "a result not told", "a result told in part"],
 )  # fmt: skip
-def test_an_interruption_is_remarked_before_the_callers_words(
-    before: Messages, heard: str, remembered: list[str], remark: str
+def test_an_interruption_is_noted_before_the_callers_words(
+    before: Messages, heard: str, remembered: list[str], note: str
 ) -> None:
     last = before[-1]
     after = heard_by(before, spoken(heard, (last.id, last.text)))
-    assert texts(after) == [*remembered, f"{remark}\nAnd then?"]
+    assert texts(after) == [*remembered, f"{note}\nAnd then?"]
 
 
 def test_an_answer_reported_as_interrupted_but_heard_to_its_end_is_no_interruption() -> None:
@@ -422,7 +422,7 @@ def test_an_answer_reported_as_interrupted_but_heard_to_its_end_is_no_interrupti
     assert after[-1].text == "And then?"
 
 
-def test_a_question_that_was_not_heard_behind_words_that_were_is_remarked() -> None:
+def test_a_question_that_was_not_heard_behind_words_that_were_is_noted() -> None:
     """Otherwise the model believes that its words ended there, and that the question has been put."""
     before: Messages = [*TOOL_TURN, ai("Shall I book another?", "t1/2")]
     said = spoken("it is booked for you", *TOLD, ("t1/2", " Shall I book another?"))
@@ -431,7 +431,7 @@ def test_a_question_that_was_not_heard_behind_words_that_were_is_remarked() -> N
     assert after[-1].text.startswith(INTERRUPTED[:-1])
 
 
-def test_an_interruption_is_remarked_once() -> None:
+def test_an_interruption_is_noted_once() -> None:
     for heard in ("", "it is"):
         after = heard_by(TOOL_TURN, spoken(heard, *TOLD))
         answered: Messages = [*after, ai("Well then.", "t2/0")]
@@ -440,7 +440,7 @@ def test_an_interruption_is_remarked_once() -> None:
         assert later[-1].text == "Go on"
 
 
-def test_an_earlier_turn_is_cut_without_remarks_about_the_last() -> None:
+def test_an_earlier_turn_is_cut_without_notes_about_the_last() -> None:
     """The platform may name a turn that is not the last one: a welcome came between, say."""
     before: Messages = [human("Hi"), ai("One two three."), HumanMessage("[data]", id="welcome:w")]
     after = heard_by(before, spoken("one", ("t1/0", "One two three.")))
@@ -471,8 +471,8 @@ def test_a_late_result_takes_the_place_of_still_running_and_is_mentioned_once() 
     assert after[1] is calling
     assert after[2].id == "r1"
     assert after[-1].text == (
-        f"{UNHEARD[:-1]} They do not know the result of: book.]\n"
-        "[Finished meanwhile: book. The result stands above; the caller has not heard it.]\nAnd then?"
+        f"{UNHEARD[:-1]} They do not know the result of: book.⟧\n"
+        "⟦system: Finished meanwhile: book. The result stands above; the caller has not heard it.⟧\nAnd then?"
     )
     later = history.listen([*after, ai("Table 4.", "t2/0")], asked("Go on", "t3"), PendingContext())
     assert later[-1].text == "Go on"
@@ -510,7 +510,7 @@ def test_a_late_result_that_nobody_knows_is_not_called_finished() -> None:
     after = heard_by([human("Book it"), calling, running], late=[entry("x", calling)])
     assert after[2].text == UNKNOWN
     assert "Finished" not in after[-1].text
-    assert "[The system was restarted while this ran: book." in after[-1].text
+    assert "⟦system: The system was restarted while this ran: book." in after[-1].text
 
 
 # Crashes.
@@ -525,7 +525,7 @@ def test_a_crashed_turn_is_recovered_with_what_its_calls_came_to() -> None:
     after = heard_by([human("Hi", "t0"), ai("Hello.", "t0/0")], crashed=[crashed])
     assert texts(after)[2:-1] == ["Book it", "", "Table 4.", UNKNOWN, NOT_STARTED, "And", "Told."]
     assert [after[3], after[7]] == [first, second]
-    assert after[-1].text == f"{UNHEARD[:-1]} They do not know the result of: book.]\nAnd then?"
+    assert after[-1].text == f"{UNHEARD[:-1]} They do not know the result of: book.⟧\nAnd then?"
 
 
 def test_a_crashed_turn_without_calls_leaves_the_callers_words() -> None:
@@ -582,7 +582,7 @@ def test_the_same_webhook_after_a_crash_goes_on_where_the_first_stopped() -> Non
     )
     after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), pending_context)
     check_shown(history.shown(after))
-    question = f'{INTERRUPTED}\n[The caller\'s page sent this data: {{"page":2}}]\nBook it'
+    question = f'{INTERRUPTED}\n⟦system: The caller\'s page sent this data: {{"page":2}}⟧\nBook it'
     assert texts(after) == ["Hi", "Hello", question, "", UNKNOWN]
     assert after[3] == calling
 
@@ -609,7 +609,8 @@ def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:
 def test_data_of_the_page_stands_before_the_callers_words() -> None:
     after = heard_by([], notes=[PageData("n", '{"page":1}', 1.0), PageData("n", '"x"', 1.0)])
     assert after[-1].text == (
-        '[The caller\'s page sent this data: {"page":1}]\n[The caller\'s page sent this data: "x"]\nAnd then?'
+        '⟦system: The caller\'s page sent this data: {"page":1}⟧\n'
+        '⟦system: The caller\'s page sent this data: "x"⟧\nAnd then?'
     )
 
 
@@ -625,8 +626,26 @@ def test_a_welcome_begins_the_call() -> None:
     assert after[0].id == "welcome:w"
 
 
-def test_a_welcome_into_a_running_conversation_adds_nothing() -> None:
-    assert same(history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext()), TOOL_TURN)
+def test_a_welcome_into_a_running_conversation_notes_that_the_caller_is_back() -> None:
+    *before, back = history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext())
+    assert same(before, TOOL_TURN)
+    assert back.text == notes.CALLER_IS_BACK
+
+
+@pytest.mark.parametrize(
+    ("heard", "note"),
+    [("it is booked for you", ""), ("it is", f"{INTERRUPTED[:-1]} They may not know the whole result of: book.⟧\n")],
+)
+def test_a_greeting_hides_no_interruption_of_the_answer_before_it(heard: str, note: str) -> None:
+    """The line was lost, and the caller is greeted; what was heard is reported with their next words."""
+    back = history.listen(TOOL_TURN, asked("", "w", "welcome"), PendingContext())
+    greeted: Messages = [*back, ai("Welcome back.", "w/0")]
+    assert heard_by(greeted, spoken(heard, *TOLD))[-1].text == f"{note}And then?"
+
+
+def test_a_greeting_is_no_answer_to_what_was_asked_before_it() -> None:
+    greeted: Messages = [human("Hi"), HumanMessage(notes.CALLER_IS_BACK, id="welcome:w"), ai("Welcome back.", "w/0")]
+    assert heard_by(greeted)[-1].text == f"{UNHEARD}\nAnd then?"
 
 
 @pytest.mark.parametrize("before", [[], TOOL_TURN], ids=["new", "resumed"])

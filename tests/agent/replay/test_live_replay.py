@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from agent.llm import answer as model
+from agent.llm.streamed import StreamedAnswer
 from agent.memory import history
 from agent.replay.run_file import RunFile, load_run, save_run
 from agent.turns.messages import interrupted_message
@@ -298,7 +298,7 @@ async def test_what_does_not_hold_is_told_with_its_place(
     def cut(answer: Any) -> Any:
         return interrupted_message("Nobody heard this.", answer._id)
 
-    monkeypatch.setattr(model._Answer, "cut", cut)
+    monkeypatch.setattr(StreamedAnswer, "cut", cut)
     monkeypatch.setattr(history, "cut", lambda messages, spoken: messages)
     result = await voice("--barge-in", "everywhere")
     assert "run.json: turn 6, after 1 events: remembered is 'Nobody heard this.', but heard was" in result.stdout

@@ -16,7 +16,7 @@ from langchain_core.messages.ai import add_ai_message_chunks
 from langchain_google_genai.chat_models import _parse_chat_history
 from typer.testing import CliRunner
 
-from agent.llm.answer import load_model
+from agent.llm.load import load_model
 from agent.replay import run_file as runs
 from agent.replay.export import model_call
 from agent.replay.run_file import RunFile, RunFileError, dump_run, load_run, save_run, scrubbed

@@ -260,7 +260,14 @@ async def test_a_turn_that_was_taken_over_writes_no_more(postgres_url: str) -> N
             await write(storage, next_, new.name, fails=False)
             assert await after.finish(next_, pending_context)
             await before.end_call(
-                lost.request, "t1/0/a", failed=False, result="Ordered.", reported=True, progress=(), ms=1, unspoken=()
+                lost.request,
+                "t1/0/a",
+                state="finished",
+                result="Ordered.",
+                reported=True,
+                progress=(),
+                ms=1,
+                unspoken=(),
             )
             assert not await before.finish(lost, PendingContext())
         assert await storage.database.fetch("SELECT turn, outcome FROM turns WHERE state = 'ended' ORDER BY turn") == [

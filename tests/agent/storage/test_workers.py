@@ -178,7 +178,7 @@ async def test_a_tool_that_outlives_its_turn_is_told_of_by_another_worker(
     await two[1].caller("c1").say("well", turn="t3")
     body = requests_for(gemini, "well")[0].body
     assert results_in(body) == [("order", "Ordered soup.")]
-    assert "[Finished meanwhile: order." in caller_said(body)
+    assert "⟦system: Finished meanwhile: order." in caller_said(body)
     assert deeds.done("c1") == {"order began": 1, "order done": 1}
 
 

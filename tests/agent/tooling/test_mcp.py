@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from mcp import types
 
-from agent.llm.answer import Models, load_model
+from agent.llm import Models, load_model
 from agent.tooling import mcp
 from agent.tooling.call import fault_in
 from agent.tooling.decorator import ToolOptions
@@ -399,16 +399,16 @@ async def test_gemini_takes_every_schema_and_the_call_is_checked_by_all_of_it() 
         "all": {"allOf": [{"$ref": "#/$defs/Day"}]}, "map": {"additionalProperties": {"type": "integer"}},
     }  # fmt: skip
     schema = {"type": "object", "properties": arguments, "$defs": {"Day": {"type": "string", "enum": ["Mon", "Tue"]}}}
-    made = mcp._voice_tool("flights", "odd", "Odd.", {**schema, "required": ["class"]}, ToolOptions())
+    made = mcp._voice_tool("flights", "odd", "Odd.", {**schema, "required": ["class", "const"]}, ToolOptions())
     bare = mcp._voice_tool("flights", "2-go", "Bare.", {"type": "object"}, ToolOptions())
     assert bare.name == "_2_go"
     models = Models(load_model("gemini-3.5-flash-lite", google_api_key="k"))
     await models.rehearse([made, bare])
     await models.close()
-    assert fault_in(made, {"class": 2, "maybe": "Mon", "map": {"a": 1}}) is None
+    assert fault_in(made, {"class": 2, "const": 7, "maybe": "Mon", "map": {"a": 1}}) is None
     assert fault_in(made, {"maybe": "Wed"}) == (
         "Nothing was done: the arguments are wrong. "
-        "maybe: anyOf [{'$ref': '#/$defs/Day'}, {'type': 'null'}]; arguments: required ['class']."
+        "maybe: anyOf [{'$ref': '#/$defs/Day'}, {'type': 'null'}]; arguments: required ['class', 'const']."
     )
 
 

@@ -120,7 +120,7 @@ class Cell:
         self._check_words(cut, heard, before)
         assert caller_said(after).count(f"go {self.script} {self.name}") == 1
         assert caller_said(after).count(f"and now {self.name}") == 1
-        assert caller_said(after).count("[Finished meanwhile:") <= 1
+        assert caller_said(after).count("⟦system: Finished meanwhile:") <= 1
         each_action_once(deeds.done(self.name), after)
 
     def _heard(self, cut: Reply) -> str | None:

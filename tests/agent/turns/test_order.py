@@ -11,7 +11,7 @@ from tests.support.backend import Backend, Caller, signed
 from tests.support.conversation import NEVER_ASKED, Tools, answers_in, caller_said, question, requests_for, results_in
 from tests.support.gemini import Answer, Gemini, calls, text
 
-INTERRUPTED = "[The caller interrupted you and heard only the words above.]"
+INTERRUPTED = "⟦system: The caller interrupted you and heard only the words above.⟧"
 
 
 def echo(body: dict[str, Any]) -> Answer:
@@ -151,7 +151,7 @@ async def test_nothing_heard_is_nothing_said(gemini: Gemini, start: Any) -> None
     await caller.say("two", turn="t2", heard=("t1", ""))
     body = requests_for(gemini, "two")[0].body
     assert answers_in(body) == []
-    assert caller_said(body) == f"one\n{NEVER_ASKED}]\ntwo"
+    assert caller_said(body) == f"one\n{NEVER_ASKED}⟧\ntwo"
 
 
 async def test_the_welcome_can_be_interrupted(gemini: Gemini, start: Any) -> None:

@@ -180,6 +180,6 @@ def test_ctrl_c_interrupts_the_agent_but_never_ends_the_chat_and_ctrl_d_leaves(g
     assert "one two three four five six seven eight nine ten".startswith(cut)
     assert not cut.endswith("ten")
     asked = gemini.requests[1].body["contents"][-1]["parts"][0]["text"]
-    assert asked.startswith("[The caller interrupted you")
+    assert asked.startswith("⟦system: The caller interrupted you")
     assert asked.endswith("Are you there?")
     assert gemini.requests[0].closed_early

@@ -20,7 +20,6 @@ import pytest
 from agent.turns import Turn
 from tests.agent.test_summaries import wants_summary
 from tests.support.backend import Backend, served, signed
-from tests.support.blocking import no_blocking_calls
 from tests.support.gemini import Gemini, Step, calls, responses, text
 
 CONVERSATIONS = 500
@@ -107,7 +106,7 @@ async def test_a_connection_to_the_model_that_is_kept_keeps_nothing_of_a_turn(ge
 @pytest.fixture
 def longest_callback(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The longest that one callback held the event loop's thread, in CPU seconds: the machine's own hiccups are
-    not counted. What blocks without computing is caught by `no_blocking_calls`."""
+    not counted. What blocks without computing is caught in every test by conftest.py."""
     longest = [0.0]
     run = asyncio.Handle._run
 
@@ -125,8 +124,7 @@ async def test_the_event_loop_is_never_blocked_for_100_ms(
 ) -> None:
     gemini.answer = book_then_tell
     backend: Backend = await start(first_token_seconds=30, welcome_message="Hello.")
-    with no_blocking_calls():
-        longest_callback[0] = 0.0
-        replies = await asyncio.gather(*(backend.caller().say("What time is it?") for _ in range(40)))
+    longest_callback[0] = 0.0
+    replies = await asyncio.gather(*(backend.caller().say("What time is it?") for _ in range(40)))
     assert all(reply.ended_once for reply in replies)
     assert longest_callback[0] < 0.1, f"a callback held the loop for {longest_callback[0] * 1000:.0f} ms of CPU"

@@ -150,7 +150,7 @@ async def test_js_sdk_talks_interrupts_sends_data_and_resumes(node_folder: Path,
         "What time is it in Oslo?",
     ]
     assert '"cart"' in callers[3]
-    assert callers[5].startswith("[The caller")
+    assert callers[5].startswith("⟦system: The caller")
     whole = [turn for turn in shown["turns"] if turn["turn_id"] == lima]
     assert whole[0]["outcome"] in ("answered", "interrupted")
 

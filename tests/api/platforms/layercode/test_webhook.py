@@ -112,7 +112,7 @@ async def test_a_resumed_conversation_is_not_greeted_as_a_stranger(start: Any, g
     await caller.say(None, type="session.start")
     await caller.say("I am Ada.")
     resumed = await caller.say(None, type="session.start", session_id="s2")
-    assert resumed.types == ["response.end"]
+    assert resumed.text == "Welcome back. What can I do for you?"
     await caller.say("Who am I?", session_id="s2")
     assert "I am Ada." in str(gemini.requests[1].body)
 
@@ -128,8 +128,8 @@ async def test_data_is_answered_with_json_and_known_in_the_next_turn_once(start:
     await caller.say("What is in my cart?")
     shown = gemini.requests[0].body["contents"][-1]["parts"][0]["text"]
     assert shown == (
-        '[The caller\'s page sent this data: {"add_to_cart":"A-17"}]\n'
-        '[The caller\'s page sent this data: {"add_to_cart":"B-3"}]\n'
+        '⟦system: The caller\'s page sent this data: {"add_to_cart":"A-17"}⟧\n'
+        '⟦system: The caller\'s page sent this data: {"add_to_cart":"B-3"}⟧\n'
         "What is in my cart?"
     )
     await caller.say("Sure?")

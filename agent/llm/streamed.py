@@ -1,0 +1,123 @@
+"""One attempt at an answer: its stream is read, spoken, and judged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from functools import cached_property
+from typing import cast
+
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
+
+from agent.llm.continuation import Continuation
+from agent.llm.verdict import Verdict, judge
+from agent.llm.written_calls import WrittenCalls
+from agent.speech import Speakable
+from agent.turns import Chunk, ModelCall, Turn, interrupted_message, merge
+
+Ask = Callable[[list[AnyMessage]], AsyncGenerator[Chunk, None]]
+
+
+class StreamedAnswer:
+    """`call` is the account of it that the turn keeps. before: what earlier attempts have written of this answer and
+    the caller has heard. `error`: what ended it, if that was one."""
+
+    def __init__(self, turn: Turn, id_: str, call: ModelCall, before: str = "") -> None:
+        self.error: Exception | None = None
+        self.spoken = False
+        self._turn = turn
+        self._id = id_
+        self._call = call
+        self._before = before
+        self._written = before  # the text so far, without what was said before or is not for the ear
+        self._continuation = Continuation(before)
+        self._written_calls = WrittenCalls(call.tools)
+        self._speech = Speakable()
+
+    async def read(self, ask: Ask, patience: float, pause: float) -> None:
+        """Speak the stream. Returns early on an interruption, at the turn's deadline, when it has not begun within
+        `patience` seconds, and when it then stops for `pause` seconds."""
+        turn, call = self._turn, self._call
+        turn.model_calls.append(call)
+        began = turn.now()
+        call.began = began - turn.began
+        try:
+            async with asyncio.timeout_at(min(began + patience, turn.deadline)) as scope:
+                with turn.stoppable(scope):
+                    async with aclosing(ask(list(call.messages))) as stream:
+                        async for chunk in stream:
+                            now, text = turn.now(), chunk.text
+                            if (text or chunk.tool_call_chunks) and not turn.interrupted:
+                                self._put_off(scope, now, pause)
+                            call.chunks.append((now - began, chunk))
+                            self._say(text)
+        except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
+            if not (isinstance(error, TimeoutError) and scope.expired()):
+                self.error, call.ended = error, type(error).__name__
+        else:
+            self._say(self._written_calls.end(), last=True)
+            call.ended = "complete"
+        finally:
+            call.seconds = turn.now() - began
+
+    def _say(self, text: str, *, last: bool = False) -> None:
+        text = text if last else self._written_calls.feed(text)
+        text = self._continuation.feed(text)
+        if text and self._before and self._written == self._before:
+            self._written, text = f"{self._before} ", text.lstrip()
+        self._written += text
+        speech = self._speech.feed(text) + (self._speech.end() if last else "")
+        if not speech:
+            return
+        if self._before and not self.spoken:
+            speech = f" {speech}"
+        self.spoken = True
+        self._turn.say(speech, of=self._id)
+
+    def _put_off(self, scope: asyncio.Timeout, now: float, pause: float) -> None:
+        """Let the stream stop for `pause` seconds from now on, or a quarter more: to set a timer for each token
+        costs as much as reading it."""
+        if (scope.when() or 0.0) < min(now + pause, self._turn.deadline):
+            scope.reschedule(min(now + 1.25 * pause, self._turn.deadline))
+
+    @property
+    def silent(self) -> bool:
+        """Whether it was left, out of time, before its end."""
+        return self._call.ended == "left"
+
+    @cached_property
+    def verdict(self) -> Verdict:
+        """Once the stream has ended."""
+        whole = self._whole if self._call.chunks else None
+        return judge(self._call, whole, spoken=self.spoken, written_call=self._written_calls.found)
+
+    @property
+    def written(self) -> str:
+        """The text that the caller has heard, as the model wrote it, with that of earlier attempts."""
+        return self._written if self.spoken else self._before
+
+    def message(self) -> AIMessage:
+        """The whole message, exactly as the provider's client put it together. Only a call whose id is missing, or
+        was there before, gets a new one: what is run once, and answered, goes by its id. Words of earlier attempts
+        stand in it only if it has no calls: a message with calls is never rebuilt."""
+        message = cast(AIMessage, message_chunk_to_message(self._whole))
+        if self._before and not message.tool_calls:
+            return AIMessage(self._written, id=self._id)
+        message.id = self._id
+        asked = (m for m in self._call.messages if isinstance(m, AIMessage))
+        known = {call["id"] for earlier in asked for call in earlier.tool_calls}
+        for number, call in enumerate(message.tool_calls):
+            if not call["id"] or call["id"] in known:
+                call["id"] = f"{self._id}/{number}"
+            known.add(call["id"])
+        return message
+
+    @cached_property
+    def _whole(self) -> AIMessageChunk:
+        return merge(chunk for _, chunk in self._call.chunks)
+
+    def cut(self) -> AIMessage | None:
+        """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
+        text = self._turn.sent_text(self._id)
+        return interrupted_message(text, self._id) if text else None

@@ -1,0 +1,64 @@
+"""`voice tools`: what is there, what is wrong with it, and what the model is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import typer
+
+from agent.llm.gemini.declaration import declaration
+from agent.tooling import ToolFileError, ToolFolder, options_of
+from api.settings import NotConfigured, Settings
+from api.wiring import check_servers, load_servers, tool_folder
+
+
+def list_tools(settings: Settings) -> None:
+    """Print each tool that works. NotConfigured, afterwards, with what does not."""
+    folder, problems = _read(settings)
+    if not folder.tools and not problems:
+        typer.echo(f"There are no tools in {folder.path}/.")
+    for name in folder.tools:
+        _describe(name, folder)
+    if problems:
+        raise NotConfigured(*problems)
+
+
+def show_schema(name: str, settings: Settings) -> None:
+    """Print a tool's declaration. NotConfigured when there is no such tool, with what is wrong with those there are."""
+    folder, problems = _read(settings)
+    if name not in folder.tools:
+        problems.append(f"There is no tool {name}. There are: {', '.join(folder.tools) or 'none'}.")
+        raise NotConfigured(*problems)
+    typer.echo(json.dumps(declaration(folder.tools[name]), indent=2, ensure_ascii=False))
+
+
+def _read(settings: Settings) -> tuple[ToolFolder, list[str]]:
+    """All tools, those of MCP servers too, and what is wrong with the others."""
+    folder, problems = tool_folder(settings, gemini=True), []
+    try:
+        folder.load()
+    except ToolFileError as error:
+        problems += str(error).splitlines()
+    try:
+        asyncio.run(check_servers(load_servers(settings), folder))
+    except NotConfigured as error:
+        problems += error.problems
+    return folder, problems
+
+
+def _describe(name: str, folder: ToolFolder) -> None:
+    tool = folder.tools[name]
+    options = options_of(tool)
+    typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
+    typer.echo(f"  {folder.owner_of(name)}")
+    for label, line in (
+        ("does", tool.description.strip().partition("\n")[0]),
+        ("says", options.say),
+        ("when slow", options.slow),
+        ("asks", options.confirm),
+    ):
+        if line:
+            typer.echo(f"    {label}: {line}")
+    at_once = f"; at once: {options.at_once}" if options.at_once else ""
+    typer.echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")

@@ -1,0 +1,212 @@
+"""Tools as people write them: annotations, LangChain's own tools, results, and what is said while they run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from api.cli.main import app
+from tests.support.backend import SECRET
+from tests.support.conversation import offered, results_in
+from tests.support.gemini import Gemini, calls, text
+
+HEAD = """
+import asyncio, datetime as dt, enum
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from agent import say, voice_tool
+from langchain_core.tools import InjectedToolCallId, ToolException, tool
+from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
+from langgraph.types import Command
+from pydantic import BaseModel
+
+@voice_tool
+async def clock(place: str) -> str:
+    \"\"\"What time it is.\"\"\"
+    return f"It is ten in {place}."
+"""
+
+Put = Callable[..., Path]
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Put:
+    """Write a file of tools, with `clock` at its top unless `head` says otherwise."""
+
+    def write(code: str, name: str = "made.py", head: str = HEAD) -> Path:
+        path = tmp_path / "tools" / name
+        path.parent.mkdir(exist_ok=True)
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        path.write_text(head + code)
+        os.utime(path, ns=(before + 1_000_000_000, before + 1_000_000_000))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def voice(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.setenv("LAYERCODE_WEBHOOK_SECRET", SECRET)
+    monkeypatch.setenv("MODEL", "google_genai:gemini-3.5-flash-lite")
+    monkeypatch.setenv("GOOGLE_API_KEY", "k")
+    return lambda *command: CliRunner().invoke(app, command)
+
+
+async def result(gemini: Gemini, start: Any, path: Path, call: tuple[str, dict[str, Any]]) -> str:
+    """What the model is told that a call has brought."""
+    gemini.script(calls(call), text("There you are."))
+    reply = await (await start(tools_dir=path.parent)).caller().say("Go")
+    assert reply.text.endswith("There you are.")
+    return results_in(gemini.requests[-1].body)[-1][1]
+
+
+def declared(gemini: Gemini, name: str) -> dict[str, Any]:
+    functions = [f for tool in gemini.requests[0].body["tools"] for f in tool["functionDeclarations"]]
+    return next(f["parameters"] for f in functions if f["name"] == name)
+
+
+# T2 to T4: what a model can be told
+
+
+async def test_t2_a_literal_of_numbers_works(gemini: Gemini, start: Any, put: Put) -> None:
+    """It is declared as an integer, with its values in words; the tool gets the number."""
+    path = put('''
+@voice_tool
+async def shoes(size: Literal[10, 11, 12]) -> str:
+    """Look for shoes."""
+    return f"{size + 0} found"
+''')
+    assert await result(gemini, start, path, ("shoes", {"size": 11})) == "11 found"
+    assert declared(gemini, "shoes")["properties"]["size"] == {"type": "INTEGER", "description": "One of: 10, 11, 12."}
+
+
+async def test_t2_a_number_that_is_not_of_the_literal_is_refused_in_words(gemini: Gemini, start: Any, put: Put) -> None:
+    """What the declaration cannot enforce is checked at the call."""
+    path = put('''
+@voice_tool
+async def shoes(size: Literal[10, 11, 12]) -> str:
+    """Look for shoes."""
+    raise AssertionError
+''')
+    assert "size: Input should be 10, 11 or 12" in await result(gemini, start, path, ("shoes", {"size": 9}))
+
+
+async def test_t3_tuples_and_dicts_work(gemini: Gemini, start: Any, put: Put) -> None:
+    """Both are declared with what is in them, and come to the tool as it says."""
+    path = put('''
+@voice_tool
+async def mark(place: tuple[float, float], about: dict[str, str]) -> str:
+    """Mark a place."""
+    return f"{place} {about}"
+''')
+    call = {"place": [52.5, 13], "about": [{"key": "name", "value": "Berlin"}]}
+    assert await result(gemini, start, path, ("mark", call)) == "(52.5, 13.0) {'name': 'Berlin'}"
+    properties = declared(gemini, "mark")["properties"]
+    assert properties["place"]["items"] == {"type": "NUMBER"}
+    assert properties["about"]["items"]["required"] == ["key", "value"]
+
+
+BAD = {
+    "a list of anything": ("things: list", "argument 'things': it does not say what is in the list: write list[str]"),
+    "a dict of anything": ("things: dict", "argument 'things': it does not say what is in the dict: write dict[str,"),
+    "no annotation": ("things", "argument 'things': it may be anything, and the model must be told what it is"),
+    "a state": ("x: Annotated[dict, InjectedState]", "InjectedState is not supported: use an argument that the model"),
+    "a store": ("x: Annotated[Any, InjectedStore]", "InjectedStore is not supported: use tool_context().database"),
+    "a runtime": ("x: ToolRuntime", "ToolRuntime is not supported: use tool_context()"),
+    "a call id": ("x: Annotated[str, InjectedToolCallId]", "InjectedToolCallId is not supported: use tool_context()"),
+    "many arguments": ("*x: int", "argument '*x': the model must be told of each argument by its name"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("decorator", ["@voice_tool", "@tool"])
+@pytest.mark.parametrize(("argument", "words"), BAD.values(), ids=BAD)
+def test_t3_t5_what_cannot_be_told_to_a_model_names_file_line_tool_and_what_to_write(
+    voice: Callable[..., Result], put: Put, decorator: str, argument: str, words: str
+) -> None:
+    """`voice tools` lists the others, then says what is wrong, in a line; `voice serve` and the check say it too."""
+    path = put(f'\n{decorator}\nasync def bad({argument}) -> str:\n    """It is bad."""\n')
+    line = path.read_text().splitlines().index(decorator, 15) + 1
+    listed = voice("tools")
+    assert listed.exit_code == 2
+    assert listed.stdout.startswith("clock(place)  tools/made.py\n")
+    (fault,) = listed.stderr.splitlines()
+    assert fault.startswith(f"tools/made.py:{line}: tool 'bad': ")
+    assert words in fault
+    assert voice("serve", "--port", "0").stderr.splitlines() == [fault]
+
+
+def test_t2_the_check_names_a_bad_tool(voice: Callable[..., Result], put: Put) -> None:
+    put('\n@voice_tool\nasync def bad(things: list) -> str:\n    """It is bad."""\n')
+    checked = voice("dev", "--check")
+    assert "problem  tools and prompt: tools/made.py:17: tool 'bad': argument 'things'" in checked.stdout
+
+
+async def test_t2_one_bad_tool_takes_no_other_down_also_in_a_hot_reload(
+    gemini: Gemini, start: Any, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The last good version of the bad one stays, the other tools of its file work on, and the log says what is
+    wrong."""
+    good = '\n@voice_tool\nasync def shoes(size: int) -> str:\n    """Look for shoes."""\n    return "three"\n'
+    path = put(good)
+    backend = await start(tools_dir=path.parent)
+    backend.agent._conversations.config = _reloading(backend.agent._conversations.config)
+    put(good.replace("int", "list").replace("three", "four"))
+    gemini.script(calls(("shoes", {"size": 1}), ("clock", {"place": "Rome"})), text("Done."))
+    with caplog.at_level(logging.ERROR):
+        reply = await backend.caller().say("Go")
+    assert reply.text == "Done."
+    assert offered(gemini.requests[0].body) == {"clock", "shoes"}
+    assert results_in(gemini.requests[-1].body) == [("shoes", "three"), ("clock", "It is ten in Rome.")]
+    assert "made.py:17: tool 'shoes': argument 'size'" in caplog.text
+
+
+def _reloading(config: Any) -> Any:
+    from dataclasses import replace
+
+    return replace(config, reload_tools=True)
+
+
+@pytest.mark.parametrize("name", ["look up, please!", "confirm", "x" * 65])
+def test_t4_a_langchain_tool_with_a_name_that_no_function_may_have_is_refused_by_name(
+    voice: Callable[..., Result], put: Put, name: str
+) -> None:
+    put(f'\n@tool("{name}")\ndef bad(x: int) -> str:\n    """It is bad."""\n')
+    listed = voice("tools")
+    assert listed.stdout.startswith("clock(place)")
+    assert f"made.py:17: tool {name!r}: a name has letters, digits and _" in listed.stderr
+
+
+def test_t2_the_declaration_of_a_tool_can_be_seen(voice: Callable[..., Result], put: Put) -> None:
+    """`voice tools --schema` prints what Gemini gets."""
+    put("")
+    shown = voice("tools", "--schema", "clock")
+    assert '"place": {\n        "type": "STRING"\n      }' in shown.stdout
+    assert voice("tools", "--schema", "clocks").stderr == "There is no tool clocks. There are: clock.\n"
+
+
+# T6, T7: what a tool is
+
+
+OTHERS = {
+    "a command": ("@tool\ndef bad(x: int) -> Command:", "it returns a Command"),
+    "return_direct": ("@tool(return_direct=True)\ndef bad(x: int) -> str:", "return_direct is not supported"),
+    "an async generator": ("@voice_tool\nasync def bad(x: int) -> AsyncIterator[str]:", "it yields: speak lines with"),
+    "a generator": ("@tool\ndef bad(x: int) -> str:", "it yields: speak lines with say()"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("head", "words"), OTHERS.values(), ids=OTHERS)
+def test_t6_t7_what_a_tool_may_not_be_is_refused_by_name(
+    voice: Callable[..., Result], put: Put, head: str, words: str
+) -> None:
+    put(f'\n{head}\n    """It is bad."""\n    {"yield" if "yields" in words else "return"} "x"\n')
+    fault = voice("tools").stderr
+    assert fault.startswith("tools/made.py:17: tool 'bad': ")
+    assert words in fault
