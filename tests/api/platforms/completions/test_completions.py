@@ -23,7 +23,7 @@ from pathlib import Path
 from agent import voice_tool
 
 @voice_tool
-async def order(item: str) -> str:
+def order(item: str) -> str:
     """Order something."""
     with Path(__file__).with_name("done.txt").open("a") as file:
         file.write(item + "\\n")
