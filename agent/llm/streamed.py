@@ -68,12 +68,12 @@ class StreamedAnswer:
             self._written, text = f"{self._before} ", text.lstrip()
         self._written += text
         speech = self._speech.feed(text) + (self._speech.end() if last else "")
-        if not speech:
-            return
-        if self._before and not self.spoken:
-            speech = f" {speech}"
-        self.spoken = True
-        self._turn.say(speech, of=self._id)
+        if speech:
+            speech = f" {speech}" if self._before and not self.spoken else speech
+            self.spoken = True
+            self._turn.say(speech, of=self._id)
+        for link in self._speech.new_links():  # of an address the caller hears the host only
+            self._turn.show({"link": link})
 
     def _put_off(self, scope: asyncio.Timeout, now: float, pause: float) -> None:
         """Let the stream stop for `pause` seconds from now on, or a quarter more: to set a timer for each token

@@ -10,12 +10,13 @@ from agent.speech.patterns import (
     BLOCK,
     CODE,
     EMPHASIS_IN_WORD,
+    FACTOR_AFTER,
+    FACTOR_BEFORE,
     INLINE,
     MINUS,
     ORDINARY,
     PLAIN,
     PLAIN_PIECE,
-    PRODUCT,
     STAGE_WORDS,
     without_noise,
 )
@@ -23,6 +24,7 @@ from agent.speech.prose import Prose, is_wordlike
 from agent.speech.tex import tex_to_text
 
 _NOTE_ENDS = {"⟦": re.compile("⟧"), "〚": re.compile("〛"), "\ue200": re.compile("\ue201"), "[": re.compile(r"\]")}
+_FORMULA_MARKS = re.compile(r"\A(?:\$+|\\[(\[])|(?:\$+|\\[)\]])\Z")
 _MOST_WORDS_ASIDE = 6
 
 
@@ -61,15 +63,16 @@ class Speakable:
         """What was still held back. Two line ends settle every open question but one: a formula that goes over lines
         and never ends is text."""
         speech = self.feed("\n\n")
-        while self._at < len(self._raw):
-            self._push(self._raw[self._at])
+        while self._at < len(self._raw) and not self._closing:
+            self._push(self._raw[self._at].removeprefix("\\"))
             self._at += 1
             speech += self.feed("")
         return speech
 
     def new_links(self) -> list[str]:
         """The addresses that were met since the last time, each of them once in an answer."""
-        links, self._prose.links = self._prose.links, []
+        if links := self._prose.links:
+            self._prose.links = []
         return links
 
     def _step(self) -> bool:
@@ -145,7 +148,7 @@ class Speakable:
                 if self._prose.in_address:
                     self._prose.end_address()
             case "formula":
-                self._push(without_noise(tex_to_text(text.strip("$").removeprefix("\\(").removesuffix("\\)"))))
+                self._push(without_noise(tex_to_text(_FORMULA_MARKS.sub("", text))))
             case "entity":
                 self._push(without_noise(html.unescape(text)))
             case "escape":
@@ -165,7 +168,7 @@ class Speakable:
 
     def _push(self, text: str) -> None:
         """Text that has been read, to be spoken."""
-        self._prose.push_whole(text.replace("\0", ""))
+        self._prose.push_whole(re.sub("[\0`]", "", text))
 
     def _literal(self, text: str) -> None:
         if text == "\n":
@@ -191,7 +194,10 @@ class Speakable:
             self._push(char)
 
     def _is_product(self) -> bool:
-        return PRODUCT.search(f"{self._prose.heard}*{self._raw[self._at : self._at + 3]}") is not None
+        before, after = self._prose.heard, self._raw[self._at : self._at + 3]
+        if before[-1:].isdigit():
+            return re.match(r"-?\d", after) is not None
+        return bool(FACTOR_BEFORE.search(before) and FACTOR_AFTER.match(after))
 
     def _star(self, stars: str) -> None:
         """Leave out what marks a list item or emphasis; a star with a meaning stays."""
@@ -208,11 +214,12 @@ class Speakable:
     def _is_literal(self, stars: str, before: str, after: str) -> bool:
         if stars == "**":
             return before.isdigit() and after.isdigit()
-        if stars != "*" or self._raw[self._at - 2] == "*":
+        behind = self._raw[self._at - 2]  # where something was left out, another than `before`
+        if stars != "*" or behind == "*":
             return False
         if after.isspace():
             return before == " " or (before.isdigit() and not self._emphasised)
-        if before.isalpha() and after.isalnum() and not self._emphasised:
+        if behind.isalpha() and after.isalnum() and not self._emphasised:
             return not EMPHASIS_IN_WORD.match(self._raw, self._at - 1)
         return before.isdigit() and not self._emphasised
 

@@ -17,7 +17,7 @@ _SOUNDLESS = (
     r"\ud800-\udfff\ufff9-\ufffb\U000e0000-\U000e01ef"
 )
 _NOISE = re.compile(
-    r"(?P<line>[\r\x0b\x0c\x85\u2028\u2029])|(?P<blank>[\t\xa0\u1680\u2000-\u200a\u202f\u205f\u3000])"
+    r"(?P<line>[\x0b\x0c\x85\u2028\u2029])|(?P<blank>[\t\r\xa0\u1680\u2000-\u200a\u202f\u205f\u3000])"
     rf"|(?P<emoji>[{_EMOJI}])|[{_SOUNDLESS}]"
 )
 _CLEAN = {"line": "\n", "blank": " ", "emoji": "\0"}  # the model's own NUL is soundless, so this one is free
@@ -83,7 +83,7 @@ INLINE = re.compile(
                 | {_ENTITY}? | &\# | \$ -? | {_FORMULA} \$? | {_DISPLAY} \$? | \$\$
                 | \\ (?: [A-Za-z]{{1,5}} (?: \{{ [^{{}}\n]{{0,60}} (?: \}}(?: \{{[^{{}}\n]{{0,60}})? )? )? )?
                 | \\\( (?:(?!\\\))[^\n]){{0,200}} | \\\[ (?:(?!\\\])[\s\S]){{0,400}}
-                | \*{{1,9}} | (?<!\*)\*-? | (?<=\ )\*\ (?: -|[^\W_] )? | (?<=[^\W\d_])\*[^\W\d_]{{1,30}}
+                | \*{{1,9}} | (?<!\*)\*-? | (?<!\*)\*\ (?: -|[^\W_] )? | (?<=[^\W\d_])\*[^\W\d_]{{1,30}}
                 | (?<![\w*])\* (?: [\d\#][^*\n]{{0,80}} \*? | \#?\d[\d*\#]{{0,30}} )
                 | (?<![\w*])\*\*\d{{2,3}} (?: \*[\d*]{{0,21}} )? | (?<![\w*])\*\*\d
                 | -{{1,99}} | _{{1,99}} | ~{{1,99}} | \|{{1,9}} | `{{1,9}} ) \Z )
@@ -115,8 +115,9 @@ INLINE = re.compile(
     """
 )
 CODE = re.compile(r"(?P<more>`{1,9}\Z)|(?P<code>`{1,9})|(?P<joiner>[\u200c\u200d])|(?P<emoji>\x00)|(?P<literal>[\s\S])")
-# A `*` between two things that can be multiplied, with what stands before and after it.
-PRODUCT = re.compile(r"(?:\d\*-?\d|(?:\d|\)|(?<![^\W_])[^\W\d_]) \* (?:-?\d|\(|[^\W\d_](?![^\W_])))")
+# What stands before and after the ` * ` between two things that can be multiplied.
+FACTOR_BEFORE = re.compile(r"(?:\d|\)|(?<![^\W_])[^\W\d_])\ \Z")
+FACTOR_AFTER = re.compile(r"\ (?:-?\d|\(|[^\W\d_](?![^\W_]))")
 EMPHASIS_IN_WORD = re.compile(r"\*[^\W\d_]{2,30}\*")
 
 
