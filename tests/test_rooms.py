@@ -13,6 +13,7 @@ ROOMS = {
 PLATFORMS = {f"api.platforms.{path.parent.name}" for path in (ROOT / "api/platforms").glob("*/__init__.py")}
 # What a room cannot import itself: it needs an extra, or loads the agent for a command that does without.
 APART = {
+    "agent.llm.gemini.declaration",
     "agent.tooling.mcp",
     "api.operations.spans",
     "api.platforms.layercode.platform",
