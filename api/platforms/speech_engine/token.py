@@ -16,7 +16,7 @@ import httpx
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.operations.rate import Rate, network_of
+from api.operations import Rate, network_of
 from api.platforms.platform import Services
 
 log = logging.getLogger(__name__)
