@@ -99,8 +99,9 @@ class Speakable:
     def _inline_mark(self) -> re.Match[str] | None:
         if self._code:
             return CODE.match(self._raw, self._at)
-        if self._raw[self._at] in "*[" and self._prose.sentence_start and (mark := ASIDE.match(self._raw, self._at)):
-            if mark.lastgroup == "more" or _is_aside(mark):
+        if self._raw[self._at] in "*[" and self._prose.sentence_start:
+            mark = ASIDE.match(self._raw, self._at)
+            if mark and (mark.lastgroup == "more" or _is_aside(mark)):
                 return mark
         return INLINE.match(self._raw, self._at)
 

@@ -40,7 +40,7 @@ BLOCK = re.compile(
 # A line "- 5 degrees" with no item after it.
 MINUS = re.compile(
     r"""(?x)
-      (?P<more> [-+]\  (?: \d [^\n]{0,300} (?: \n \ {0,4} [-+*•]? )? )? \Z )
+      (?P<more> [-+] (?: \  (?: \d [^\n]{0,300} (?: \n \ {0,4} [-+*•]? )? )? )? \Z )
     | (?P<minus> [-+]\ (?= \d [^\n]{0,300} \n \ {0,4} (?! [-+*•]\  ) [^\ ] ) )
     """
 )
@@ -54,9 +54,9 @@ _CITED = (
     r"| \d{1,3} (?: :\d{1,3} )? † [^\[\]\n]{0,60}"
 )
 _STAGE = (
-    r"(?: laugh(?:s|ing|ter)? | chuckl(?:es?|ing) | giggl(?:es?|ing) | sigh(?:s|ing)? | paus(?:es?|ing) | cough(?:s|ing)?"
-    r"| gasp(?:s|ing)? | whisper(?:s|ing)? | smil(?:es?|ing) | nod(?:s|ding) | clears\ throat | applause | inaudible"
-    r"| lacht | kichert | seufzt | räuspert\ sich | hustet | flüstert | lächelt | nickt"
+    r"(?: laugh(?:s|ing|ter)? | chuckl(?:es?|ing) | giggl(?:es?|ing) | sigh(?:s|ing)? | paus(?:es?|ing)"
+    r"| cough(?:s|ing)? | gasp(?:s|ing)? | whisper(?:s|ing)? | smil(?:es?|ing) | nod(?:s|ding) | clears\ throat"
+    r"| applause | inaudible | lacht | kichert | seufzt | räuspert\ sich | hustet | flüstert | lächelt | nickt"
     r"| rires? | rit | soupire? | tousse | chuchote | sourit | risas? | ríe | suspira | tose | susurra | sonríe"
     r"| 笑い? | ため息 | 溜息 | 咳払い | 拍手 ) (?: \ [^\W\d_]{1,20} ){0,2}"
 )
@@ -73,14 +73,14 @@ ASIDE = re.compile(
 _NOTE = r"""\[(?i:system:) | \[ (?: The\ call(?:er\ (?:interrupted|went\ on|says)|er's\ page\ sent|\ begins)
             | Finished\ meanwhile: | The\ system\ was | Summary\ of\ the\ conversation )"""
 _ENTITY = r"& (?: \#(?: \d{0,7} | [xX][0-9A-Fa-f]{0,6} ) | [A-Za-z][A-Za-z0-9]{0,24} )"
-_AUTOLINK = r"< (?: [A-Za-z][A-Za-z0-9+.-]{1,30}: | [^\s<>@/]{1,64}@ ) [^\s<>]{1,1000} >"
+_AUTOLINK = r"< (?: [A-Za-z][A-Za-z0-9+.-]{1,30}: | [^\s<>@/]{1,64}@ ) [^\s<>]{1,1000}"
 _TEX_COMMAND = r"\\[dt]?frac (?:\{[^{}\n]{0,60}\}){2} | \^ \{? \\circ \}? (?![A-Za-z]) | \\times (?![A-Za-z])"
 INLINE = re.compile(
     rf"""(?x)
       (?P<more> (?: (?<!\w)! | {_TARGET} (?: \([^()\n]{{0,200}} )? | \] (?: \[[^\[\]\n]{{0,200}} )?
                 | \[ [^\[\]\n]{{0,80}} \]? | 【 (?: \d [^】\n]{{0,120}} )?
-                | < (?: [A-Za-z/!?] [^<>\n]{{0,199}} )? | < (?: [A-Za-z][A-Za-z0-9+.-]{{1,30}}: | [^\s<>@/]{{1,64}}@ ) [^\s<>]{{1,1000}}
-                | {_ENTITY}? | &\# | \$ -? | {_FORMULA} \$? | {_DISPLAY} \$? | \$\$
+                | < (?: [A-Za-z/!?] [^<>\n]{{0,199}} )? | {_AUTOLINK}
+                | {_ENTITY}? | &\# | \$ -? | {_FORMULA} [\ $]? | {_DISPLAY} \$? | \$\$
                 | \\ (?: [A-Za-z]{{1,5}} (?: \{{ [^{{}}\n]{{0,60}} (?: \}}(?: \{{[^{{}}\n]{{0,60}})? )? )? )?
                 | \\\( (?:(?!\\\))[^\n]){{0,200}} | \\\[ (?:(?!\\\])[\s\S]){{0,400}}
                 | \*{{1,9}} | (?<!\*)\*-? | (?<!\*)\*\ (?: -|[^\W_] )? | (?<=[^\W\d_])\*[^\W\d_]{{1,30}}
@@ -94,8 +94,9 @@ INLINE = re.compile(
                 | 【(?: \d{{1,3}}(?:[:,]\d{{1,3}})* | \d[^】\n]{{0,60}}†[^】\n]{{0,60}} )】 )
     | (?P<muted> <!-- | <(?i:think|thinking|reasoning|script|style)(?:\ [^<>\n]{{0,180}})?(?<!/)> )
     | (?P<space> </?(?i:br|p|div|li|ul|ol|tr|td|th|h[1-6]|hr)\b[^<>\n]{{0,180}}> )
-    | (?P<autolink> {_AUTOLINK} )
-    | (?P<tag> <(?: /?[A-Za-z][\w:.-]{{0,60}} (?: \ [^<>\n=]{{1,60}}=[^<>\n]{{0,180}} )? \ ?/? | [!?][^<>\n]{{0,199}} )> )
+    | (?P<autolink> {_AUTOLINK} > )
+    | (?P<tag> <(?: /?[A-Za-z][\w:.-]{{0,60}} (?: \ [^<>\n=]{{1,60}}=[^<>\n]{{0,180}} )? \ ?/?
+                | [!?][^<>\n]{{0,199}} )> )
     | (?P<formula> {_FORMULA} (?<=[^\s$])\$(?!\d) | {_DISPLAY} \$\$ | \\\( (?:(?!\\\))[^\n]){{1,200}} \\\)
                 | \\\[ (?:(?!\\\])[\s\S]){{1,400}} \\\] | {_TEX_COMMAND} )
     | (?P<escape> \\[!-/:-@\[-`{{-~] | \\(?=\n) )

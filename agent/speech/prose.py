@@ -168,7 +168,7 @@ class Prose:
         space = self._space if self._tail else ""
         if space == "\n":
             space = self._pause() + space
-        elif self.gap and word[0] in _STICKY and (is_wordlike(self._tail[-1:]) or self._tail[-1:] in _CLOSING):
+        elif self.gap and word[0] in _STICKY:
             space = ""
         elif (not space and (self._after_address and is_wordlike(word[0]))) or (
             not space and self._tail[-1:] == "<" and _TAG.match("<" + word)
@@ -193,7 +193,7 @@ def _spoken_address(address: str) -> str:
     """What is said in place of an address: its host, or the mailbox. Never a user's name and password."""
     rest = address[_PREFIX.match(address).end() :]  # type: ignore[union-attr]  # it matches nothing, too
     name = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
-    if not address[:7].lower() == "mailto:":
+    if address[:7].lower() != "mailto:":
         name = name.rpartition("@")[2]
     name = re.sub(r"[*`]|\A(?:www\.)+", "", name, flags=re.IGNORECASE)
     return name[:_LONGEST_HOST]

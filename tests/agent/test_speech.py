@@ -21,8 +21,8 @@ PIECES = [
     *["[", "](", "][", "](x)", "[^1]", "![", "[a](b (c) \"d\")", "[x] ", "(", ")"],
     *["😀", "👩\u200d🚀", "\ufe0f", "\u20e3", "\u200d", "\u200b", "\x07", "é", "न\u094d\u200d", "好", "。", "me"],
     *["&amp;", "&lt;", "&#", "&", "$", "$$", "$x$", "\\(", "\\)", "\\frac{1}{2}", "^{\\circ}", "{", "}", "\\["],
-    *["[1]", "[cite: 1]", "[laughs]", "*sighs*", "【4:0†source】", "【", "】", "⟦system: ", "⟧", "[system:", "*67", "**21*"],
-    *["\n- 5", "\n2. ", "`array[1]`", "a@b.c", "<a@b.c>", "A", "°", "~~", "||", "——", "りんご"],
+    *["[1]", "[cite: 1]", "[laughs]", "*sighs*", "【4:0†source】", "【", "】", "⟦system: ", "⟧", "[system:"],
+    *["*67", "**21*", "\n- 5", "\n2. ", "`array[1]`", "a@b.c", "<a@b.c>", "A", "°", "~~", "||", "——", "りんご"],
     *["word", " word", "Hello,", "snake_case", "5 * 3", "5*3", "-5", "C#", "°C", "\ud800", "×", "…", "🇩🇪"],
 ]  # fmt: skip
 anything = st.one_of(
@@ -411,3 +411,174 @@ def test_every_script_keeps_its_marks_and_joiners(text: str) -> None:
 )
 def test_escapes_and_control_characters_go_and_white_space_is_folded(written: str, spoken: str) -> None:
     assert speakable(written) == spoken
+
+
+# What must not be lost
+
+# None of these opens anything that is left out, with its words, whatever stands around it.
+HARMLESS = "*_~#+-=|>/\\^:;,.!?()\"'%&@°€±×…–—。、 \n"
+
+
+@given(st.text(st.sampled_from("abWwZ059äßéñ好かनΩ" + HARMLESS), max_size=40))
+@example("w.ww.a")
+@example("*ab* Z")
+@FEW
+def test_no_letter_and_no_digit_is_lost_that_is_not_in_notation_an_address_or_a_muted_part(text: str) -> None:
+    """Of an address only the host is spoken, and small words in asterisks may be a stage direction."""
+    if "www." in text.lower() or "://" in text or re.search(r"\*[^*\n.]+\*", text):
+        return
+    assert letters(speakable(text)) == letters(text)
+
+
+def letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text))
+
+
+# What a model writes, and what letters the caller hears of it.
+KEPT = [
+    *[("**Bold** text", "Boldtext"), ("a [link](https://x.y/z1)", "alink"), ("`code_1`", "code1"), ("[1]", "")],
+    *[("see [cite: 1, 2]", "see"), ("[laughs]", ""), ("【4:0†source】", ""), ("https://x.y/z1", "xy"), ("x_1", "x1")],
+    *[("AT&amp;T", "ATT"), ("<b>tag</b>", "tag"), ("<think>no</think>", ""), ("it[1]", "it"), ("$\\frac{1}{2}$", "12")],
+    *[("a < b", "ab"), ("dial *67", "dial67"), ("\n- item 1\n", "item1"), ("\n# Head\n", "Head"), ("$5", "5")],
+    *[("\n| a1 | b |\n|---|---|\n", "a1b"), ("⟦system: no⟧", ""), ("\n2. two\n", "2two"), ("me@x.y", "mexy")],
+    ("\n```py\nx = 1\n```\n", "x1"),
+]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(KEPT), max_size=8))
+@FEW
+def test_of_each_construct_its_words_are_spoken_whatever_stands_beside_it(pieces: list[tuple[str, str]]) -> None:
+    written = " ".join(piece for piece, _ in pieces)
+    assert letters(speakable(written)) == "".join(kept for _, kept in pieces)
+
+
+@given(anything)
+@FEW
+def test_speech_never_has_more_letters_than_the_text(text: str) -> None:
+    """So an answer that was spoken as it stands counts as heard to its end."""
+    assert len(letters(speakable(text))) <= len(letters(text))
+
+
+@forms(
+    ("1~3 days, ~20 euros, ~/.ssh", "1~3 days, ~20 euros, ~/.ssh"),
+    ("dial *67, *100# or *#06#", "dial *67, *100# or *#06#"),
+    ("then **21*0123#, please", "then **21*0123#, please"),
+    ("press * or # to end", "press * or # to end"),
+    ("a 5* hotel, rated 4*", "a 5* hotel, rated 4*"),
+    ("2**10 = 2^10, a*b", "2**10 = 2^10, a*b"),
+    ("C#, C++, F#, C♯ and B♭, #1", "C#, C++, F#, C♯ and B♭, #1"),
+    ("a < b > c, x<=y, 5>3, ->, =>", "a < b > c, x<=y, 5>3, ->, =>"),
+    ("> 5 degrees", "> 5 degrees"),
+    ("x_1, file_name.txt, john_doe@example.com", "x_1, file_name.txt, john_doe@example.com"),
+    ("A|B, a || b", "A|B, a || b"),
+    ("±2, 1/2, a+b=c, 50%, R&D, C:\\Users", "±2, 1/2, a+b=c, 50%, R&D, C:\\Users"),
+    ("\\*67, snake\\_case, \\~5", "*67, snake_case, ~5"),
+)
+def test_s1_a_character_with_a_meaning_stays(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("- 5 degrees", "-5 degrees"),
+    ("Tonight:\n- 5 degrees\n", "Tonight:\n-5 degrees"),
+    ("It changes by\n+ 5 points.\nGood.", "It changes by\n+5 points.\nGood."),
+    ("Buy:\n- 5 apples\n- 3 pears", "Buy:\n5 apples,\n3 pears"),
+    ("- milk\n- 3 pears", "milk,\n3 pears"),
+)
+def test_s1_a_minus_before_a_number_stays_but_in_a_list(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("*sighs* Well.", "Well."),
+    ("*Sighs* well.", "well."),
+    ("Good! *looks at the list* There it is.", "Good! There it is."),
+    ("[laughing softly] Yes. [pause] No [chuckles], never.", "Yes. No, never."),
+    ("[seufzt] Na gut. *lacht* ja", "Na gut. ja"),
+    ("[soupire] Bon. [risas] Vale. [笑] はい", "Bon. Vale. はい"),
+    ("This is *important*. *Very* much so.", "This is important. Very much so."),
+    ("It is *really* late, *please* call.", "It is really late, please call."),
+    ("He *laughs* at it", "He laughs at it"),
+    ("[the mayor] was late [sic]", "the mayor was late sic"),
+    ("[Name], [optional] name", "Name, optional name"),
+)
+def test_s4_a_stage_direction_is_not_spoken_and_stressed_words_are(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("In 1889 [1], [2, 3] and [4-6].", "In 1889, and."),
+    ("It is[1][12] big.[3] Yes", "It is big. Yes"),
+    ("[cite_start]Big[cite: 1, 2] [source: 4] [1†source]", "Big"),
+    ("[[1]](https://x.y/a) [1](https://x.y/b) ok", "ok"),
+    ("Big \ue200cite\ue202turn0search1\ue201 city", "Big city"),
+    ("【3】【重要】明日", "【重要】明日"),
+    ("[2024] and [0], [12:30]", "2024 and 0, 12:30"),
+    ("`array[1]` is array[i]", "array[1] is array i"),
+    ("```\nx[1] = a * b\n```\n[1]", "x[1] = a * b"),
+)
+def test_s4_a_citation_is_not_spoken_and_an_index_in_code_is(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("⟦system: x\ny⟧ Hi", "Hi"),
+    ("[system: the caller is [x] Hi", "Hi"),
+    ("[The caller's page sent this data: 5]\nHi", "Hi"),
+    ("[The call begins.] Hi", "Hi"),
+    ("[The caller ID] is shown", "The caller ID is shown"),
+)
+def test_s4_a_system_note_is_not_spoken(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("21$^\\circ$C and $-5^{\\circ}\\text{C}$", "21 °C and -5 °C"),
+    ("$\\frac{1}{2}$, $\\frac{a+b}{2}$, \\frac{3}{4}", "1/2, (a+b)/2, 3/4"),
+    ("$x$, $x_1$, $2^{10}$, $E = mc^2$", "x, x_1, 2^10, E = mc^2"),
+    ("\\(a \\times b\\) and \\[x \\leq \\pi\\]", "a × b and x ≤ π"),
+    ("$$\n\\sqrt{16} = 4\n$$", "√16 = 4"),
+    ("$5, $5 and $6, $5-$10, US$ 5, $HOME", "$5, $5 and $6, $5-$10, US$ 5, $HOME"),
+    ("$5 + $6 = $11, $1,000.50.", "$5 + $6 = $11, $1,000.50."),
+    ("rated $$ or $$$", "rated $$ or $$$"),
+    ("Tom &amp; Jerry&#39;s&nbsp;&#x41; &lt;b&gt; R&D &unknown; AT&T", "Tom & Jerry's A < b> R&D &unknown; AT&T"),
+)
+def test_s5_formulas_and_entities_are_spoken_as_what_they_mean(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("Options:\n- Apple\n- Banana", "Options:\nApple,\nBanana"),
+    ("Options\n* Apple!\n* Banana.\n\nWhich one?", "Options.\nApple!\nBanana.\nWhich one?"),
+    ("1) one\n2) two\nDone", "1) one,\n2) two.\nDone"),
+    ("- (red)\n- “so.”\n- 5%", "(red),\n“so.”\n5%"),
+    ("One paragraph\nof two lines\n\nAnother", "One paragraph\nof two lines.\nAnother"),
+    ("# Title\r\nText\r\nmore", "Title.\nText\nmore"),
+    ("選択肢\n\n- りんご\n- みかん\n\n以上", "選択肢。\nりんご、\nみかん。\n以上"),
+)
+def test_s6_lines_that_are_no_running_text_are_set_apart(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
+
+
+@forms(
+    ("Das dauert **1~3 Tage** und kostet ~20 €.", "Das dauert 1~3 Tage und kostet ~20 €."),
+    ("Zur Auswahl:\n- Äpfel\n- Birnen\n\nWas darf es sein?", "Zur Auswahl:\nÄpfel,\nBirnen.\nWas darf es sein?"),
+    ("Am 3. Mai um 19:30 Uhr, z. B. bei „Müller & Söhne“ [1].", "Am 3. Mai um 19:30 Uhr, z. B. bei „Müller & Söhne“."),
+    ("*seufzt* Na gut: 21$^\\circ$C, siehe https://www.straße.de/a.", "Na gut: 21 °C, siehe straße.de."),
+    ("L'hôtel « Le 5* » : l'été, c'est **28 °C** !", "L'hôtel « Le 5* » : l'été, c'est 28 °C !"),
+    ("Voici :\n1. Pain\n2. Café au lait", "Voici :\n1. Pain,\n2. Café au lait"),
+    ("¿Qué tal? ¡*Muy* bien! Marque *67 o #1.", "¿Qué tal? ¡Muy bien! Marque *67 o #1."),
+    ("- 5 grados en Ávila [cite: 3].", "-5 grados en Ávila."),
+    ("**東京**は今日、晴れです[1]。詳しくはhttps://x.y/a。", "東京は今日、晴れです。詳しくはx.y。"),
+    ("1~3日かかります。\n- りんご\n- みかん", "1~3日かかります。\nりんご、\nみかん"),
+)
+def test_german_french_spanish_and_japanese(written: str, spoken: str) -> None:
+    assert speakable(written) == spoken
+    assert in_pieces(list(written)) == spoken
