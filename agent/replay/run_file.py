@@ -126,6 +126,8 @@ class RecordedSettings(_Model):
 
     welcome: str = ""
     apology: str = ""
+    ending: str = "I have to stop there."
+    thinking: str = ""
     turn_timeout: Seconds = 60.0
     first_token: Seconds = 5.0
     fallback: bool = False
