@@ -9,6 +9,7 @@ them, and for libraries such as LangSmith's.
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from typing import Annotated, Any, Literal
 
 from dotenv import load_dotenv
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 _PREFIX = "whsec_"
@@ -121,6 +123,19 @@ class Settings(BaseSettings):
     model_fallback: str | None = Field(
         default=None, description="The model that is asked when `MODEL` has given no answer twice. Empty: none."
     )
+    model_thinking: str | None = Field(
+        default=None,
+        description="How long `MODEL` may think before it answers, as its provider calls it: for Gemini `off`,"
+        " `minimal`, `low`, `medium`, `high`, or a number of tokens, depending on the model. Empty: as little as the"
+        " model allows. All of that time passes before the first word.",
+    )
+    model_options: Annotated[dict[str, Any], NoDecode] = Field(
+        default={},
+        repr=False,  # may hold anything
+        description="A JSON object with further arguments for the class of `MODEL`, such as"
+        ' `{"max_output_tokens": 500}`. What makes the model think or look things up costs time before the first word;'
+        " a limit on length costs none.",
+    )
     gemini_fast: bool = Field(
         default=True,
         description="Reads Gemini's stream without building the library's objects for every token. `false` sends"
@@ -171,6 +186,14 @@ class Settings(BaseSettings):
     apology_message: str = Field(
         default="Sorry, something went wrong on my side. Please say that again.",
         description="Said when there is no answer from the model.",
+    )
+    ending_message: str = Field(
+        default="I have to stop there.",
+        description="Said after an answer that the model has begun and cannot go on with.",
+    )
+    thinking_message: str = Field(
+        default="One moment.",
+        description="Said once in a turn when the model has been thinking for a while. Empty: nothing is said.",
     )
     system_prompt_file: Path | None = Field(
         default=None,
@@ -244,6 +267,17 @@ class Settings(BaseSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("model_options", mode="before")
+    @classmethod
+    def _object(cls, value: object) -> object:
+        try:
+            read = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            read = None
+        if not isinstance(read, dict):
+            raise PydanticCustomError("json_object", 'It must be a JSON object, such as {"max_output_tokens": 500}')
+        return read
 
     @field_validator("log_level", "log_format", mode="before")
     @classmethod

@@ -110,10 +110,11 @@ def load_models(settings: Settings) -> Models:
 
 
 def _models(settings: Settings, problems: list[str]) -> Models | None:
-    def load(variable: str, name: str) -> Any:
+    def load(variable: str, name: str, **more: Any) -> Any:
         try:
             return load_model(
                 name,
+                **more,
                 google_api_key=settings.google_key,
                 google_base_url=settings.google_gemini_base_url,
                 gemini_fast=settings.gemini_fast,
@@ -122,7 +123,7 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
             problems.append(str(error).replace("MODEL=", f"{variable}=", 1))
             return None
 
-    primary = load("MODEL", settings.model)
+    primary = load("MODEL", settings.model, thinking=settings.model_thinking, options=settings.model_options)
     fallback = load("MODEL_FALLBACK", settings.model_fallback) if settings.model_fallback else None
     if primary is None:
         return None
@@ -131,6 +132,8 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
         fallback,
         first_token=settings.first_token_seconds,
         apology=settings.apology_message,
+        ending=settings.ending_message,
+        thinking=settings.thinking_message,
         summarises=settings.model != "demo",
     )
 

@@ -40,6 +40,7 @@ class Models:
 
     first_token: seconds until an answer must have begun, over all attempts; later, how long it may pause.
     apology: said when no answer can be had. ending: said after an answer that cannot go on.
+    thinking: said once in a turn when the model thinks for long; may be empty.
     summarises: whether the model can be asked to summarise a long conversation.
     """
 
@@ -48,6 +49,7 @@ class Models:
     first_token: float = 5.0
     apology: str = "Sorry, something went wrong on my side. Please say that again."
     ending: str = "I have to stop there."
+    thinking: str = "One moment."
     summarises: bool = False
     candidates: list[ModelCandidate] = field(init=False)
     _bound: dict[tuple[int, ...], tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=dict)
@@ -69,7 +71,7 @@ class Models:
         verdict, written, went_on = Verdict(Action.BREAK, "no model was asked"), "", False
         for candidate, patience in attempts:
             call = ModelCall(with_what_was_said(messages, written), names, model=candidate.name)
-            answer = StreamedAnswer(turn, id_, call, written)
+            answer = StreamedAnswer(turn, id_, call, written, self.thinking)
             await answer.read(self._asked(candidate.model, tools), patience, self.first_token)
             if turn.interrupted:
                 return answer.cut()

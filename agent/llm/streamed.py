@@ -11,6 +11,7 @@ from typing import cast
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
 
 from agent.llm.continuation import Continuation
+from agent.llm.thoughts import ThinkingLine, is_thought
 from agent.llm.verdict import Verdict, judge
 from agent.llm.written_calls import WrittenCalls
 from agent.speech import Speakable
@@ -21,9 +22,10 @@ Ask = Callable[[list[AnyMessage]], AsyncGenerator[Chunk, None]]
 
 class StreamedAnswer:
     """`call` is the account of it that the turn keeps. before: what earlier attempts have written of this answer and
-    the caller has heard. `error`: what ended it, if that was one."""
+    the caller has heard. thinking: the line for a model that thinks for long. `error`: what ended it, if that was one.
+    """
 
-    def __init__(self, turn: Turn, id_: str, call: ModelCall, before: str = "") -> None:
+    def __init__(self, turn: Turn, id_: str, call: ModelCall, before: str = "", thinking: str = "") -> None:
         self.error: Exception | None = None
         self.spoken = False
         self._turn = turn
@@ -34,6 +36,7 @@ class StreamedAnswer:
         self._continuation = Continuation(before)
         self._written_calls = WrittenCalls(call.tools)
         self._speech = Speakable()
+        self._thinking = ThinkingLine(turn, thinking)
 
     async def read(self, ask: Ask, patience: float, pause: float) -> None:
         """Speak the stream. Returns early on an interruption, at the turn's deadline, when it has not begun within
@@ -48,8 +51,10 @@ class StreamedAnswer:
                     async with aclosing(ask(list(call.messages))) as stream:
                         async for chunk in stream:
                             now, text = turn.now(), chunk.text
-                            if (text or chunk.tool_call_chunks) and not turn.interrupted:
+                            begun = bool(text or chunk.tool_call_chunks)
+                            if (begun or is_thought(chunk)) and not turn.interrupted:
                                 self._put_off(scope, now, pause)
+                                self._thinking.goes_on(not begun)
                             call.chunks.append((now - began, chunk))
                             self._say(text)
         except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
@@ -59,6 +64,7 @@ class StreamedAnswer:
             self._say(self._written_calls.end(), last=True)
             call.ended = "complete"
         finally:
+            self._thinking.goes_on(False)
             call.seconds = turn.now() - began
 
     def _say(self, text: str, *, last: bool = False) -> None:

@@ -127,6 +127,8 @@ class RecordedSettings(_Model):
     welcome: str = ""
     welcome_back: str = ""
     apology: str = ""
+    ending: str = "I have to stop there."
+    thinking: str = ""
     turn_timeout: Seconds = 60.0
     first_token: Seconds = 5.0
     fallback: bool = False

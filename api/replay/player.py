@@ -117,7 +117,14 @@ def _application(
     interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
     model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
     fallback = model if run.settings.fallback else None
-    models = Models(model, fallback, first_token=run.settings.first_token, apology=run.settings.apology)
+    models = Models(
+        model,
+        fallback,
+        first_token=run.settings.first_token,
+        apology=run.settings.apology,
+        ending=run.settings.ending,
+        thinking=run.settings.thinking,
+    )
     config = replace(
         project.config,
         welcome=run.settings.welcome,

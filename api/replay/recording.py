@@ -28,6 +28,8 @@ async def record(
         welcome=config.welcome,
         welcome_back=config.welcome_back,
         apology=settings.apology_message,
+        ending=settings.ending_message,
+        thinking=settings.thinking_message,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,
         fallback=settings.model_fallback is not None,

@@ -18,9 +18,11 @@ from agent.llm.attempts import is_down
 from agent.llm.gemini.events import UniformEvents
 from agent.llm.verdict import ANTHROPIC, BLOCKED, GEMINI, OPENAI, Action
 from agent.llm.written_calls import WrittenCalls
+from api.settings import NotConfigured, Settings
+from api.wiring import load_models
 from tests.support.backend import Backend
 from tests.support.conversation import Tools, answers_in, results_in
-from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, raw, text
+from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, raw, text, thought
 
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 ENDING = "I have to stop there."
@@ -320,3 +322,105 @@ def _spaced(text: str, kind: str) -> bytes:
     if kind != "data in several lines":
         return text.encode()
     return f"{text[:1]} {text[1:]}".encode() if text is ONE else f"{text[:-1]} {text[-1:]}".encode()
+
+
+# M13
+
+
+def thinks(times: int, every: float, then: str) -> Step:
+    """Thoughts, `every` so many seconds, then words."""
+    answer = text(then, tokens=1)
+    for number in range(times):
+        answer = thought(f"Thought {number}.", answer, delay=every)
+    return answer
+
+
+@BOTH_PATHS
+async def test_m13_a_model_that_thinks_is_waited_for_and_the_caller_hears_a_line_once(
+    gemini: Gemini, start: Any, fast: bool
+) -> None:
+    """Thoughts for longer than the first token may take: the attempt goes on, a line is heard, and it is not the
+    model's words in the memory."""
+    gemini.script(thinks(8, 0.3, "Forty-two."), thinks(1, 0.1, "Yes."))
+    caller = (await start(first_token_seconds=1, gemini_fast=fast)).caller()
+    reply = await caller.say("The answer?")
+    assert reply.text == "One moment. Forty-two."
+    assert 1.4 < reply.events[0][0] < 2.2
+    assert (await caller.say("Sure?")).text == "Yes."
+    assert answers_in(gemini.requests[-1].body) == [
+        "Thought 7.Thought 6.Thought 5.Thought 4.Thought 3.Thought 2.Thought 1.Thought 0.Forty-two."
+    ]
+
+
+async def test_m13_thoughts_that_stop_are_not_waited_for(gemini: Gemini, start: Any) -> None:
+    """The caller has waited for as long as an answer may take to begin."""
+    gemini.script(thought("Hm.", text("Too late."), delay=30))
+    reply = await (await start(first_token_seconds=1, thinking_message="")).caller().say("Hello?")
+    assert reply.text == APOLOGY
+    assert reply.events[0][0] < 2
+
+
+@BOTH_PATHS
+@pytest.mark.parametrize(
+    ("model", "asked", "sent"),
+    [
+        ("gemini-3.5-flash-lite", None, {"thinking_level": "MINIMAL"}),
+        ("gemini-3.5-flash-lite", "off", {"thinking_level": "MINIMAL"}),
+        ("gemini-3.5-flash-lite", "low", {"thinking_level": "LOW", "include_thoughts": True}),
+        ("gemini-3.1-pro-preview", None, {"thinking_level": "LOW", "include_thoughts": True}),
+        ("gemini-2.5-flash", None, {"thinking_budget": 0}),
+        ("gemini-2.5-flash", "512", {"thinking_budget": 512, "include_thoughts": True}),
+        ("gemini-2.5-pro", None, {"thinking_budget": 128, "include_thoughts": True}),
+        ("gemini-other", None, None),
+        ("gemini-other", "high", {"thinking_level": "HIGH", "include_thoughts": True}),
+    ],
+)
+async def test_m13_thinking_is_the_least_unless_it_is_set(
+    gemini: Gemini, start: Any, model: str, asked: str | None, sent: dict[str, Any] | None, fast: bool
+) -> None:
+    gemini.script(text("Yes."))
+    backend = await start(model=f"google_genai:{model}", model_thinking=asked, gemini_fast=fast)
+    assert (await backend.caller().say("Hello?")).text == "Yes."
+    assert gemini.requests[0].body.get("generationConfig", {}).get("thinkingConfig") == sent
+
+
+@BOTH_PATHS
+async def test_m13_options_are_the_models_and_temperature_is_left_alone(gemini: Gemini, start: Any, fast: bool) -> None:
+    gemini.answer = lambda _: text("Yes.")
+    await (await start(gemini_fast=fast)).caller().say("Hello?")
+    assert "temperature" not in gemini.requests[0].body["generationConfig"]
+    backend = await start(gemini_fast=fast, model_options='{"max_output_tokens": 50}')
+    await backend.caller().say("Hello?")
+    assert gemini.requests[1].body["generationConfig"]["maxOutputTokens"] == 50
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        (
+            "model_thinking",
+            "deep",
+            "MODEL_THINKING=deep is not known to gemini-3.5-flash-lite, which takes off, minimal, low, medium, high.",
+        ),
+        ("model_options", '{"max_tokns": 5}', "MODEL_OPTIONS: Gemini has no max_tokns, but max_tokens."),
+        (
+            "model_options",
+            '{"temperature": 9}',
+            "MODEL_OPTIONS: Value error, temperature must be in the range [0.0, 2.0].",
+        ),
+        ("model_options", '{"model": "x"}', "MODEL_OPTIONS cannot set model: there are settings of their own."),
+    ],
+)
+def test_m13_a_bad_value_is_one_sentence(setting: str, value: str, sentence: str) -> None:
+    given: dict[str, Any] = {"_env_file": None, "google_api_key": "x", setting: value}
+    with pytest.raises(NotConfigured) as error:
+        load_models(Settings(**given))
+    assert error.value.problems == (sentence,)
+
+
+@pytest.mark.parametrize("value", ["5", "[1]", "{", "yes"])
+def test_m13_options_that_are_no_object_are_one_sentence(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODEL_OPTIONS", value)
+    with pytest.raises(NotConfigured) as error:
+        Settings.load()
+    assert error.value.problems == ('MODEL_OPTIONS: It must be a JSON object, such as {"max_output_tokens": 500}.',)
