@@ -20,6 +20,7 @@ __all__ = [
     "GIVEN_UP",
     "NEWEST_NOTES",
     "NOT_STARTED",
+    "SAME_CALL",
     "STILL_RUNNING",
     "STOPPED",
     "TURN",

@@ -6,15 +6,19 @@ happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is importe
 
 from __future__ import annotations
 
-from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, first_call, first_to_confirm, unknown_tool
+from agent.tooling.call import ToolCall, ToolResult, ToolRun
+from agent.tooling.check import recorded_outcome
 from agent.tooling.decorator import ToolContext, VoiceTool, options_of, say, show, tool_context, use_context, voice_tool
 from agent.tooling.folder import ToolFileError, ToolFolder
+from agent.tooling.gate import GatedCall, one_question, through_gate, to_be_asked
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
-from agent.tooling.runner import Perform, ToolRunner
+from agent.tooling.runner import Perform, PerformCheck, ToolRunner
 
 __all__ = [
+    "GatedCall",
     "McpFileError",
     "Perform",
+    "PerformCheck",
     "ServerConfig",
     "ToolCall",
     "ToolContext",
@@ -24,15 +28,15 @@ __all__ = [
     "ToolRun",
     "ToolRunner",
     "VoiceTool",
-    "fault_in",
-    "first_call",
-    "first_to_confirm",
     "load_servers",
+    "one_question",
     "options_of",
+    "recorded_outcome",
     "say",
     "show",
+    "through_gate",
+    "to_be_asked",
     "tool_context",
-    "unknown_tool",
     "use_context",
     "voice_tool",
 ]
