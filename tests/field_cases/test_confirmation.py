@@ -25,11 +25,12 @@ async def caller(start: Any, deeds: Tools) -> Caller:
 
 # M1: a yes is a yes
 
+NO_ANSWERS: list[Any] = ["false", "no", "true", "yes", "", 0, 1, 1.0, None, [], ["yes"], {}]
+
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"yes": value} for value in ("false", "no", "true", "yes", "", 0, 1, 1.0, None, [], ["yes"], {})]
-    + [{}, {"Yes": True}, {"answer": True}],
+    [*({"yes": value} for value in NO_ANSWERS), {}, {"Yes": True}, {"answer": True}],
     ids=repr,
 )
 async def test_m1_what_is_not_clearly_a_yes_books_nothing_and_is_told_in_words(
