@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -33,9 +33,20 @@ from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
 from agent.llm import Models
-from agent.memory import CONFIRM, Pending, confirmation, history, latest
+from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
 from agent.storage import PendingContext
-from agent.tooling import GatedCall, ToolCall, ToolRunner, one_question, options_of, through_gate, to_be_asked
+from agent.tooling import (
+    GatedCall,
+    ToolCall,
+    ToolRunner,
+    acts,
+    one_question,
+    options_of,
+    through_gate,
+    to_be_asked,
+    with_names,
+    without_calls,
+)
 from agent.turns import Turn
 
 
@@ -127,19 +138,26 @@ def _welcome(state: State, context: Context) -> str:
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    """At the limit of tool steps the tools stay declared, and cannot be called."""
     messages, context = state["messages"], runtime.context
-    if context.turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
+    turn, declared = context.turn, context.declared
+    if turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
         return {}
-    tools: list[BaseTool] = []
-    if history.tool_steps(messages) < context.max_tool_steps:
-        tools = [*context.declared.values()]
-    id_ = history.reply_id(context.turn.request, messages)
     fit = history.repair(messages)
-    context.turn.repaired |= fit != messages
-    shown = [SystemMessage(context.prompt), *history.shown(fit)]
-    answer = await context.models.answer(context.turn, shown, tools, id_)
-    if answer and answer.tool_calls and not tools:
-        answer = context.models.give_up(context.turn, id_)
+    turn.repaired |= fit != messages
+    shown, may_call = Shown(context.prompt, fit, declared), history.tool_steps(messages) < context.max_tool_steps
+    answer = await context.models.answer(
+        turn,
+        shown.messages,
+        [*declared.values()],
+        history.reply_id(turn.request, messages),
+        may_call=may_call,
+        admit=partial(with_names, tools=declared) if may_call else without_calls,
+        retell=shown.retell,
+        instead=found(messages, [name for name, tool in declared.items() if acts(tool)]),
+    )
+    if answer and shown.retold and not turn.failed:
+        return {"messages": Overwrite([*all_in_words(messages), answer])}
     return {"messages": [answer]} if answer else {}
 
 

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from agent.tooling.call import ToolCall, ToolResult, ToolRun
 from agent.tooling.check import recorded_outcome
-from agent.tooling.decorator import ToolContext, VoiceTool, options_of, say, show, tool_context, use_context, voice_tool
+from agent.tooling.decorator import (
+    ToolContext,
+    VoiceTool,
+    acts,
+    options_of,
+    say,
+    show,
+    tool_context,
+    use_context,
+    voice_tool,
+)
 from agent.tooling.folder import ToolFileError, ToolFolder
 from agent.tooling.gate import GatedCall, one_question, through_gate, to_be_asked
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
+from agent.tooling.names import with_names, without_calls
 from agent.tooling.runner import Perform, PerformCheck, ToolRunner
 
 __all__ = [
@@ -28,6 +39,7 @@ __all__ = [
     "ToolRun",
     "ToolRunner",
     "VoiceTool",
+    "acts",
     "load_servers",
     "one_question",
     "options_of",
@@ -39,4 +51,6 @@ __all__ = [
     "tool_context",
     "use_context",
     "voice_tool",
+    "with_names",
+    "without_calls",
 ]

@@ -48,7 +48,8 @@ class GatedCall:
 
     def answers(self, text: str, *, failed: bool = False) -> list[ToolMessage]:
         """What the model is told of the call, and of those that are the same."""
-        return [tool_message(text, call_id=id_, name=self.name, failed=failed) for id_ in (self.id, *self.twins)]
+        ids = (self.id, *self.twins)
+        return [tool_message(text, call_id=id_, name=self.name, failed=failed, marker="not run") for id_ in ids]
 
     def share(self, result: ToolMessage) -> list[ToolMessage]:
         """The call's result, also for those that are the same. While it is to come it stands with the first alone."""
