@@ -58,7 +58,7 @@ class DemoModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        chunks = list(_answer(messages, kwargs.get("functions", [])))
+        chunks = list(_answer(messages, _functions(kwargs)))
         text = "".join(chunk.text for chunk in chunks)
         calls = [call for chunk in chunks for call in chunk.tool_calls]
         return ChatResult(generations=[ChatGeneration(message=AIMessage(text, tool_calls=calls))])
@@ -70,9 +70,14 @@ class DemoModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        for chunk in _answer(messages, kwargs.get("functions", [])):
+        for chunk in _answer(messages, _functions(kwargs)):
             yield ChatGenerationChunk(message=chunk)
             await asyncio.sleep(self.word_delay)
+
+
+def _functions(options: dict[str, Any]) -> Sequence[dict[str, Any]]:
+    """Those that may be called."""
+    return [] if options.get("tool_choice") == "none" else options.get("functions", [])
 
 
 def _answer(messages: Sequence[BaseMessage], functions: Sequence[dict[str, Any]]) -> Iterator[AIMessageChunk]:
