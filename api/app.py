@@ -24,6 +24,7 @@ from api.operations.health import health_router
 from api.operations.logs import TurnLines
 from api.operations.metrics import Metrics, metrics_router
 from api.operations.recorder import Recorder, delete_run_file
+from api.operations.unknown_paths import answer_unknown_paths
 from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
 from api.settings import NotConfigured, Settings
@@ -60,11 +61,19 @@ def create_app(settings: Settings | None = None, parts: AgentParts | None = None
         if spans:
             await spans.close()
 
-    app = FastAPI(title="Voice agent backend", version=version("voice-agent-backend"), lifespan=lifespan)
+    app = FastAPI(
+        title="Voice agent backend",
+        version=version("voice-agent-backend"),
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect leads to http behind a proxy, and nobody signs a webhook again for it
+    )
+    answer_unknown_paths(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["*"]
         )
+    if tracing:
+        app.add_middleware(tracing.middleware)
     api_key, token = settings.layercode_api_key, settings.metrics_token
     app.include_router(
         webhook_router(

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-_PATIENCE = 10.0  # seconds until a body must be there
+BODY_SECONDS = 10.0  # seconds until a body must be there
 
 
 class TooLarge(Exception):
@@ -19,7 +19,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The body, at most `limit` bytes of it read; else TooLarge. ClientDisconnect when it breaks off, TimeoutError
     when it takes more than 10 s."""
     body = bytearray()
-    async with asyncio.timeout(_PATIENCE):
+    async with asyncio.timeout(BODY_SECONDS):
         async for chunk in request.stream():
             body += chunk
             if len(body) > limit:

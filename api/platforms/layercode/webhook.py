@@ -62,6 +62,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             log.warning("a webhook was refused: %s%s", reason, f" ({more})" if more else "")
         return JSONResponse({"error": text}, status, headers={"Retry-After": _RETRY_AFTER} if status == 503 else None)
 
+    @router.post("/api/agent/", include_in_schema=False)
     @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
         try:
