@@ -20,7 +20,15 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from agent.storage import retention
-from api.operations import Metrics, Recorder, TurnLines, delete_run_file, health_router, metrics_router
+from api.operations import (
+    Metrics,
+    Recorder,
+    TurnLines,
+    answer_unknown_paths,
+    delete_run_file,
+    health_router,
+    metrics_router,
+)
 from api.platforms.platform import Services
 from api.platforms.registry import platform_routers
 from api.settings import NotConfigured, Settings
@@ -57,11 +65,19 @@ def create_app(settings: Settings | None = None, parts: AgentParts | None = None
         if spans:
             await spans.close()
 
-    app = FastAPI(title="Voice agent backend", version=version("voice-agent-backend"), lifespan=lifespan)
+    app = FastAPI(
+        title="Voice agent backend",
+        version=version("voice-agent-backend"),
+        lifespan=lifespan,
+        redirect_slashes=False,  # a redirect leads to http behind a proxy, and nobody signs a webhook again for it
+    )
+    answer_unknown_paths(app)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["*"]
         )
+    if tracing:
+        app.add_middleware(tracing.middleware)
     token = settings.metrics_token
     services = Services(settings, lambda: app.state.agent, lambda: app.state.http, metrics.refused)
     for router in platform_routers(services):

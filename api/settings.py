@@ -231,6 +231,13 @@ class Settings(BaseSettings):
         description="Seconds that running turns have to finish after SIGTERM. Tools that finish by themselves then have"
         " as long again.",
     )
+    keep_alive_seconds: int = Field(
+        default=620,
+        ge=1,
+        description="Seconds that a connection may be idle between two requests. It must be more than a load balancer in"
+        " front of this server keeps connections, or some requests get a 502: nginx and AWS take 60 s, Google Cloud"
+        " 600 s.",
+    )
     authorize_per_minute: int = Field(
         default=30,
         ge=1,

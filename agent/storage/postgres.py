@@ -47,6 +47,7 @@ Connected = AbstractAsyncContextManager[AsyncConnection[Any]]
 _Made = TypeVar("_Made")
 
 POOL_SIZE = 10  # connections of one worker, at most
+_LOOKS = 3  # for a proxy that pools transactions: it may happen to give a connection the same process again
 _CONNECTED = 3.0  # seconds until a connection must be had
 _PATIENCE = 15.0  # seconds for which what the journal and the memory want is tried again
 _AGAIN = 0.25  # seconds between two tries
@@ -172,6 +173,7 @@ async def _set_up(url: str) -> None:
     saver's CREATE INDEX CONCURRENTLY would wait, and so the two for each other.
     """
     async with await AsyncConnection.connect(url, autocommit=True, connect_timeout=5) as connection:
+        await _expect_sessions(url, connection)
         database = Postgres(lambda: nullcontext(connection))
         if await _is_set_up(database):
             return
@@ -182,6 +184,47 @@ async def _set_up(url: str) -> None:
                 await upgrade(database)
         finally:
             await database.execute("SELECT pg_advisory_unlock(?)", _SETUP_LOCK)
+
+
+async def _expect_sessions(url: str, connection: AsyncConnection[Any]) -> None:
+    """DatabaseError behind a proxy that gives a connection to Postgres for one transaction only, as pgbouncer can: locks
+    and prepared statements would be lost in the middle of calls.
+
+    A proxy is there when the process that answers is not the one that the handshake named. Of two open connections each
+    has a process of its own, which it keeps, unless the proxy pools transactions.
+    """
+    mine = await _process_of(connection)
+    if mine == connection.info.backend_pid:
+        return
+    try:
+        async with (
+            asyncio.timeout(_CONNECTED),
+            await AsyncConnection.connect(url, connect_timeout=5) as other,  # a transaction begins with its first query
+        ):
+            pooled = any([await _share(connection, other, mine) for _ in range(_LOOKS)])
+    except TimeoutError:
+        raise DatabaseError(
+            f"The proxy in DATABASE_URL gives no second connection: it must have {POOL_SIZE} for each worker."
+        ) from None
+    if pooled:
+        raise DatabaseError(
+            "DATABASE_URL leads to a proxy that pools transactions, such as pgbouncer with pool_mode=transaction. It"
+            " must pool sessions (pool_mode=session), or be left out."
+        )
+
+
+async def _share(connection: AsyncConnection[Any], other: AsyncConnection[Any], mine: int) -> bool:
+    """Whether `connection` has lost its process, or `other` got it, while `other` is in a transaction."""
+    try:
+        return await _process_of(other) == mine or await _process_of(connection) != mine
+    finally:
+        await other.rollback()
+
+
+async def _process_of(connection: AsyncConnection[Any]) -> int:
+    """Which of Postgres's processes answers."""
+    row = await (await connection.execute("SELECT pg_backend_pid()")).fetchone()
+    return int(row[0]) if row else 0
 
 
 async def _is_set_up(database: Database) -> bool:

@@ -231,6 +231,11 @@ class Turn:
         """What has left: all of it, or after an interruption what a reader had taken by then."""
         return self.events[: self._read] if self.interrupted else self.events
 
+    @property
+    def spoken(self) -> str:
+        """All the words that have left, progress lines included."""
+        return "".join(sent.event.text for sent in self.sent if isinstance(sent.event, Say))
+
     def sent_text(self, of: str) -> str:
         """The words of one assistant message that have left."""
         return _text(self.sent, of)

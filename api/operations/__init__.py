@@ -12,6 +12,7 @@ from api.operations.logs import TurnLines, configure_logging
 from api.operations.metrics import Metrics, metrics_router
 from api.operations.rate import Rate, network_of
 from api.operations.recorder import Recorder, delete_run_file
+from api.operations.unknown_paths import answer_unknown_paths
 from api.operations.workers import serve
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Recorder",
     "TurnLines",
     "configure_logging",
+    "answer_unknown_paths",
     "delete_run_file",
     "health_router",
     "metrics_router",

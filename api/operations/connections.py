@@ -1,9 +1,9 @@
-"""Connections that do not get on with it: uvicorn itself waits for a request's head for ever, however long it gets."""
+"""Connections without a request: uvicorn itself waits for a request's head for ever, however long it gets, and counts
+no connections. How long one may be idle between two requests is uvicorn's `timeout_keep_alive`."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -13,14 +13,16 @@ MAX_CONNECTIONS = 4096
 
 
 class Connection(HttpToolsProtocol):
-    """Closed when a request's head takes too long or is too large. Of too many connections the one that has waited
-    for a head longest is closed: whoever has a request is not the one."""
+    """Closed when a request's head takes too long or is too large. Of too many connections the one that has been
+    without a request longest is closed."""
 
     _waiting: asyncio.TimerHandle | None = None
     _head = 0
+    _idle_since: float | None = None  # by the event loop's time; None while there is a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._idle_since = self.loop.time()
         self._await_head()
         if len(self.connections) > MAX_CONNECTIONS:
             self._close_the_oldest()
@@ -38,7 +40,12 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
+        self._idle_since = None
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        self._idle_since = self.loop.time()
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -54,5 +61,8 @@ class Connection(HttpToolsProtocol):
             self._waiting = None
 
     def _close_the_oldest(self) -> None:
-        idle: list[Any] = [one for one in self.connections if isinstance(one, Connection) and one._waiting]
-        min(idle, key=lambda one: one._waiting.when()).transport.abort()
+        """Of those that are not being closed already; this one is among them."""
+        idle = [one for one in self.connections if isinstance(one, Connection) and one._idle_since is not None]
+        oldest = min(idle, key=lambda one: one._idle_since or 0.0)
+        oldest._idle_since = None
+        oldest.transport.abort()

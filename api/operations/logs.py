@@ -86,7 +86,10 @@ def fields_of(record: logging.LogRecord) -> Mapping[str, Any]:
 
 
 class TurnLines(Observer):
-    """A line when a turn is over, and one for a tool that outlived it. No words of the caller's, and no number."""
+    """A line when a turn is over, and one for a tool that outlived it. No words of the caller's, and no number.
+
+    At the debug level a second line has the turn's transcript.
+    """
 
     def turn_over(self, turn: Turn) -> None:
         fields = {
@@ -103,11 +106,18 @@ class TurnLines(Observer):
             "ms": turn.ended_ms,
         }
         log.info("turn", extra={"fields": fields})
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("transcript", extra={"fields": _transcript(turn)})
 
     def tool_over(self, turn: Turn, tool: ToolCallStatus) -> None:
         if tool.late:
             about = {"conversation": turn.request.conversation_id, "turn": turn.request.turn_id}
             log.info("tool after its turn", extra={"fields": {**about, **_described(tool)}})
+
+
+def _transcript(turn: Turn) -> dict[str, Any]:
+    about = {"conversation": turn.request.conversation_id, "turn": turn.request.turn_id}
+    return {**about, "caller": turn.request.text, "agent": turn.spoken}
 
 
 def _described(tool: ToolCallStatus) -> dict[str, Any]:

@@ -106,6 +106,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         http=Connection,
         log_config=None,
         access_log=False,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=5,
         forwarded_allow_ips=settings.forwarded_allow_ips,
     )

@@ -2,7 +2,8 @@
 
 Names and attributes are those of the semantic conventions for generative AI. The spans are made once the turn is
 over, with the times it took: nothing here stands between a caller and an answer. What was said is in them only if
-OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true.
+OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=true. A request that belongs to a trace (`traceparent`) gives its
+turn a place in that trace.
 """
 
 from __future__ import annotations
@@ -12,24 +13,47 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagate import extract
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.observer import Observer
-from agent.turns import ModelCall, Say, ToolCallStatus, Turn, compact
+from agent.turns import ModelCall, ToolCallStatus, Turn, compact
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PROVIDERS = {"google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai"}
 _PATIENCE = 2000  # ms that the last spans have at the end
 
 
+class IncomingTrace:
+    """ASGI middleware: the trace that a request says it belongs to is current while it is answered, and so in the
+    task of a turn that it begins."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        token = attach(extract(dict(Headers(scope=scope))))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            detach(token)
+        return None
+
+
 class Spans(Observer):
+    middleware: ClassVar = IncomingTrace
+
     def __init__(self, exporter: SpanExporter | None = None) -> None:
         """Service, endpoint, headers, sampling and the rest come from the OTEL_* variables."""
         exporter = exporter or (
@@ -48,8 +72,7 @@ class Spans(Observer):
         if turn.first_words_ms is not None:
             root.add_event("first words", timestamp=_clock(turn, turn.began + turn.first_words_ms / 1000))
         if self._content:
-            said = "".join(sent.event.text for sent in turn.sent if isinstance(sent.event, Say))
-            _set_messages(root, {"input": [{"caller": turn.request.text}], "output": [{"agent": said}]})
+            _set_messages(root, {"input": [{"caller": turn.request.text}], "output": [{"agent": turn.spoken}]})
         self._over[turn] = parent = set_span_in_context(root)
         for call in turn.model_calls:
             self._model_call(turn, call, parent)
@@ -104,7 +127,9 @@ class Spans(Observer):
     ) -> Span:
         about = {"gen_ai.operation.name": operation, "gen_ai.conversation.id": turn.request.conversation_id}
         name = f"{operation} {what}" if what else operation
-        return self._tracer.start_span(name, parent or Context(), kind, attributes=about, start_time=_clock(turn, at))
+        return self._tracer.start_span(
+            name, parent or get_current(), kind, attributes=about, start_time=_clock(turn, at)
+        )
 
 
 def _clock(turn: Turn, at: float) -> int:

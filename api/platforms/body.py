@@ -10,7 +10,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect, Request
 
-_PATIENCE = 10.0  # seconds until a body must be there
+BODY_SECONDS = 10.0  # seconds until a body must be there
 
 
 class Refused(Exception):
@@ -36,7 +36,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     """The body. Refused when it is larger, breaks off, or takes more than 10 s."""
     body = bytearray()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > limit:

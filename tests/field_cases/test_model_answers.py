@@ -110,7 +110,8 @@ async def test_m4_half_a_sentence_is_not_the_whole_answer(
     assert reply.ended_once
     assert await marks(backend, caller.conversation) == [reason or "no finish reason"]
     await caller.say("And?")
-    assert answers_in(gemini.requests[-1].body) == [f"The story begins and then it {end}"]
+    assert answers_in(gemini.requests[-1].body) == ["The story begins and then it"]
+    assert end in gemini.requests[-1].body["contents"][-1]["parts"][0]["text"]  # told as the system's words
 
 
 @BOTH_PATHS

@@ -51,6 +51,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             log.warning("a webhook was refused: %s%s", refusal.reason, f" ({more})" if more else "")
         return refusal.response
 
+    @router.post("/api/agent/", include_in_schema=False)
     @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
         try:

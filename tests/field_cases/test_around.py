@@ -1,0 +1,149 @@
+"""Balancers, proxies and wrong addresses: the cases A2 to A4 of what people who run such agents reported."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from agent.storage import DatabaseError, open_storage
+from api.operations import connections
+from api.operations.server import server_config
+from api.settings import Settings
+from tests.support.backend import SECRET, Backend, process, signed
+from tests.support.gemini import Gemini, text
+from tests.support.pooler import Pooler
+
+REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connect(backend: Backend) -> Line:
+    host, _, port = backend.url.removeprefix("http://").partition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def ask(line: Line) -> bytes:
+    """The answer's head. IncompleteReadError when the line was closed."""
+    line[1].write(REQUEST)
+    head = await line[0].readuntil(b"\r\n\r\n")
+    await line[0].readexactly(len(b'{"status":"ok"}'))
+    return head
+
+
+async def is_closed(line: Line) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            return await line[0].read() == b""
+    except TimeoutError:
+        return False
+
+
+# A2: a load balancer that keeps its connections
+
+
+def test_a2_connections_are_kept_longer_than_common_balancers_keep_them() -> None:
+    """nginx and AWS use an idle connection for 60 s, Google Cloud for 600 s."""
+    assert server_config(FastAPI(), Settings(_env_file=None)).timeout_keep_alive > 600
+
+
+async def test_a2_how_long_an_idle_connection_is_kept_is_a_setting(start: Any) -> None:
+    backend = await start(keep_alive_seconds=1)
+    line = await connect(backend)
+    assert b"200 OK" in await ask(line)
+    began = time.monotonic()
+    assert await is_closed(line)
+    assert time.monotonic() - began > 0.8
+    line[1].close()
+
+
+async def test_a2_a_connection_outlives_the_time_for_a_requests_head(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What limits a slow request does not limit an idle connection."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    line = await connect(await start())
+    for _ in range(2):
+        assert b"200 OK" in await ask(line)
+        await asyncio.sleep(0.5)
+    assert b"200 OK" in await ask(line)
+    line[1].close()
+
+
+async def test_a2_of_too_many_connections_the_one_that_was_idle_longest_is_closed(
+    start: Any, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are kept idle, a new caller is let in, and who has just been served is not cut off."""
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
+    gemini.script(text("Here I am."))
+    backend = await start()
+    kept = [await connect(backend) for _ in range(4)]
+    for line in kept:
+        assert b"200 OK" in await ask(line)
+    assert b"200 OK" in await ask(kept[0])
+    assert (await backend.caller().say("Hello?")).text == "Here I am."
+    assert await is_closed(kept[1])
+    assert b"200 OK" in await ask(kept[0])
+    for _, writer in kept:
+        writer.close()
+
+
+# A3: the webhook's URL with a slash too many, or a slip in it
+
+
+async def test_a3_the_webhook_is_served_with_a_slash_at_its_end(start: Any, gemini: Gemini) -> None:
+    gemini.script(text("Here I am."))
+    backend: Backend = await start()
+    body = {"type": "message", "session_id": "s", "conversation_id": "c", "turn_id": "t", "text": "Hello?"}
+    answer = await backend.http.post(f"{backend.url}/api/agent/", **signed(body))
+    assert answer.status_code == 200
+    assert "Here" in answer.text
+
+
+@pytest.mark.parametrize("path", ["/", "/api/agents", "/api/agent//", "/api/authorize/", "/readyz/"])
+async def test_a3_another_path_is_a_404_that_says_where_webhooks_go_and_a_line_in_the_log(
+    start: Any, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    """Never a redirect: nobody signs a webhook again for it, and behind a proxy it leads to http."""
+    backend: Backend = await start()
+    answer = await backend.http.post(f"{backend.url}{path}", json={}, follow_redirects=False)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "There is nothing here. Webhooks go to POST /api/agent."}
+    [line] = [record for record in caplog.records if "unknown path" in record.message]
+    assert line.levelno == logging.WARNING
+    assert line.__dict__["fields"] == {"path": path}
+
+
+async def test_a3_the_log_is_not_flooded_by_them(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    backend: Backend = await start()
+    for _ in range(30):
+        await backend.http.post(f"{backend.url}/{'x' * 500}")
+    lines = [record for record in caplog.records if "unknown path" in record.message]
+    assert 0 < len(lines) <= 11
+    assert all(len(line.__dict__["fields"]["path"]) <= 60 for line in lines)
+
+
+# A4: a proxy in front of Postgres
+
+
+async def test_a4_a_proxy_that_pools_transactions_is_noticed_at_the_start(postgres_url: str) -> None:
+    """A sentence that says what to do, and the process ends."""
+    async with Pooler(postgres_url) as pooler:
+        with pytest.raises(DatabaseError, match="pools transactions.*pool_mode=session"):
+            async with open_storage(pooler.url):
+                pass
+        env = {"DATABASE_URL": pooler.url, "MODEL": "demo", "LAYERCODE_WEBHOOK_SECRET": SECRET}
+        with process(["serve", "--port", "0"], **env) as serving:
+            said, _ = await asyncio.to_thread(serving.communicate, timeout=120)
+    assert serving.returncode not in (0, None)
+    assert said.count("pool_mode=session") == 1
+    assert "Traceback" not in said
+
+
+async def test_a4_a_proxy_that_pools_sessions_is_served(postgres_url: str) -> None:
+    async with Pooler(postgres_url, sessions=True) as pooler, open_storage(pooler.url) as storage:
+        assert await storage.database.fetch("SELECT count(*) FROM turns") == [(0,)]
