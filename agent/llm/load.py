@@ -84,15 +84,14 @@ def _gemini(
     """Retries are ours, not the client's: its own cost seconds of silence (1 means none, 0 the default 6)."""
     if not api_key:
         raise ModelError(f"The model has no key: set {_KEYS[0]}, or MODEL=demo to run without a language model.")
-    from langchain_google_genai import ChatGoogleGenerativeAI
-
     from agent.llm.gemini.chat_model import Gemini
+    from agent.llm.gemini.library import GeminiClient
     from agent.llm.gemini.transport import Transport
 
-    kind = Gemini if fast else ChatGoogleGenerativeAI
+    kind = Gemini if fast else GeminiClient
     _check_names(options, kind)
     try:
-        made: ChatGoogleGenerativeAI = kind(
+        made: GeminiClient = kind(
             **options,
             model=model,
             google_api_key=SecretStr(api_key),

@@ -74,6 +74,9 @@ def _say_how_it_ended(turn: runs.RecordedTurn, row: Row, later: Sequence[Row]) -
 def _webhook(conversation: str, turn: str, kind: str, request: dict[str, Any]) -> dict[str, Any]:
     """What a platform would send to ask the same again, in the agent's own words."""
     fields: dict[str, Any] = {"kind": kind, "conversation_id": conversation, "turn_id": turn}
+    if heard := request.get("heard"):
+        heard = {name: value for name, value in heard.items() if (name, value) != ("kind", "exact")}
+        request = {**request, "heard": heard}
     return {**fields, **{name: value for name, value in request.items() if value}}
 
 

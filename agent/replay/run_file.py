@@ -41,10 +41,11 @@ class RecordedHeard(TypedDict, total=False):
 
     text: Required[str]
     turn_id: str | None
+    kind: Literal["exact", "fragment", "derived"]
 
 
 class Webhook(TypedDict, total=False):
-    """What was asked, in the agent's words. heard: {text, turn_id}."""
+    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place: see `TurnRequest`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -55,6 +56,8 @@ class Webhook(TypedDict, total=False):
     caller: str | None
     metadata: dict[str, Any]
     heard: RecordedHeard
+    abilities: list[str]
+    place: str
     data: Any
 
 
@@ -116,7 +119,7 @@ class RecordedTurn(_Model):
     checks: dict[str, dict[str, Any]] = {}
     hung_up: HungUp | None = None
     superseded: bool = False
-    sent: list[tuple[int, Literal["say", "show"], Any]] = []
+    sent: list[tuple[int, Literal["say", "show", "control"], Any]] = []
 
     @property
     def interrupted(self) -> bool:

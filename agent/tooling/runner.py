@@ -17,7 +17,7 @@ from langchain_core.messages import ToolMessage, message_to_dict
 from langchain_core.tools import ToolException
 
 from agent.failures import log_failure, logged
-from agent.json_values import replace_surrogates, to_json
+from agent.json_values import to_json
 from agent.observer import Observer
 from agent.storage import (
     GIVEN_UP,
@@ -32,12 +32,12 @@ from agent.storage import (
 from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in
 from agent.tooling.check import check_call
 from agent.tooling.decorator import ToolContext, acts, use_context
+from agent.tooling.results import NotAResult, shortened, text_of
 from agent.tooling.sandbox import ToolNotStarted
 from agent.turns import CallControl, ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 
-_LONGEST_RESULT = 8_000  # characters
 _CLEAN_UP = 0.1  # seconds that a cancelled tool has for its end; then it is not waited for
 _ACTION_FAILED = "{name} failed for a technical reason. It is not certain whether it took effect."
 _READ_FAILED = "{name} failed for a technical reason and has no result."
@@ -202,11 +202,11 @@ class ToolRunner:
         """Run the tool within its time; whatever goes wrong becomes words for the model."""
         tool_call, options = run.tool_call, run.tool_call.options
         reads = options.on_barge_in == "cancel"
-        call = {"name": tool_call.tool.name, "args": tool_call.arguments, "id": tool_call.answers, "type": "tool_call"}
         try:
             async with asyncio.timeout(options.timeout) as limit:
                 with use_context(self._context(run.turn, tool_call, run.say, run.show, run.turn.control)):
-                    answer = await tool_call.tool.ainvoke(call)
+                    answer = await tool_call.tool.arun({**tool_call.arguments})
+            return ToolResult(text_of(answer), failed=isinstance(answer, ToolMessage) and answer.status == "error")
         except TimeoutError as error:
             if limit.expired():
                 text = _READ_LATE if reads else _ACTION_LATE
@@ -214,17 +214,17 @@ class ToolRunner:
                 return ToolResult(reported, failed=True, ended="timed out")
             return self._failed(tool_call, error, reads)
         except ToolException as error:
-            return ToolResult(replace_surrogates(str(error)[:_LONGEST_RESULT]), failed=True)
+            return ToolResult(shortened(str(error)), failed=True)
         except ToolNotStarted:
             return ToolResult(_NOT_STARTED.format(name=tool_call.tool.name), failed=True, ended="not started")
+        except NotAResult as error:
+            log.error("%s: %s", tool_call.tool.name, error)
+            return self._failed(tool_call, error, reads)
         except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                 raise
             return self._failed(tool_call, error, reads)
-        text = answer.text if isinstance(answer, ToolMessage) else str(answer)
-        failed = isinstance(answer, ToolMessage) and answer.status == "error"
-        return ToolResult(replace_surrogates("" if text == "null" else text[:_LONGEST_RESULT]) or "Done.", failed)
 
     def _failed(self, tool_call: ToolCall, error: BaseException, reads: bool) -> ToolResult:
         log_failure(log, f"tool {tool_call.tool.name} failed", error)

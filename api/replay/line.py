@@ -22,7 +22,7 @@ class Heard:
     """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
     the line was dropped before that."""
 
-    sent: list[tuple[int, Literal["say", "show"], Any]] = field(default_factory=list)
+    sent: list[tuple[int, Literal["say", "show", "control"], Any]] = field(default_factory=list)
     raw: bytes = b""
     ended: int = 0
     hung_up: bool = False

@@ -27,6 +27,7 @@ from agent.replay import (
 from agent.replay import run_file as runs
 from agent.storage import Storage
 from agent.tooling import ToolFolder
+from agent.tooling import offered as tools_for
 from agent.turns import Summary, Turn, compact
 from api.replay.application import temporary_application
 from api.replay.line import FakePlatform, Heard, words_of
@@ -188,7 +189,10 @@ def _complete(
         turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
         made.append(turn)
     return runs.RunFile(
-        settings=run.settings, prompt=project.config.prompt.splitlines(), offered=offered(project.folder), turns=made
+        settings=run.settings,
+        prompt=project.config.prompt.splitlines(),
+        offered=offered(project.folder, run),
+        turns=made,
     )
 
 
@@ -205,9 +209,10 @@ def _align(before: Sequence[Any], now: Sequence[Any]) -> int:
     return count
 
 
-def offered(folder: ToolFolder) -> dict[str, Any]:
-    """The tools as the model sees them, in the order they are offered."""
-    return {name: _as_offered(tool) for name, tool in folder.tools.items()}
+def offered(folder: ToolFolder, run: runs.RunFile) -> dict[str, Any]:
+    """The tools as the model sees them on the run's platform, in the order they are offered."""
+    abilities = {ability for turn in run.turns for ability in turn.webhook.get("abilities", ())}
+    return {name: _as_offered(tool) for name, tool in tools_for(folder.tools, abilities).items()}
 
 
 def _as_offered(tool: Any) -> dict[str, Any]:

@@ -210,3 +210,118 @@ def test_t6_t7_what_a_tool_may_not_be_is_refused_by_name(
     fault = voice("tools").stderr
     assert fault.startswith("tools/made.py:17: tool 'bad': ")
     assert words in fault
+
+
+# T8 to T10: what comes back
+
+
+RESULTS = {
+    "a list": ('["Rome", "Paris"]', ["Rome", "Paris"]),
+    "a dataclass": ("Place('Rome', dt.date(2026, 12, 24))", {"name": "Rome", "day": "2026-12-24"}),
+    "a pydantic model": ("Table(people=4, seat=Seat.WINDOW)", {"people": 4, "seat": "by the window", "price": 0}),
+    "models in a list": ("[Table(people=1, seat=Seat.WINDOW)]", [{"people": 1, "seat": "by the window", "price": 0}]),
+    "an enum": ("Seat.WINDOW", "by the window"),
+    "a time": ("dt.datetime(2026, 12, 24, 19, 30)", "2026-12-24T19:30:00"),
+    "bytes": ("b'It is on.'", "It is on."),
+    "bytes that are no text": (r"b'\xff\xfe'", "//4="),
+    "a set": ("{7}", [7]),
+    "no number": ("{'price': float('nan'), 'most': float('inf')}", {"price": None, "most": None}),
+    "no number in a dataclass": ("Place('Rome', float('nan'))", {"name": "Rome", "day": None}),
+    "a number as a text": ("'5E3'", "5E3"),
+    "a price as a text": ("'1.10'", "1.10"),
+    "a text that is no JSON": ("'NaN'", "NaN"),
+    "a list with no number, as a text": ("'[NaN, 1e999]'", "[NaN, 1e999]"),
+    "a truth": ("True", "true"),
+    "a number": ("21.5", "21.5"),
+    "the text null": ("'null'", "null"),
+    "nothing": ("None", "Done."),
+    "LangChain's blocks": ("[{'type': 'text', 'text': 'It is on.'}]", "It is on."),
+}  # fmt: skip
+KINDS = """
+@dataclass
+class Place:
+    name: str
+    day: dt.date
+
+class Seat(enum.Enum):
+    WINDOW = "by the window"
+
+class Table(BaseModel):
+    people: int
+    seat: Seat
+    price: float = 0
+
+"""
+
+
+def response(gemini: Gemini) -> Any:
+    """What Gemini got for the last call: an object as it is, all else as `output`."""
+    parts = [
+        p["functionResponse"]["response"]
+        for c in gemini.requests[-1].body["contents"]
+        for p in c["parts"]
+        if "functionResponse" in p
+    ]
+    return parts[-1].get("output", parts[-1])
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library"])
+@pytest.mark.parametrize("decorator", ["@voice_tool", "@tool"])
+async def test_t8_t9_a_result_is_json_and_a_text_stays_a_text(
+    gemini: Gemini, start: Any, put: Put, decorator: str, fast: bool
+) -> None:
+    """Whatever a tool returns, Gemini gets it as valid JSON; what is text is the same text."""
+    code = "".join(
+        f'\n{decorator}\nasync def tool_{number}() -> Any:\n    """Returns."""\n    return {value}\n'
+        for number, (value, _) in enumerate(RESULTS.values())
+    )
+    path = put(KINDS + code)
+    backend = await start(tools_dir=path.parent, gemini_fast=fast)
+    for number, (name, (_, right)) in enumerate(RESULTS.items()):
+        gemini.script(calls((f"tool_{number}", {})), text("There you are."))
+        await backend.caller().say("Go")
+        assert response(gemini) == right, name
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library"])
+async def test_t10_a_long_text_is_cut_at_the_end_of_a_line_and_says_how_much_is_missing(
+    gemini: Gemini, start: Any, put: Put, fast: bool
+) -> None:
+    path = put(
+        '\n@voice_tool\nasync def log() -> str:\n    """The log."""\n    return "A line of the log.\\n" * 1_500\n'
+    )
+    gemini.script(calls(("log", {})), text("There you are."))
+    await (await start(tools_dir=path.parent, gemini_fast=fast)).caller().say("Go")
+    lines, _, note = response(gemini).partition(" … ")
+    assert set(lines.split("\n")) == {"A line of the log."}
+    missing = 19 * 1_500 - len(lines) - 1
+    assert note == f"[{missing:,} of 28,500 characters are missing here, as it was too long.]"
+    assert 7_000 < len(response(gemini)) <= 8_000
+
+
+async def test_t10_long_json_stays_json_and_loses_whole_elements(gemini: Gemini, start: Any, put: Put) -> None:
+    path = put('''
+@voice_tool
+async def rows() -> Any:
+    """Rows."""
+    return {"count": 900, "rows": [{"row": n} for n in range(900)]}
+''')
+    gemini.script(calls(("rows", {})), text("There you are."))
+    await (await start(tools_dir=path.parent)).caller().say("Go")
+    got = response(gemini)
+    assert got["count"] == 900
+    *rows, note = got["rows"]
+    assert rows == [{"row": n} for n in range(len(rows))]
+    assert note == f"… [{900 - len(rows)} of 900 elements are missing here, as it was too long.]"
+    assert len(rows) > 400
+
+
+async def test_t7_a_tool_that_returns_what_is_no_result_has_failed_and_the_log_says_why(
+    gemini: Gemini, start: Any, put: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the annotation does not tell it beforehand: a Command, a generator, something not awaited."""
+    path = put('\n@voice_tool\nasync def odd() -> Any:\n    """Odd."""\n    return Command(update={})\n')
+    assert await result(gemini, start, path, ("odd", {})) == (
+        "odd failed for a technical reason. It is not certain whether it took effect."
+    )
+    assert "odd: a tool returned a Command: return text, or what JSON can hold" in caplog.text

@@ -30,13 +30,12 @@ from langchain_core.messages import (
     SystemMessage,
 )
 from langchain_core.runnables.config import ensure_config
-from langchain_google_genai import ChatGoogleGenerativeAI
 from pydantic import PrivateAttr
 
 from agent.failures import logged
 from agent.llm.gemini import request as gemini_request
 from agent.llm.gemini import stream as gemini_stream
-from agent.llm.gemini.library import message_of
+from agent.llm.gemini.library import GeminiClient, message_of
 from agent.llm.gemini.self_check import shortcuts_are_right
 from agent.llm.gemini.transport import Transport
 from agent.turns import Chunk, as_message
@@ -48,8 +47,8 @@ Json = dict[str, Any]
 _KEPT = 1_000  # converted turns
 
 
-class Gemini(ChatGoogleGenerativeAI):
-    """ChatGoogleGenerativeAI whose `client_args` have a Transport. Streaming alone has shortcuts, and only while no
+class Gemini(GeminiClient):
+    """A client whose `client_args` have a Transport. Streaming alone has shortcuts, and only while no
     tracer wants to know of each token."""
 
     _request_templates: dict[Any, gemini_request.RequestTemplate] = PrivateAttr(default_factory=dict)

@@ -6,13 +6,16 @@ fast path expects is checked before the first answer (self_check.py); if not, th
 
 from __future__ import annotations
 
+import json
+import math
 from typing import Any
 
 from google.genai import models as google
 from google.genai.types import GenerateContentResponse
-from langchain_core.messages import AIMessageChunk
+from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration
+from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_google_genai import chat_models as library
 
 # Where a message keeps the signatures of its function calls.
@@ -39,3 +42,35 @@ def message_of(generation: ChatGeneration) -> AIMessageChunk:
     assert isinstance(message, AIMessageChunk)  # noqa: S101 - for the type
     message.response_metadata = {**(generation.generation_info or {}), **message.response_metadata}
     return message
+
+
+class GeminiClient(ChatGoogleGenerativeAI):
+    """The library's client, to which a tool's result is the text that it is. By itself it reads every text as JSON:
+    "5E3" is sent as 5000.0 and "NaN" makes a request that is no JSON. Objects and lists are sent as such."""
+
+    def _prepare_request(self, messages: list[BaseMessage], **kwargs: Any) -> dict[str, Any]:
+        return super()._prepare_request([_result_kept(message) for message in messages], **kwargs)
+
+
+def _result_kept(message: BaseMessage) -> BaseMessage:
+    text = message.content
+    if not isinstance(message, ToolMessage) or not isinstance(text, str) or _is_structure(text):
+        return message
+    return message.model_copy(update={"content": json.dumps({"output": text})})
+
+
+def _is_structure(text: str) -> bool:
+    """Whether it is an object or a list in JSON, of numbers that JSON has."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(made := float(number)):
+        raise ValueError
+    return made

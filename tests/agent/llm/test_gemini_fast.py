@@ -23,7 +23,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI, chat_models
 from agent.llm.gemini import library as gemini_library
 from agent.llm.gemini import stream as gemini_stream
 from agent.llm.gemini.chat_model import Gemini as FastGemini
-from agent.llm.gemini.library import message_of
+from agent.llm.gemini.library import GeminiClient, message_of
 from agent.llm.gemini.transport import Transport
 from agent.llm.load import load_model
 from agent.turns.messages import apology_message, interrupted_message, tool_message, unsaid_message
@@ -376,7 +376,7 @@ async def test_a_changed_request_is_noticed_too(monkeypatch: Any, caplog: pytest
 
 
 async def test_the_setting_switches_it_off() -> None:
-    assert type(load_model(MODEL, google_api_key="x", gemini_fast=False)) is ChatGoogleGenerativeAI
+    assert type(load_model(MODEL, google_api_key="x", gemini_fast=False)) is GeminiClient
 
 
 async def test_a_connection_is_open_before_the_first_words_are_needed(gemini: Gemini, start: Any) -> None:
