@@ -1,7 +1,8 @@
 """A stand-in for a language model, so that the first minute needs no key.
 
 It understands nothing. It looks for the words of the question in the names and descriptions of the tools, fills
-their arguments from it, really calls them, and reads out what they return. It says that it is a demo.
+their arguments from it, really calls them, and reads out what they return. What it does not find it asks for. It says
+that it is a demo.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from agent.llm.demo_sentence import UNCLEAR, find_date, find_number, find_subject, find_time
 from agent.turns import words_behind_notes
 
 _IS_DEMO = "This is the demo: no language model, only your tools."
@@ -29,12 +31,6 @@ _COMMON = {"the", "and", "for", "with", "what", "how", "are", "was", "were", "yo
            "please", "tell", "about", "this", "that", "there", "now", "like"}  # fmt: skip
 _YES = re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b")
 _NO = re.compile(r"\b(no|nope|not|don['’]t|cancel|stop)\b")
-_TIME = re.compile(r"\b(\d{1,2}(?::\d\d)?\s?[ap]m|\d{1,2}:\d\d)\b", re.IGNORECASE)
-_DATE = re.compile(r"\b(today|tomorrow|(?:mon|tues|wednes|thurs|fri|satur|sun)day|\d{4}-\d\d-\d\d)\b", re.IGNORECASE)
-_COUNTED = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-_NUMBER = re.compile(rf"\b(?:\d+|{'|'.join(_COUNTED)})\b")
-_PREPOSITION = re.compile(r"\b(?:in|at|of|about|for|on|to|up)\s+(?:the\s+)?", re.IGNORECASE)
-_TAIL = re.compile(r"[\s,]+(?:please|(?:right )?now|today|tomorrow|tonight|like)(?=[\s,?!.]*$)", re.IGNORECASE)
 
 
 class DemoModel(BaseChatModel):
@@ -86,13 +82,13 @@ def _answer(messages: Sequence[BaseMessage], functions: Sequence[dict[str, Any]]
     question = words_behind_notes(question)
     results = [m.text for m in _since_question(messages) if isinstance(m, ToolMessage)]
     function = None if results else _matching(question, functions)
-    if function:
-        arguments = json.dumps(_fill(function, question))
-        call = tool_call_chunk(name=function["name"], args=arguments, id=uuid.uuid4().hex, index=0)
+    arguments, missing = _fill(function, question) if function else ({}, [])
+    if function and not missing:
+        call = tool_call_chunk(name=function["name"], args=json.dumps(arguments), id=uuid.uuid4().hex, index=0)
         yield AIMessageChunk(content="", tool_call_chunks=[call])
         return
     said_before = any(isinstance(m, AIMessage) and _IS_DEMO in m.text for m in messages)
-    text = " ".join(results) or _what_it_can(functions)
+    text = " ".join(results) or (_what_it_needs(missing) if missing else _what_it_can(functions))
     for word in re.findall(r"\s*\S+", text if said_before else f"{_IS_DEMO} {text}"):
         yield AIMessageChunk(content=word)
 
@@ -105,6 +101,11 @@ def _since_question(messages: Sequence[BaseMessage]) -> Sequence[BaseMessage]:
 def _what_it_can(functions: Sequence[dict[str, Any]]) -> str:
     names = ", ".join(function["name"].replace("_", " ") for function in functions if function["name"] != "confirm")
     return f"I found no tool for that. The tools here are: {names or 'none'}."
+
+
+def _what_it_needs(missing: Sequence[str]) -> str:
+    names = " and ".join(name.replace("_", " ") for name in missing)
+    return f"I did not understand this: {names}. Please say all of it again in one sentence."
 
 
 def _matching(question: str, functions: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -128,17 +129,17 @@ def _words(text: str) -> set[str]:
     return {word.removesuffix("s") for word in re.findall(r"[^\W\d_]{3,}", text.lower())}
 
 
-def _fill(function: dict[str, Any], question: str) -> dict[str, Any]:
+def _fill(function: dict[str, Any], question: str) -> tuple[dict[str, Any], list[str]]:
+    """The arguments that the question has, and the names of those that are to be asked for."""
     schema = function.get("parameters", {})
-    filled = {}
-    for name, field in schema.get("properties", {}).items():
-        value = _value(name, field, question, required=name in schema.get("required", []))
-        if value is not None:
-            filled[name] = value
-    return filled
+    required = schema.get("required", [])
+    values = {n: _value(n, f, question, required=n in required) for n, f in schema.get("properties", {}).items()}
+    missing = [n for n, value in values.items() if value == UNCLEAR or (value is None and n in required)]
+    return {n: value for n, value in values.items() if value is not None}, missing
 
 
 def _value(name: str, field: dict[str, Any], question: str, *, required: bool) -> Any:
+    """None if the question does not have it, UNCLEAR if it is not understood."""
     kinds = {field.get("type"), *(option.get("type") for option in field.get("anyOf", []))}
     if "boolean" in kinds:
         return not _NO.search(question.lower()) if required else None
@@ -146,19 +147,8 @@ def _value(name: str, field: dict[str, Any], question: str, *, required: bool) -
         named = [value for value in field["enum"] if _words(str(value)) & _words(question)]
         return (named or field["enum"])[0] if named or required else None
     if kinds & {"integer", "number"}:
-        number = next(iter(_NUMBER.findall(_DATE.sub("", _TIME.sub("", question.lower())))), "one" if required else "")
-        return (int(number) if number.isdigit() else _COUNTED.index(number)) if number else None
-    for hint, pattern in (("time", _TIME), ("date", _DATE)):
-        if hint in name:
-            found = pattern.search(question)
-            return found.group() if found else ("" if required else None)
-    return _subject(question) if required else None
-
-
-def _subject(question: str) -> str:
-    """What the question is about: what follows its last preposition, else its capitalised words, else all."""
-    while question != (shorter := _TAIL.sub("", question)):
-        question = shorter
-    *before, after = _PREPOSITION.split(question)
-    names = re.findall(r"(?<!^)\b[A-Z]\w+", question)
-    return (after if before else " ".join(names) or question).strip(" ?!.")
+        return find_number(question)
+    for hint, find in (("time", find_time), ("date", find_date)):
+        if hint in name.split("_"):
+            return find(question)
+    return find_subject(question) if required else None

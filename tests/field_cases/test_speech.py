@@ -110,3 +110,17 @@ async def test_s6_there_is_a_pause_between_the_lines_of_a_list(
     gemini: Gemini, start: Any, written: str, spoken: str
 ) -> None:
     assert (await heard(gemini, start, written)).text == spoken
+
+
+async def test_s11_the_demo_understands_a_time_and_a_day_in_words(start: Any) -> None:
+    caller = (await start(model="demo")).caller()
+    reply = await caller.say("Book a table for four tomorrow at seven pm")
+    assert reply.text.endswith("Book a table for 4 tomorrow at 7 pm?")
+
+
+async def test_s11_the_demo_asks_for_a_time_that_it_does_not_understand(start: Any) -> None:
+    """A question with a hole in it is never asked."""
+    caller = (await start(model="demo")).caller()
+    reply = await caller.say("Book a table for four tomorrow at seven")
+    assert "I did not understand this: time. Please say all of it again" in reply.text
+    assert not reply.data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemM
 from langchain_core.tools import BaseTool, tool
 
 from agent.llm.demo import DemoModel
+from agent.llm.demo_sentence import UNCLEAR, find_date, find_number, find_time
 from agent.memory.confirmation import _confirm as confirm
 from agent.tooling.folder import ToolFolder
 
@@ -52,6 +54,11 @@ async def called(tools: list[BaseTool], question: str) -> tuple[str, dict[str, A
             {"people": 4, "time": "7:30 pm", "date": "tomorrow"},
         ),
         ("Reserve a table for two on Friday at 8pm", "book_table", {"people": 2, "time": "8pm", "date": "Friday"}),
+        (
+            "Book a table for four tomorrow at seven pm",
+            "book_table",
+            {"people": 4, "time": "7 pm", "date": "tomorrow"},
+        ),
         ("What are my bookings?", "list_bookings", {}),
         ("Cancel my booking number 3", "cancel_booking", {"number": 3}),
         ("Who was Ada Lovelace?", "lookup", {"topic": "Ada Lovelace"}),
@@ -62,6 +69,53 @@ async def test_a_question_calls_the_tool_that_is_meant(
     tools: list[BaseTool], question: str, name: str, arguments: dict[str, Any]
 ) -> None:
     assert await called(tools, question) == (name, arguments)
+
+
+@pytest.mark.parametrize(
+    ("said", "time"),
+    [
+        ("at seven pm", "7 pm"), ("at 7:30 p.m. please", "7:30 p.m."), ("at 8pm.", "8pm"), ("at 19:00", "19:00"),
+        ("at half past seven in the evening", "7:30 pm"), ("tonight at seven thirty", "7:30 pm"),
+        ("quarter to one pm", "12:45 pm"), ("at a quarter past nine in the morning", "9:15 am"),
+        ("at nine o'clock tomorrow morning", "9 am"), ("seven forty-five p.m.", "7:45 pm"), ("at noon", "12:00"),
+        ("at 7:30 in the evening", "7:30 pm"), ("at 19 tonight", "19:00"),
+        ("at seven", UNCLEAR), ("at twelve tonight", UNCLEAR), ("a table for two", None), ("at the harbour", None),
+    ],
+)  # fmt: skip
+def test_times_are_understood_in_figures_and_in_words(said: str, time: str | None) -> None:
+    assert find_time(said) == time
+
+
+def test_days_are_understood_in_words_and_by_the_calendar() -> None:
+    today = dt.datetime.now().astimezone().date()
+    assert find_date("a table tonight") == "today"
+    assert find_date("on Friday") == "Friday"
+    assert find_date("the day after tomorrow") == (today + dt.timedelta(days=2)).isoformat()
+    assert find_date(f"on the {today.day}th of {today:%B}") == find_date(f"{today:%B} {today.day}") == today.isoformat()
+    assert find_date("next week") == find_date("in two days") == find_date("on the 31st of February") == UNCLEAR
+    assert find_date("may I book a table") is None
+
+
+def test_the_numbers_of_times_and_days_count_nothing_else() -> None:
+    assert find_number("at seven thirty pm on November 23rd for four") == 4
+    assert find_number("tomorrow at 19:00") is None
+
+
+@pytest.mark.parametrize(
+    ("question", "missing"),
+    [
+        ("Book a table for four tomorrow", "time"),
+        ("Book a table for four at seven", "time"),
+        ("Book a table at seven pm", "people"),
+        ("Book a table for four next week at seven pm", "date"),
+        ("Book a table", "people and time"),
+        ("Cancel my booking", "number"),
+    ],
+)
+async def test_what_is_missing_is_asked_for(tools: list[BaseTool], question: str, missing: str) -> None:
+    reply = await answer(tools, HumanMessage(question))
+    assert not reply.tool_calls
+    assert f"I did not understand this: {missing}." in reply.text
 
 
 async def test_data_from_the_page_before_the_question_is_not_the_question(tools: list[BaseTool]) -> None:
