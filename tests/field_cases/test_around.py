@@ -133,7 +133,7 @@ async def test_a3_the_log_is_not_flooded_by_them(start: Any, caplog: pytest.LogC
 async def test_a4_a_proxy_that_pools_transactions_is_noticed_at_the_start(postgres_url: str) -> None:
     """A sentence that says what to do, and the process ends."""
     async with Pooler(postgres_url) as pooler:
-        with pytest.raises(DatabaseError, match="pools transactions.*pool_mode=session"):
+        with pytest.raises(DatabaseError, match=r"pools transactions.*pool_mode=session"):
             async with open_storage(pooler.url):
                 pass
         env = {"DATABASE_URL": pooler.url, "MODEL": "demo", "LAYERCODE_WEBHOOK_SECRET": SECRET}
