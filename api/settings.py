@@ -234,9 +234,9 @@ class Settings(BaseSettings):
     keep_alive_seconds: int = Field(
         default=620,
         ge=1,
-        description="Seconds that a connection may be idle between two requests. It must be more than a load balancer in"
-        " front of this server keeps connections, or some requests get a 502: nginx and AWS take 60 s, Google Cloud"
-        " 600 s.",
+        description="Seconds that a connection may be idle between two requests. It must be more than a load balancer"
+        " before this server keeps its connections, or some requests get a 502: nginx and AWS keep them for 60 s,"
+        " Google Cloud for 600 s.",
     )
     authorize_per_minute: int = Field(
         default=30,

@@ -88,7 +88,7 @@ class _Seen(BlockingError):
 
     def __init__(self, func: str) -> None:
         super().__init__(func)
-        stack = traceback.extract_stack()[:-3]
+        stack = traceback.extract_stack()[:-2]
         ours = [frame for frame in stack[:-1] if frame.filename.startswith(_PRODUCT)]
         self.calls.append(f"{func}\n{''.join(traceback.format_list([*ours, stack[-1]]))}")
 

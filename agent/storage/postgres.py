@@ -187,8 +187,8 @@ async def _set_up(url: str) -> None:
 
 
 async def _expect_sessions(url: str, connection: AsyncConnection[Any]) -> None:
-    """DatabaseError behind a proxy that gives a connection to Postgres for one transaction only, as pgbouncer can: locks
-    and prepared statements would be lost in the middle of calls.
+    """DatabaseError behind a proxy that gives a connection to Postgres for one transaction only, as pgbouncer can:
+    locks and prepared statements would be lost in the middle of calls.
 
     A proxy is there when the process that answers is not the one that the handshake named. Of two open connections each
     has a process of its own, which it keeps, unless the proxy pools transactions.

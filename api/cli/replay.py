@@ -156,7 +156,7 @@ async def record_conversation(conversation: str, out: Path, settings: Settings) 
 async def _saved(run: runs.RunFile, out: Path, database: Database, conversation: str) -> bool:
     """Write the file, and delete it again if the conversation has been forgotten meanwhile: whoever forgets deletes
     the rows first and the file then, so one of the two finds it."""
-    runs.save_run(run, out)
+    await asyncio.to_thread(runs.save_run, run, out)
     left = await export_run(database, conversation)
     if left is None or len(left.turns) < len(run.turns):
         await asyncio.to_thread(out.unlink, missing_ok=True)

@@ -8,6 +8,7 @@ Labels are few: models and tools are those that are configured, the rest are wor
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import os
 from collections.abc import Sequence
@@ -96,6 +97,7 @@ class Metrics(Observer):
         self._refused.labels(reason).inc()
 
     def text(self) -> bytes:
+        """As Prometheus reads them. Files are read for it, so it is not for the event loop."""
         self._note_circuits()
         if not _shared():
             return generate_latest(self._registry)
@@ -135,7 +137,7 @@ def metrics_router(metrics: Metrics, token: str | None) -> APIRouter:
     async def scrape(request: Request) -> Response:
         if not _allowed(request, token):
             return PlainTextResponse("Only from this machine, or with METRICS_TOKEN as a bearer token.\n", 403)
-        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

@@ -34,14 +34,14 @@ _PATIENCE = 2000  # ms that the last spans have at the end
 
 
 class IncomingTrace:
-    """ASGI middleware: the trace that a request says it belongs to is current while it is answered, and so in the
-    task of a turn that it begins."""
+    """ASGI middleware: the trace that a request, or a socket, says it belongs to is current while it is answered, and
+    so in the tasks of the turns that it begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self._app(scope, receive, send)
         token = attach(extract(dict(Headers(scope=scope))))
         try:

@@ -15,12 +15,12 @@ _LINES = 10  # a minute
 
 
 def answer_unknown_paths(app: FastAPI) -> None:
-    """Answer them with a 404 that says where webhooks go, and log those with POST."""
+    """Answer them with a 404, and log those with POST."""
     lines = Rate(_LINES)
 
     @app.exception_handler(404)
     async def unknown(request: Request, _: Exception) -> Response:
         if request.method == "POST" and not lines.wait(""):
             path = {"path": request.url.path[:60]}
-            log.warning("a POST to an unknown path: webhooks go to /api/agent", extra={"fields": path})
-        return JSONResponse({"error": "There is nothing here. Webhooks go to POST /api/agent."}, 404)
+            log.warning("a POST to a path that is not served: see docs/platforms.md for each platform's", extra={"fields": path})
+        return JSONResponse({"error": "There is nothing at this path."}, 404)

@@ -1,4 +1,4 @@
-"""An MCP server for tests: `python mcp_server.py stdio`, or `… http PORT`. What it does goes into the file $RECORD."""
+"""An MCP server for tests: `python mcp_server.py stdio`, or `… http PORT`, or `… sse PORT`. What it does goes into the file $RECORD."""
 
 from __future__ import annotations
 
@@ -70,4 +70,4 @@ if "BROODS" in os.environ:
     server.tool()(brood)
 
 if __name__ == "__main__":
-    server.run("stdio" if sys.argv[1] == "stdio" else "streamable-http")
+    server.run("streamable-http" if sys.argv[1] == "http" else "sse" if sys.argv[1] == "sse" else "stdio")

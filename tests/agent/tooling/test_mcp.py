@@ -76,8 +76,8 @@ def stdio(**keys: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def listening(port: int) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, str(SERVER), "http", str(port)]
+def listening(port: int, transport: str = "http") -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, str(SERVER), transport, str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             yield process
@@ -194,6 +194,27 @@ async def test_over_http_with_a_question_only_some_tools_and_a_server_from_pypi(
         await caller.say("Fly me to Rome")
         assert result(gemini) == "search did not answer within 1 seconds and has no result."
         await until(lambda: deeds()[-1] == "search cancelled")
+
+
+async def test_over_sse_the_old_transport(gemini: Gemini, start: Any, write: Write, own: Path) -> None:
+    """`"type": "sse"`; a call, one that is interrupted, and a call after it."""
+    port = free_port()
+    with listening(port, "sse"):
+        flights = {"type": "sse", "url": f"http://127.0.0.1:{port}/sse"}
+        ours: Backend = await start(tools_dir=own, mcp_servers=write(flights=flights))
+        await until(has(ours, "search"))
+        caller = ours.caller()
+        gemini.script(*call("search", city="Rome"))
+        await caller.say("Fly me to Rome")
+        assert result(gemini).startswith("BA 7 to Rome.")
+        gemini.script(calls(("search", {"city": "Oslo", "seconds": 30})))
+        searching = asyncio.create_task(caller.say("And to Oslo?"))
+        await until(lambda: deeds().count("search began") == 2)
+        searching.cancel()
+        await until(lambda: deeds()[-1] == "search cancelled")
+        gemini.script(*call("book_seat", flight="BA 7", seats=1))
+        await caller.say("Book the first one")
+        assert result(gemini) == "Booked 1 seats on BA 7."
 
 
 async def test_a_server_that_is_down_says_so_and_comes_back_by_itself(

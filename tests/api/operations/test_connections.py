@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api.operations import connections
+from api.platforms import body
 from tests.support.backend import Backend
 from tests.support.gemini import Gemini, text
 
@@ -86,6 +87,21 @@ async def test_of_too_many_connections_the_idlest_goes_and_callers_are_answered(
     assert not any(closed[-15:])
     for _, writer in idle:
         writer.close()
+
+
+@pytest.mark.parametrize("path", ["/api/agent", "/api/authorize"])
+async def test_a_body_that_does_not_come_is_given_up_with_a_408(
+    start: Any, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.3)
+    reader, writer = await connect(await start(layercode_api_key="lc_0123456789"))
+    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{" % path.encode())
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        said = await reader.readuntil(b"}")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert said == b'{"error":"The body took too long."}'
+    writer.close()
 
 
 # Whose address it is

@@ -133,6 +133,17 @@ async def test_the_log_tells_what_happened_and_nothing_private(gemini: Gemini, t
     )
 
 
+async def test_the_debug_level_logs_what_was_said_and_still_no_secret(gemini: Gemini, tools: Path) -> None:
+    async with served(**environment(gemini, tools), LOG_LEVEL="debug") as server:
+        await server.caller("conv_1").say("MARKWORDS call look_up", from_phone_number=PHONE)
+        assert server.process
+        _, output = await stopped(server.process)
+    [line] = [line for line in output.splitlines() if "DEBUG voice: transcript" in line]
+    assert 'conversation=conv_1 turn=turn_1 caller="MARKWORDS call look_up"' in line
+    assert 'agent="Looking up MARKARGUMENT. MARKANSWER it is, as I said."' in line
+    assert not re.findall(r"whsec_|test-key", output)
+
+
 def record(message: str, **fields: Any) -> logging.LogRecord:
     made = logging.LogRecord("x", logging.ERROR, "", 0, message, None, None)
     made.fields = fields
@@ -326,6 +337,26 @@ async def test_a_tool_that_outlives_its_turn_is_in_its_trace(
     [tool] = [span for span in spans if span.name == "execute_tool lengthy"]
     assert tool.parent_span_id == turn.span_id
     assert tool.end_time_unix_nano > turn.end_time_unix_nano
+
+
+async def test_a_turn_is_in_the_trace_that_its_request_names(
+    gemini: Gemini, tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W3C's `traceparent`: trace, parent, sampled. One that is not sampled is sent nowhere; without one a trace begins."""
+    trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+    body: Json = {"type": "message", "session_id": "s", "conversation_id": "c", "text": "Hello?"}
+    with Receiver() as receiver:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+        async with running(gemini, tools) as server:
+            for turn, header in (("t1", f"00-{trace}-{parent}-01"), ("t2", f"00-{trace}-{parent}-00"), ("t3", "")):
+                request = signed({**body, "turn_id": turn})
+                request["headers"] |= {"traceparent": header} if header else {}
+                await server.http.post(f"{server.url}/api/agent", **request)
+        spans = [span for span in spans_in(receiver) if span.name == "invoke_agent"]
+    named, own = spans
+    assert (named.trace_id.hex(), named.parent_span_id.hex()) == (trace, parent)
+    assert own.trace_id.hex() != trace
+    assert not own.parent_span_id
 
 
 async def test_an_endpoint_that_does_not_answer_costs_nobody_anything(
