@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool
 from pydantic import TypeAdapter, ValidationError
 
 from agent.json_values import replace_surrogates, to_json
-from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of
+from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of, values_of
 from agent.turns import Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
@@ -39,10 +39,7 @@ class ToolCall:
 
     def fill(self, text: str) -> str:
         """A text of the tool's options, with the call's arguments, or their defaults, in its braces."""
-        defaults = {
-            name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
-        }
-        return fill(text, {**defaults, **self.arguments})
+        return fill(text, values_of(self.tool, self.arguments))
 
     def answer(self, text: str, *, failed: bool = False, marker: Marker | None = None) -> ToolMessage:
         """The result under the name that was called, which is `confirm` for a pinned call."""
@@ -110,10 +107,6 @@ class ToolRun:
             self.unspoken.append(line)
         elif self.turn.progress(line):
             self.report("progress", text=line)
-
-    def say_slow(self, line: str, said_before: int) -> None:
-        if self.turn.times_said == said_before:
-            self.speak(line)
 
     def ms(self) -> float:
         """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""
