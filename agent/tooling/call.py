@@ -12,7 +12,7 @@ from langchain_core.tools import BaseTool
 
 from agent.json_values import replace_surrogates, to_json
 from agent.tooling.arguments import Refused, validated
-from agent.tooling.decorator import ToolOptions, fill, options_of
+from agent.tooling.decorator import ToolOptions, fill, options_of, values_of
 from agent.turns import Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
@@ -47,11 +47,8 @@ class ToolCall:
 
     @property
     def values(self) -> dict[str, Any]:
-        """The arguments, and the defaults of those that are left out."""
-        defaults = {
-            name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
-        }
-        return {**defaults, **self.arguments}
+        """The arguments as the tool gets them, and the defaults of those that are left out."""
+        return values_of(self.tool, self.arguments)
 
     def answer(self, text: str, *, failed: bool = False, marker: Marker | None = None) -> ToolMessage:
         """The result under the name that was called, which is `confirm` for a pinned call."""
@@ -119,10 +116,6 @@ class ToolRun:
             self.unspoken.append(line)
         elif self.turn.progress(line):
             self.report("progress", text=line)
-
-    def say_slow(self, line: str, said_before: int) -> None:
-        if self.turn.times_said == said_before:
-            self.speak(line)
 
     def ms(self) -> float:
         """Since it began, to the microsecond: the order of what parallel calls do is kept by it."""

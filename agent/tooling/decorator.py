@@ -9,19 +9,22 @@ from __future__ import annotations
 import inspect
 import re
 import string
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, overload
 
 import httpx
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
+from agent.speech import speakable
 from agent.storage import Database
 from agent.tooling.declaration import Undeclarable
 from agent.tooling.sandbox import isolated
 from agent.tooling.signature import arguments_of
+from agent.tooling.spoken import spoken
 from agent.turns import CallAction, CallControl
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
@@ -32,7 +35,8 @@ class ToolOptions:
     """How a tool behaves in a call. Texts may name the tool's arguments in braces.
 
     say: spoken when the tool starts, unless the model has just spoken.
-    slow: spoken once when the tool still runs after `slow_after` seconds and nothing was said meanwhile.
+    slow: spoken when the tool still runs and nobody has spoken for `slow_after` seconds, then at growing distances:
+        one line, followed by standard ones, or several. Without it standard ones; with "" none.
     timeout: seconds until the call is given up.
     on_barge_in: what an interruption does. `finish`: it runs on, and its result waits for the next turn.
         `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
@@ -43,7 +47,7 @@ class ToolOptions:
     """
 
     say: str | None = None
-    slow: str | None = None
+    slow: str | Sequence[str] | None = None
     slow_after: float = 4.0
     timeout: float = 20.0
     on_barge_in: OnBargeIn = "finish"
@@ -147,7 +151,7 @@ def voice_tool(
     *,
     name: str | None = None,
     say: str | None = None,
-    slow: str | None = None,
+    slow: str | Sequence[str] | None = None,
     slow_after: float = 4.0,
     timeout: float = 20.0,
     on_barge_in: OnBargeIn = "finish",
@@ -214,11 +218,22 @@ def acts(tool: BaseTool) -> bool:
     return bool(options.confirm) or options.on_barge_in != "cancel"
 
 
+def values_of(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments as the tool's function gets them, with the defaults of those that are left out; as they are where
+    they do not fit."""
+    schema = tool.args_schema
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        with suppress(ValidationError):
+            return dict(schema.model_validate(arguments))
+    defaults = {name: part["default"] for name, part in tool.args.items() if part.get("default") is not None}
+    return {**defaults, **arguments}
+
+
 def fill(text: str, arguments: Mapping[str, Any]) -> str:
-    """`text` with its braces filled from a call's arguments, each shortened to what one can listen to; a missing one
-    leaves nothing behind."""
-    short = {name: str(value)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
-    return " ".join(text.format_map(_Blank(short)).split())
+    """`text` with its braces filled from a call's arguments, each as people say it and no longer than one can listen
+    to; a missing one leaves nothing behind. Without what cannot be spoken."""
+    said = {name: spoken(value)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
+    return speakable(" ".join(text.format_map(_Blank(said)).split()))
 
 
 class _Blank(dict[str, Any]):
@@ -239,11 +254,9 @@ def check(tool: str, options: ToolOptions, arguments: Collection[str]) -> None:
     for taken in _RESERVED.intersection(arguments):
         raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
     for option in ("say", "slow", "confirm"):
-        for _, name, spec, conversion in string.Formatter().parse(getattr(options, option) or ""):
-            if name is not None and name not in arguments:
-                raise ValueError(f"tool {tool!r}: {option}= names {{{name}}}, which is not one of its arguments")
-            if spec or conversion:
-                raise ValueError(f"tool {tool!r}: {option}= takes plain {{{name}}}, without a format")
+        text = getattr(options, option) or ""
+        for line in [text] if isinstance(text, str) else text:
+            _check_line(tool, option, line, arguments)
 
 
 def _fits(tool: str, looks: Check | None, arguments: Collection[str]) -> None:
@@ -252,3 +265,11 @@ def _fits(tool: str, looks: Check | None, arguments: Collection[str]) -> None:
     for one in named:
         if one.kind is not one.VAR_KEYWORD and one.name not in arguments:
             raise ValueError(f"tool {tool!r}: check= takes {one.name!r}, which is not one of its arguments")
+
+
+def _check_line(tool: str, option: str, line: str, arguments: Collection[str]) -> None:
+    for _, name, spec, conversion in string.Formatter().parse(line):
+        if name is not None and name not in arguments:
+            raise ValueError(f"tool {tool!r}: {option}= names {{{name}}}, which is not one of its arguments")
+        if spec or conversion:
+            raise ValueError(f"tool {tool!r}: {option}= takes plain {{{name}}}, without a format")

@@ -38,7 +38,7 @@ class Options(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
     say: str
-    slow: str
+    slow: str | list[str]
     slow_after: Seconds
     timeout: Seconds
     on_barge_in: OnBargeIn

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import httpx
 from langchain_core.messages import ToolMessage, message_to_dict
@@ -34,6 +35,7 @@ from agent.tooling.check import check_call
 from agent.tooling.decorator import ToolContext, acts, use_context
 from agent.tooling.results import NotAResult, shortened, text_of
 from agent.tooling.sandbox import ToolNotStarted
+from agent.tooling.waiting import WaitingLines
 from agent.turns import CallControl, ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class ToolRunner:
         self._perform = perform or self._call
         self._perform_check = perform_check or (_no_check if perform else self._check)
         self._abandoning = False
+        self._announced: WeakKeyDictionary[Turn, str | None] = WeakKeyDictionary()  # a turn's last announced message
 
     def running_calls(self, conversation: str) -> set[str]:
         """The keys of a conversation's calls that are running now."""
@@ -153,17 +156,19 @@ class ToolRunner:
         return tool_call.answer(run.outcome.text, failed=run.outcome.failed, marker=run.outcome.ended)
 
     def _announce(self, run: ToolRun) -> None:
-        """A line before a silence: not needed when the model has just said what it is about to do."""
-        if run.tool_call.options.say and not run.tool_call.message.text.strip():
-            run.turn.progress(run.tool_call.fill(run.tool_call.options.say))
+        """A line before a silence: not needed when the model has just said what it is about to do. One is enough for
+        the calls that begin together."""
+        message, line = run.tool_call.message, run.tool_call.options.say
+        if line and not message.text.strip() and self._announced.get(run.turn) != message.id:
+            run.turn.progress(run.tool_call.fill(line))
+            self._announced[run.turn] = message.id
         run.report("started")
 
     async def _until_over(self, run: ToolRun, task: asyncio.Task[None]) -> None:
         """Wait for a tool's end, or as long as the turn and the tool's options allow."""
-        tool_call, options, turn = run.tool_call, run.tool_call.options, run.turn
-        loop = asyncio.get_running_loop()
-        slow = tool_call.fill(options.slow or "")
-        timer = loop.call_later(options.slow_after, run.say_slow, slow, turn.times_said) if slow else None
+        options, turn = run.tool_call.options, run.turn
+        lines = WaitingLines(run)
+        lines.start()
         try:
             async with asyncio.timeout_at(turn.deadline) as scope:
                 with turn.stoppable(scope):
@@ -171,8 +176,7 @@ class ToolRunner:
         except TimeoutError:
             pass
         finally:
-            if timer:
-                timer.cancel()
+            lines.close()
         if run.outcome is None and options.on_barge_in == "cancel":
             task.cancel()
             await asyncio.wait([task], timeout=_CLEAN_UP)

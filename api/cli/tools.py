@@ -55,7 +55,7 @@ def _describe(name: str, folder: ToolFolder) -> None:
     for label, line in (
         ("does", tool.description.strip().partition("\n")[0]),
         ("says", options.say),
-        ("when slow", options.slow),
+        ("when slow", options.slow if isinstance(options.slow, str) else " / ".join(options.slow or ())),
         ("asks", options.confirm),
     ):
         if line:

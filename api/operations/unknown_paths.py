@@ -22,5 +22,7 @@ def answer_unknown_paths(app: FastAPI) -> None:
     async def unknown(request: Request, _: Exception) -> Response:
         if request.method == "POST" and not lines.wait(""):
             path = {"path": request.url.path[:60]}
-            log.warning("a POST to a path that is not served: see docs/platforms.md for each platform's", extra={"fields": path})
+            log.warning(
+                "a POST to a path that is not served: see docs/platforms.md for each platform's", extra={"fields": path}
+            )
         return JSONResponse({"error": "There is nothing at this path."}, 404)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
 from typer.testing import CliRunner, Result
 
+from agent import voice_tool
+from agent.replay.virtual_time import run_in_virtual_time
+from agent.tooling import ToolCall, ToolRun, waiting
+from agent.tooling.waiting import WaitingLines
+from agent.turns import Say, ToolCallStatus, Turn, TurnRequest
 from api.cli.main import app
 from tests.support.backend import SECRET
 from tests.support.conversation import offered, results_in
@@ -168,8 +177,6 @@ async def test_t2_one_bad_tool_takes_no_other_down_also_in_a_hot_reload(
 
 
 def _reloading(config: Any) -> Any:
-    from dataclasses import replace
-
     return replace(config, reload_tools=True)
 
 
@@ -325,3 +332,131 @@ async def test_t7_a_tool_that_returns_what_is_no_result_has_failed_and_the_log_s
         "odd failed for a technical reason. It is not certain whether it took effect."
     )
     assert "odd: a tool returned a Command: return text, or what JSON can hold" in caplog.text
+
+
+# T11: a value as people say it
+
+
+SAID = {
+    "a whole number": ("int", "4.0", "4"),
+    "a whole fraction": ("float", 4, "4"),
+    "a fraction": ("float", 2.5, "2.5"),
+    "a truth": ("bool", True, "yes"),
+    "an untruth": ("bool", False, "no"),
+    "a list": ("list[str]", ["a", "b"], "a and b"),
+    "a longer list": ("list[str]", ["a", "b", "c"], "a, b and c"),
+    "a list of numbers": ("tuple[float, float]", [4.0, 5], "4 and 5"),
+    "an enum": ("Seat", "by_the_window", "by the window"),
+    "an enum of numbers": ("Size", 2, "extra large"),
+    "a date": ("dt.date", "2026-12-24", "24 December"),
+    "a time": ("dt.time", "19:30:00", "19:30"),
+    "a date and time": ("dt.datetime", "2026-12-24T19:30:00", "24 December at 19:30"),
+    "a duration": ("dt.timedelta", "PT1H30M", "1 hour 30 minutes"),
+    "notation": ("str", "**four** [x](https://x.example)", "four x"),
+    "a text that looks like a number": ("str", "1.10", "1.10"),
+    "a default": ("dt.date = dt.date(2026, 12, 24)", None, "24 December"),
+}
+SEATS = """
+class Seat(enum.Enum):
+    WINDOW = "by_the_window"
+
+class Size(enum.IntEnum):
+    EXTRA_LARGE = 2
+"""
+
+
+@pytest.mark.parametrize(("annotation", "given", "said"), SAID.values(), ids=SAID)
+async def test_t11_an_argument_is_spoken_as_people_say_it(
+    gemini: Gemini, start: Any, put: Put, annotation: str, given: Any, said: str
+) -> None:
+    """In the announcement and in the question: the value that the tool gets, in words, without notation."""
+    path = put(f'''{SEATS}
+@voice_tool(say="Taking {{x}}.")
+async def take(x: {annotation}) -> str:
+    """Take it."""
+    return "Taken."
+
+@voice_tool(confirm="Book {{x}}?")
+async def book(x: {annotation}) -> str:
+    """Book it."""
+    return "Booked."
+''')
+    arguments = {} if given is None else {"x": given}
+    gemini.script(calls(("take", arguments)), calls(("book", arguments)))
+    reply = await (await start(tools_dir=path.parent)).caller().say("Go")
+    assert reply.text == f"Taking {said}. Book {said}?"
+
+
+# T12: what is said meanwhile
+
+
+async def test_t12_calls_that_begin_together_are_announced_once(gemini: Gemini, start: Any, put: Put) -> None:
+    """Of four announcements the caller hears the first; calls of a later step are announced anew."""
+    path = put('''
+@voice_tool(say="Looking in {place}.")
+async def look(place: str) -> str:
+    """Look somewhere."""
+    return "Nothing."
+''')
+    four = [("look", {"place": place}) for place in ("Rome", "Oslo", "Bern", "Kyiv")]
+    gemini.script(calls(*four), calls(("look", {"place": "Paris"})), text("Nothing anywhere."))
+    reply = await (await start(tools_dir=path.parent)).caller().say("Look")
+    assert reply.text == "Looking in Rome. Looking in Paris. Nothing anywhere."
+
+
+LINES = {
+    "none": ("", ["One moment, please.", "Still working on it."]),
+    "one": ('slow="Looking on.", ', ["Looking on.", "Still working on it."]),
+    "several": ('slow=["Looking on.", "And on, for {place}."], ', ["Looking on.", "And on, for Rome."]),
+    "only one in a list": ('slow=["Looking on."], ', ["Looking on."]),
+    "silence": ('slow="", ', []),
+}
+
+
+@pytest.mark.parametrize(("slow", "lines"), LINES.values(), ids=LINES)
+async def test_t12_a_slow_tool_is_not_silent(
+    gemini: Gemini, start: Any, put: Put, monkeypatch: pytest.MonkeyPatch, slow: str, lines: list[str]
+) -> None:
+    """Lines come while it works, its own first, and never the same twice in a row."""
+    monkeypatch.setattr(waiting, "_NEXT", 0.3)
+    path = put(f'''
+@voice_tool({slow}slow_after=0.2)
+async def look(place: str) -> str:
+    """Look somewhere."""
+    await asyncio.sleep(0.7)
+    return "Nothing."
+''')
+    gemini.script(calls(("look", {"place": "Rome"})), text("Nothing."))
+    reply = await (await start(tools_dir=path.parent)).caller().say("Look")
+    assert reply.text == " ".join([*lines, "Nothing."])
+
+
+@pytest.mark.parametrize("slow", [None, "Looking on.", ["Looking on.", "Still looking."]])
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_t12_in_18_seconds_the_caller_hears_a_line_every_few_seconds(slow: Any, at_once: int) -> None:
+    """At growing distances, never the same twice in a row, also when several tools wait side by side."""
+
+    async def speak() -> list[tuple[float, str]]:
+        turn = Turn(TurnRequest("c", "t"), timeout=60)
+        tool = voice_tool(slow=slow)(clock)
+        call = ToolCall("k", "k", tool, {"place": "Rome"}, AIMessage(""))
+        waits = [WaitingLines(ToolRun(call, turn, ToolCallStatus("clock", {}, turn.now()))) for _ in range(at_once)]
+        for wait in waits:
+            wait.start()
+        await asyncio.sleep(18)
+        for wait in waits:
+            wait.close()
+        await asyncio.sleep(18)
+        return [(sent.ms / 1000, sent.event.text.strip()) for sent in turn.events if isinstance(sent.event, Say)]
+
+    said = run_in_virtual_time(speak())
+    times, texts = [0.0, *(at for at, _ in said)], [words for _, words in said]
+    assert times == pytest.approx([0, 4, 10] if at_once == 1 else times)
+    assert all(later - earlier <= 10 for earlier, later in pairwise([*times, 18.0]))
+    assert all(one != other for one, other in pairwise(texts))
+    assert len(texts) >= 2
+
+
+async def clock(place: str) -> str:
+    """What time it is."""
+    return f"It is ten in {place}."
