@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage
 
-GO_ON = "[Your answer broke off after the words above, which the caller has heard. Go on from there, without them.]"
+from agent.turns import system_note
+
+GO_ON = system_note(
+    "Your answer broke off after the words above, which the caller has heard. Go on from there, without them."
+)
 _CLOSING = " .,;:!?…\n"
 
 

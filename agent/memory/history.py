@@ -234,7 +234,7 @@ def _without_apology(message: AnyMessage) -> list[AnyMessage]:
     if not isinstance(message, AIMessage) or marker_of(message) != "apology":
         return [message]
     own, apology = own_and_apology(message)
-    note = HumanMessage(notes.failure(own, apology))
+    note = HumanMessage(notes.not_ended(own, apology))
     return [AIMessage(own, id=message.id), note] if own else [note]
 
 

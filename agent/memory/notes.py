@@ -32,11 +32,12 @@ def summary(made: Summary) -> str:
     return system_note(f"Summary of the conversation before this: {made.text}")
 
 
-def failure(own: str, apology: str) -> str:
-    """In the place of the apology, of which this was heard. own: what the model had said before it."""
-    failed = "Your answer broke off there" if own else "You gave no answer here"
-    heard = f' The system said to the caller: "{apology}"' if apology else ""
-    return system_note(f"{failed}, for a technical reason.{heard}")
+def not_ended(own: str, ours: str) -> str:
+    """In the place of the sentence that ended an answer for the model, such as the apology. own: the model's words
+    before it. ours: what was heard of the sentence."""
+    came = "Your answer broke off there." if own else "You gave no answer here."
+    heard = f' The system said to the caller: "{ours}"' if ours else ""
+    return system_note(f"{came}{heard}")
 
 
 def interruption(messages: Sequence[AnyMessage], unheard: bool) -> Iterator[str]:

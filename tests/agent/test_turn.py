@@ -181,7 +181,7 @@ async def test_then_an_apology_which_is_remembered_as_the_systems(gemini: Gemini
     assert reply.text == APOLOGY
     assert reply.ended_once
     assert (await caller.say("And now?")).text == "Now it works."
-    note = f'⟦system: You gave no answer here, for a technical reason. The system said to the caller: "{APOLOGY}"⟧'
+    note = f'⟦system: You gave no answer here. The system said to the caller: "{APOLOGY}"⟧'
     (asked,) = gemini.requests[-1].body["contents"]
     assert asked["parts"] == [{"text": f"Hello?\n{note}\nAnd now?"}]
 
@@ -204,7 +204,7 @@ async def test_a_stream_cut_in_the_middle_ends_in_words(gemini: Gemini, start: A
     await caller.say("Go on")
     _, answer, asked = gemini.requests[-1].body["contents"]
     assert answer["parts"] == [{"text": "One two"}]
-    assert asked["parts"][0]["text"].startswith("⟦system: Your answer broke off there, for a technical reason.")
+    assert asked["parts"][0]["text"].startswith("⟦system: Your answer broke off there.")
     assert asked["parts"][0]["text"].endswith(f'"{APOLOGY}"⟧\nGo on')
 
 

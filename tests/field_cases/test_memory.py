@@ -95,7 +95,7 @@ async def test_m16_the_apology_is_never_shown_as_the_models_own_words(gemini: Ge
     await caller.say("Good.")
     for request in gemini.requests[4:]:
         assert all(APOLOGY not in answer for answer in answers_in(request.body))
-        assert caller_said(request.body).count(f'⟦system: You gave no answer here, for a technical reason. The system said to the caller: "{APOLOGY}"⟧') == 2  # fmt: skip  # noqa: E501
+        assert caller_said(request.body).count(f'⟦system: You gave no answer here. The system said to the caller: "{APOLOGY}"⟧') == 2  # fmt: skip  # noqa: E501
 
 
 async def test_m16_of_an_apology_only_what_was_heard_is_told(gemini: Gemini, start: Any) -> None:

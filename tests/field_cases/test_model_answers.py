@@ -22,7 +22,7 @@ from api.settings import NotConfigured, Settings
 from api.wiring import load_models
 from tests.support.backend import Backend
 from tests.support.conversation import Tools, answers_in, results_in
-from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, raw, text, thought
+from tests.support.gemini import Gemini, Step, blocked, calls, cut, error, raw, said, text, thought
 
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 ENDING = "I have to stop there."
@@ -101,7 +101,8 @@ BROKEN_OFF = {
 async def test_m4_half_a_sentence_is_not_the_whole_answer(
     gemini: Gemini, start: Any, reason: str, end: str, fast: bool
 ) -> None:
-    """An answer that is cut off ends in words, and the memory says that it was cut, and why."""
+    """An answer that is cut off ends in words, and the memory says that it was cut, and why. The model is shown its own
+    words alone as its own."""
     gemini.script(ends(reason), text("Yes?"))
     backend = await start(gemini_fast=fast)
     caller = backend.caller()
@@ -111,7 +112,8 @@ async def test_m4_half_a_sentence_is_not_the_whole_answer(
     assert await marks(backend, caller.conversation) == [reason or "no finish reason"]
     await caller.say("And?")
     assert answers_in(gemini.requests[-1].body) == ["The story begins and then it"]
-    assert end in gemini.requests[-1].body["contents"][-1]["parts"][0]["text"]  # told as the system's words
+    note = f'⟦system: Your answer broke off there. The system said to the caller: "{end}"⟧'
+    assert said(gemini.requests[-1].body) == f"{note}\nAnd?"
 
 
 @BOTH_PATHS
