@@ -35,7 +35,7 @@ from agent.storage import (
 )
 from agent.summaries import Summaries
 from agent.tls import tls_context
-from agent.tooling import Perform, ToolFolder, ToolRunner
+from agent.tooling import Perform, PerformCheck, ToolFolder, ToolRunner
 from agent.turns import PATIENCE, ConcurrencyLimit, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
 
 log = logging.getLogger(__name__)
@@ -255,12 +255,14 @@ async def open_agent(
     models: Models,
     config: AgentConfig | None = None,
     perform: Perform | None = None,
+    perform_check: PerformCheck | None = None,
     summaries: Mapping[str, Summary] | None = None,
     observers: Sequence[Observer] = (),
 ) -> AsyncIterator[Agent]:
     """An agent, ready to begin turns. `folder` has been loaded.
 
-    perform: runs tool calls in place of the tools. summaries: by turn, in place of those that the model would make.
+    perform, perform_check: run tool calls, and their checks, in place of the tools. summaries: by turn, in place of
+    those that the model would make.
     """
     observer = Observers(observers)
     async with (
@@ -272,7 +274,14 @@ async def open_agent(
         models.warm()
         config = config or AgentConfig()
         tool_runner = ToolRunner(
-            journal, storage, http, perform, observer, patience=models.first_token, hold=config.action_hold
+            journal,
+            storage,
+            http,
+            perform,
+            observer,
+            perform_check=perform_check,
+            patience=models.first_token,
+            hold=config.action_hold,
         )
         agent = Agent(
             build_graph(storage.saver), journal, tool_runner, folder, models, config, storage,

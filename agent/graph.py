@@ -1,14 +1,15 @@
 """The state machine of a turn.
 
-    listen ─┬─▶ greet ─────────────────────────────────▶ end
-            └─▶ think ─┬─▶ act (one for each call) ─▶ think …, or end when the call is to end
-                       ├─▶ ask ────────────────────────▶ end
-                       └───────────────────────────────▶ end
+    listen ─┬─▶ greet ──────────────────────────────────────▶ end
+            └─▶ think ─┬─▶ gate ▶ act (one for each call) ─▶ think …, or end when the call is to end
+                       ├─▶ ask ─────────────────────────────▶ end
+                       └────────────────────────────────────▶ end
 
 listen  brings the memory up to date with what was heard and done since, and adds the caller's words
 greet   speaks first, also when the caller comes back
 think   asks the model; its words are spoken as they stream
-act     runs one tool call; the calls of one step run side by side
+gate    lets through the calls that can be run, and says of the others why not (agent/tooling/gate.py)
+act     runs one tool call, or answers it; the calls of one step run side by side
 ask     puts the question of a call that must be confirmed
 
 An interruption is not an exception here: every node ends early and normally, so that the run ends at a valid
@@ -20,10 +21,10 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
-from langchain_core.messages import ToolCall as ModelToolCall
+from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -32,9 +33,20 @@ from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
 from agent.llm import Models
-from agent.memory import CONFIRM, Pending, confirmation, history, latest
+from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
 from agent.storage import PendingContext
-from agent.tooling import ToolCall, ToolRunner, fault_in, first_call, first_to_confirm, options_of, unknown_tool
+from agent.tooling import (
+    GatedCall,
+    ToolCall,
+    ToolRunner,
+    acts,
+    one_question,
+    options_of,
+    through_gate,
+    to_be_asked,
+    with_names,
+    without_calls,
+)
 from agent.turns import Turn
 
 
@@ -59,13 +71,21 @@ class Context:
     max_tool_steps: int
     pending_context: PendingContext
 
+    @property
+    def declared(self) -> dict[str, BaseTool]:
+        """What the model may call: the same all through a conversation, as its memory must name nothing else."""
+        asks = any(options_of(tool).confirm for tool in self.tools.values())
+        return {**self.tools, CONFIRM: confirmation.TOOL} if asks else self.tools
+
 
 class Step(TypedDict):
-    """What one `act` gets: a call, the message that made it, and the action that waits for the caller's yes."""
+    """What one `act` gets: a call as it left the gate, and the action that waits for the caller's yes. asks: whether a
+    call of the step puts a question. yes: what the step's calls of `confirm` come to."""
 
-    call: ModelToolCall
-    message: AIMessage
+    call: GatedCall
     pending: Pending | None
+    asks: bool
+    yes: bool | None
 
 
 Graph = CompiledStateGraph[State, Context, State, State]
@@ -119,43 +139,53 @@ def _welcome(state: State, context: Context) -> str:
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+    """At the limit of tool steps the tools stay declared, and cannot be called."""
     messages, context = state["messages"], runtime.context
-    if context.turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
+    turn, declared = context.turn, context.declared
+    if turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
         return {}
-    tools: list[BaseTool] = []
-    if history.tool_steps(messages) < context.max_tool_steps:
-        tools = [*context.tools.values(), *confirmation.tools(state.get("pending"))]
-    id_ = history.reply_id(context.turn.request, messages)
     fit = history.repair(messages)
-    context.turn.repaired |= fit != messages
-    shown = [SystemMessage(context.prompt), *history.shown(fit)]
-    answer = await context.models.answer(context.turn, shown, tools, id_)
-    if answer and answer.tool_calls and not tools:
-        answer = context.models.give_up(context.turn, id_)
+    turn.repaired |= fit != messages
+    shown, may_call = Shown(context.prompt, fit, declared), history.tool_steps(messages) < context.max_tool_steps
+    answer = await context.models.answer(
+        turn,
+        shown.messages,
+        [*declared.values()],
+        history.reply_id(turn.request, messages),
+        may_call=may_call,
+        admit=partial(with_names, tools=declared) if may_call else without_calls,
+        retell=shown.retell,
+        instead=found(messages, [name for name, tool in declared.items() if acts(tool)]),
+    )
+    if answer and shown.retold and not turn.failed:
+        return {"messages": Overwrite([*all_in_words(messages), answer])}
     return {"messages": [answer]} if answer else {}
 
 
-async def after_thinking(state: State) -> list[Send] | str:
-    message, pending = state["messages"][-1], state.get("pending")
-    if isinstance(message, AIMessage) and message.tool_calls:
-        return [Send("act", Step(call=call, message=message, pending=pending)) for call in message.tool_calls]
-    return "ask" if pending and not pending["question_id"] else END
+async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] | str:
+    message, pending, context = state["messages"][-1], state.get("pending"), runtime.context
+    if not (isinstance(message, AIMessage) and message.tool_calls):
+        return "ask" if pending and not pending["question_id"] else END
+    calls = await through_gate(message, context.declared, partial(context.tool_runner.check, context.turn))
+    calls = one_question(calls, context.tools, partial(confirmation.why_not_asked, pending))
+    asks = any(to_be_asked(call, context.tools) for call in calls)
+    yes = confirmation.answer_of([call.arguments for call in calls if call.name == CONFIRM and not call.refused])
+    return [Send("act", Step(call=call, pending=pending, asks=asks, yes=yes)) for call in calls]
 
 
 async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     context, call = runtime.context, state["call"]
-    if call["name"] == CONFIRM:
+    if call.refused:
+        return {"messages": call.answers(call.refused, failed=True)}
+    if call.name == CONFIRM:
         return await _confirm(state, context)
-    tool = context.tools.get(call["name"])
-    if tool is None:
-        return {"messages": [unknown_tool(call, context.tools)]}
-    key = f"{state['message'].id}/{call['id']}"
-    tool_call = ToolCall(key, call["id"] or "", tool, call["args"], state["message"])
-    if tool_call.options.confirm:
-        if fault := fault_in(tool, call["args"]):
-            return {"messages": [tool_call.answer(fault, failed=True)]}
-        return _pin(tool_call, may_ask=call == first_to_confirm(state["message"], context.tools))
-    return {"messages": [await context.tool_runner.run(context.turn, tool_call)]}
+    if to_be_asked(call, context.tools):
+        question = call.tool_call(context.tools[call.name]).question
+        pending = confirmation.pin(
+            state["pending"], key=call.key, call=call.id, name=call.name, arguments=call.arguments, question=question
+        )
+        return {"messages": call.answers(confirmation.not_done_yet(question)), "pending": pending}
+    return {"messages": await _run(context, call, call.tool_call(context.tools[call.name]))}
 
 
 async def after_acting(state: State, runtime: Runtime[Context]) -> str:
@@ -164,34 +194,22 @@ async def after_acting(state: State, runtime: Runtime[Context]) -> str:
     return END if turn.ends_call and turn.times_said else "think"
 
 
-def _pin(tool_call: ToolCall, *, may_ask: bool) -> dict[str, Any]:
-    """Answer the call with "not done yet"; the question is put at the end of the turn."""
-    if not may_ask:
-        return {"messages": [tool_call.answer(confirmation.ONE_AT_A_TIME, failed=True)]}
-    question = tool_call.fill(tool_call.options.confirm or "")
-    pending = confirmation.pin(
-        key=tool_call.key,
-        call=tool_call.answers,
-        name=tool_call.tool.name,
-        arguments=tool_call.arguments,
-        question=question,
-    )
-    return {"messages": [tool_call.answer(confirmation.not_done_yet(question))], "pending": pending}
-
-
 async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     """The caller has said yes, or no, to the pinned call. It stays pinned when the turn was interrupted first."""
     call, pending = step["call"], step["pending"]
     tool = context.tools.get(pending["name"]) if pending and pending["heard"] else None
-    if pending is None or tool is None:
-        return {"messages": [confirmation.nothing_to_confirm(call)]}
-    if call != first_call(step["message"], lambda call: call["name"] == CONFIRM):
-        return {"messages": [confirmation.settled_already(call)]}
-    settled = {} if context.turn.interrupted or first_to_confirm(step["message"], context.tools) else {"pending": None}
-    if not call["args"].get("yes"):
-        return {"messages": [confirmation.declined(call)], **settled}
-    tool_call = ToolCall(pending["key"], call["id"] or "", tool, pending["arguments"], step["message"])
-    return {"messages": [await context.tool_runner.run(context.turn, tool_call)], **settled}
+    if pending is None or tool is None or step["yes"] is None:
+        return {"messages": call.answers(confirmation.not_confirmed(tool), failed=True)}
+    settled = {} if context.turn.interrupted or step["asks"] else {"pending": None}
+    if not step["yes"]:
+        return {"messages": call.answers(confirmation.DECLINED), **settled}
+    pinned = ToolCall(pending["key"], call.id, tool, pending["arguments"], call.message)
+    return {"messages": await _run(context, call, pinned), **settled}
+
+
+async def _run(context: Context, call: GatedCall, tool_call: ToolCall) -> list[ToolMessage]:
+    """Run the call, or the one that it confirms."""
+    return call.share(await context.tool_runner.run(context.turn, tool_call))
 
 
 async def ask(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from langchain_core.tools import ToolException
+
 from agent import tool_context, voice_tool
 from agent.storage import Database
 
@@ -36,7 +38,7 @@ CREATE TABLE IF NOT EXISTS bookings (
 """
 
 
-class Unclear(Exception):
+class Unclear(ToolException):
     """What was asked for cannot be booked. The text tells the model what to ask."""
 
 
@@ -56,9 +58,17 @@ class Booking(NamedTuple):
         return f"number {self.number}, for {guests} on {when:%A}, {when.day} {when:%B} at {when:%H:%M}{name}"
 
 
+def _can_be_booked(people: int, time: str, date: str) -> dict[str, str]:
+    """Before the caller is asked. Unclear when it cannot be."""
+    _guests(people)
+    _moment(date, time)
+    return {"date": date.strip() or "today", "time": time.strip()}
+
+
 @voice_tool(
     say="Booking your table.",
     confirm="Book a table for {people} {date} at {time}?",
+    check=_can_be_booked,
     timeout=10,
     on_barge_in="finish",
 )
@@ -150,6 +160,8 @@ def _moment(date: str, time: str) -> str:
 def _day(date: str) -> dt.date:
     """A weekday's name is the next such day, today included."""
     word, today = date.strip().lower(), now().date()
+    if word == "yesterday":
+        return today - dt.timedelta(days=1)
     for ahead in range(7):
         day = today + dt.timedelta(days=ahead)
         if word in (f"{day:%A}".lower(), ("today", "tomorrow")[ahead] if ahead < 2 else None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -19,7 +19,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from agent.failures import log_failure
-from agent.llm.attempts import NO_QUOTA, ModelCandidate, RetryPlan, is_down, status_of
+from agent.llm.attempts import INVALID, NO_QUOTA, ModelCandidate, RetryPlan, is_down, status_of
 from agent.llm.breaker import Breaker
 from agent.llm.continuation import with_what_was_said
 from agent.llm.streamed import Ask, StreamedAnswer
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY_AFTER = 0.2  # seconds
+_NO_CALLS: dict[str, Any] = {"anthropic-chat": {"type": "none"}}  # where `none` would be a tool's name
+
+Admit = Callable[[AIMessage], AIMessage | None]
+Retell = Callable[[], Sequence[AnyMessage]]
 
 
 @dataclass
@@ -60,25 +64,43 @@ class Models:
         self.candidates = [ModelCandidate(model, _name(model), Breaker()) for model in models]
 
     async def answer(
-        self, turn: Turn, messages: Sequence[AnyMessage], tools: Sequence[BaseTool], id_: str
+        self,
+        turn: Turn,
+        messages: Sequence[AnyMessage],
+        tools: Sequence[BaseTool],
+        id_: str,
+        *,
+        may_call: bool = True,
+        admit: Admit = lambda answer: answer,
+        retell: Retell | None = None,
+        instead: str = "",
     ) -> AIMessage | None:
         """One answer, spoken while it streams; it carries tool calls, or words.
 
         None when the turn was interrupted before a word of it was sent. When no attempt brings a whole answer, it ends
         in words of ours and is marked as cut.
+
+        may_call: whether it may carry calls; the tools are declared in any case. admit: the answer as it may be stored,
+        None when it may not be. retell: the messages once more, simpler, for a model that has refused them. instead:
+        said in place of the apology.
         """
         attempts, names = RetryPlan(self.candidates, self.first_token, turn.now), [tool.name for tool in tools]
         verdict, written, went_on = Verdict(Action.BREAK, "no model was asked"), "", False
         for candidate, patience in attempts:
             call = ModelCall(with_what_was_said(messages, written), names, model=candidate.name)
             answer = StreamedAnswer(turn, id_, call, written, self.thinking)
-            await answer.read(self._asked(candidate.model, tools), patience, self.first_token)
+            await answer.read(self._asked(candidate.model, tools, may_call), patience, self.first_token)
             if turn.interrupted:
                 return answer.cut()
             verdict, written = answer.verdict, answer.written
-            self._tell(attempts, candidate, answer, turn)
-            if verdict.action is Action.ACCEPT:
-                return answer.message()
+            message = admit(answer.message()) if verdict.action is Action.ACCEPT else None
+            if verdict.action is Action.ACCEPT and message is None:
+                verdict = Verdict(Action.ASK_AGAIN, "its calls cannot be stored")
+            self._tell(attempts, candidate, answer, turn, verdict)
+            if message is not None:
+                return message
+            if retell and status_of(answer.error) == INVALID:
+                messages, retell = retell(), None
             if turn.now() >= turn.deadline or (written and not verdict.may_go_on(went_on)):
                 break
             went_on |= verdict.action is Action.GO_ON
@@ -86,11 +108,13 @@ class Models:
                 attempts.restart()
             if attempts.left and not answer.silent:
                 await turn.sleep(_RETRY_AFTER)
-        return self._end(turn, id_, verdict)
+        return self._end(turn, id_, verdict, instead)
 
-    def _tell(self, attempts: RetryPlan, candidate: ModelCandidate, answer: StreamedAnswer, turn: Turn) -> None:
+    def _tell(
+        self, attempts: RetryPlan, candidate: ModelCandidate, answer: StreamedAnswer, turn: Turn, verdict: Verdict
+    ) -> None:
         """The log, the candidate's circuit and the plan learn how an attempt ended."""
-        verdict, status = answer.verdict, status_of(answer.error)
+        status = status_of(answer.error)
         if answer.error:
             log_failure(log, f"the model failed (HTTP status {status})", answer.error)
         if verdict.action is not Action.ACCEPT:
@@ -99,15 +123,11 @@ class Models:
         refuses = verdict.action is Action.REFUSE
         attempts.tried(candidate, down=down, spent=answer.silent or status == NO_QUOTA, refuses=refuses)
 
-    def _end(self, turn: Turn, id_: str, verdict: Verdict) -> AIMessage:
-        if turn.said(id_) and verdict.action in (Action.GO_ON, Action.END, Action.REFUSE):
+    def _end(self, turn: Turn, id_: str, verdict: Verdict, instead: str) -> AIMessage:
+        if not instead and turn.said(id_) and verdict.action in (Action.GO_ON, Action.END, Action.REFUSE):
             return _ended(turn, id_, self.ending, verdict.reason)
-        return self.give_up(turn, id_, verdict.reason)
-
-    def give_up(self, turn: Turn, id_: str, reason: str = "no answer") -> AIMessage:
-        """End the answer in the apology."""
         turn.failed = True
-        return _ended(turn, id_, self.apology, reason)
+        return _ended(turn, id_, instead or self.apology, verdict.reason)
 
     async def rehearse(self, tools: Sequence[BaseTool]) -> None:
         """Use Gemini's client once, without the network: its first use imports and compiles for a third of a
@@ -132,22 +152,23 @@ class Models:
             if close := getattr(model, "aclose", None):
                 await close()
 
-    def _asked(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Ask:
+    def _asked(self, model: BaseChatModel, tools: Sequence[BaseTool], may_call: bool) -> Ask:
         """How to ask it: in its own way, if it gives words in place of messages."""
-        bound = self._with_tools(model, tools)
+        bound = self._with_tools(model, tools, may_call)
         pieces = getattr(model, "pieces", None)
         return partial(pieces, **getattr(bound, "kwargs", {})) if pieces else cast(Ask, bound.astream)
 
-    def _with_tools(self, model: BaseChatModel, tools: Sequence[BaseTool]) -> Runnable[Any, Any]:
+    def _with_tools(self, model: BaseChatModel, tools: Sequence[BaseTool], may_call: bool = True) -> Runnable[Any, Any]:
         """Binding converts every tool's schema: done once for each set of tools, which is kept, so that no other can
         get its ids."""
         if not tools:
             return model
-        key = (id(model), *map(id, tools))
+        key = (id(model), may_call, *map(id, tools))
         if key not in self._bound:
             if len(self._bound) > 8:
                 self._bound.clear()
-            self._bound[key] = tools, model.bind_tools(tools)
+            choice = {} if may_call else {"tool_choice": _NO_CALLS.get(model._llm_type, "none")}
+            self._bound[key] = tools, model.bind_tools(tools, **choice)
         return self._bound[key][1]
 
 

@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from agent.llm.breaker import Breaker
 
 _SHARE = 0.6  # of the time that is left, for an attempt that is not the last
-NO_QUOTA = 429
+INVALID, NO_QUOTA = 400, 429
 _TIMED_OUT = 408
 
 

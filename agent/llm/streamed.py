@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing
 from functools import cached_property
 from typing import cast
@@ -15,7 +15,7 @@ from agent.llm.thoughts import ThinkingLine, is_thought
 from agent.llm.verdict import Verdict, judge
 from agent.llm.written_calls import WrittenCalls
 from agent.speech import Speakable
-from agent.turns import Chunk, ModelCall, Turn, interrupted_message, merge
+from agent.turns import Chunk, ModelCall, Turn, interrupted_message, merge, without_text
 
 Ask = Callable[[list[AnyMessage]], AsyncGenerator[Chunk, None]]
 
@@ -28,6 +28,7 @@ class StreamedAnswer:
     def __init__(self, turn: Turn, id_: str, call: ModelCall, before: str = "", thinking: str = "") -> None:
         self.error: Exception | None = None
         self.spoken = False
+        self._has_called = False
         self._turn = turn
         self._id = id_
         self._call = call
@@ -56,7 +57,8 @@ class StreamedAnswer:
                                 self._put_off(scope, now, pause)
                                 self._thinking.goes_on(not begun)
                             call.chunks.append((now - began, chunk))
-                            self._say(text)
+                            self._say("" if self._has_called else text)
+                            self._has_called |= bool(chunk.tool_call_chunks)
         except Exception as error:  # noqa: BLE001 - any provider's errors; the next attempt is the answer
             if not (isinstance(error, TimeoutError) and scope.expired()):
                 self.error, call.ended = error, type(error).__name__
@@ -121,9 +123,17 @@ class StreamedAnswer:
 
     @cached_property
     def _whole(self) -> AIMessageChunk:
-        return merge(chunk for _, chunk in self._call.chunks)
+        return merge(_without_guesses(chunk for _, chunk in self._call.chunks))
 
     def cut(self) -> AIMessage | None:
         """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
         text = self._turn.sent_text(self._id)
         return interrupted_message(text, self._id) if text else None
+
+
+def _without_guesses(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """The chunks, without the text behind a tool call: it was written before there was a result."""
+    called = False
+    for chunk in chunks:
+        yield without_text(chunk) if called else chunk
+        called = called or bool(chunk.tool_call_chunks)

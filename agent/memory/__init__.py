@@ -9,12 +9,17 @@ from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest, still_asks
 from agent.memory.heard import count_words, whole_words
 from agent.memory.history import is_summary, newest, repair
+from agent.memory.in_words import found
+from agent.memory.shown import Shown, all_in_words
 
 __all__ = [
     "CONFIRM",
     "Pending",
+    "Shown",
+    "all_in_words",
     "confirmation",
     "count_words",
+    "found",
     "history",
     "is_summary",
     "latest",

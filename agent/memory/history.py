@@ -24,10 +24,12 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 
 from agent.memory import notes
 from agent.memory.heard import heard_parts
+from agent.memory.in_words import in_words
 from agent.memory.notes import last_turn
 from agent.speech import speakable
 from agent.storage import (
     NOT_STARTED,
+    SAME_CALL,
     UNKNOWN,
     CrashedTurn,
     InterruptedTurn,
@@ -36,6 +38,7 @@ from agent.storage import (
     result_of,
 )
 from agent.turns import (
+    Marker,
     Say,
     Summary,
     TurnRequest,
@@ -204,10 +207,12 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return fit
 
 
-def shown(fit: Sequence[AnyMessage]) -> list[AnyMessage]:
-    """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be."""
+def shown(fit: Sequence[AnyMessage], declared: Collection[str] | None = None) -> list[AnyMessage]:
+    """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be, and
+    calls of functions that are not declared are told in words. declared: None for whatever is called."""
     merged: list[AnyMessage] = []
-    for message in (part for whole in fit for part in _without_apology(whole)):
+    told = fit if declared is None else in_words(fit, declared)
+    for message in (part for whole in told for part in _without_apology(whole)):
         last = merged[-1] if merged else None
         if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
             merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id or last.id)
@@ -242,9 +247,12 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
             continue
         seen.add(message.id or "")
         yield message
+        begun = [made for made in message.tool_calls if (made["id"] or "") in by_answered]
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            text, marker = result_of(entry) if entry else (NOT_STARTED, "not started")
+            same = any((made["name"], made["args"]) == (other["name"], other["args"]) for other in begun)
+            missing: tuple[str, Marker | None] = (SAME_CALL, None) if same else (NOT_STARTED, "not started")
+            text, marker = result_of(entry) if entry else missing
             yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)
 
 

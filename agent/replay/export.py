@@ -50,6 +50,7 @@ def _turn(conversation: str, row: Row, began: float) -> runs.RecordedTurn:
         webhook=_webhook(conversation, turn, kind, json.loads(request)),
         summary=runs.RecordedSummary(**kept["summary"]) if kept.get("summary") else None,
         models=[model_call(call) for call in kept.get("models", [])],
+        checks=kept.get("checks") or {},
         hung_up=runs.HungUp(events=hung_up[0], ms=hung_up[1]) if hung_up else None,
         sent=[(event[0], event[1], event[2]) for event in json.loads(sent or "[]")],
     )

@@ -105,13 +105,15 @@ class RecordedSummary(_Model):
 
 class RecordedTurn(_Model):
     """One webhook and what came of it. at: since the conversation began. summary: of older turns, taken in by this
-    one. superseded: a newer one came before it was over. sent: [ms, kind, content]."""
+    one. checks: by call, what came of its tool's check, {arguments} or {refused}. superseded: a newer one came before
+    it was over. sent: [ms, kind, content]."""
 
     at: int
     webhook: Webhook
     summary: RecordedSummary | None = None
     models: list[RecordedModelCall] = []
     tools: list[RecordedToolCall] = []
+    checks: dict[str, dict[str, Any]] = {}
     hung_up: HungUp | None = None
     superseded: bool = False
     sent: list[tuple[int, Literal["say", "show"], Any]] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,7 +24,7 @@ from langchain_core.tools import BaseTool
 
 from agent.observer import Observer
 from agent.replay import run_file as runs
-from agent.tooling import ToolResult, ToolRun
+from agent.tooling import ToolCall, ToolResult, ToolRun, recorded_outcome
 from agent.turns import Turn, chunk_from
 
 
@@ -131,6 +131,7 @@ class RecordedTools:
 
     def __init__(self, turns: Sequence[runs.RecordedTurn], progress: Progress) -> None:
         self._calls = {call.key: call for turn in turns for call in turn.tools}
+        self._checks = {key: outcome for turn in turns for key, outcome in turn.checks.items()}
         self._turns = {turn.webhook["turn_id"] for turn in turns}
         self._due = {call.told: asyncio.Event() for call in self._calls.values() if call.late and call.told}
         self._progress = progress
@@ -156,6 +157,12 @@ class RecordedTools:
             await asyncio.Event().wait()
         await until.ms(call.ms)
         return ToolResult(call.result, failed=call.ended == "failed")
+
+    async def check(self, turn: Turn, tool_call: ToolCall) -> Mapping[str, Any] | None:
+        """What came of it then."""
+        if outcome := self._checks.get(tool_call.key):
+            turn.checks[tool_call.key] = outcome
+        return recorded_outcome(outcome)
 
     async def end_before(self, turn: str) -> None:
         """A turn is to begin: the calls that it was told of may end."""

@@ -12,7 +12,16 @@ from agent.storage.forgetting import conversations_of, erase, erase_turn, is_kno
 from agent.storage.journal import Journal
 from agent.storage.open import Storage, is_shared, open_storage, open_temporary_storage
 from agent.storage.pending import Key
-from agent.storage.results import GIVEN_UP, NOT_STARTED, STILL_RUNNING, STOPPED, UNKNOWN, result_of, was_stopped
+from agent.storage.results import (
+    GIVEN_UP,
+    NOT_STARTED,
+    SAME_CALL,
+    STILL_RUNNING,
+    STOPPED,
+    UNKNOWN,
+    result_of,
+    was_stopped,
+)
 from agent.storage.retention import counted, retention
 from agent.storage.workers import TURN, ConversationDeleted, SingleWorker, TurnTakenOver, open_workers
 
@@ -20,6 +29,7 @@ __all__ = [
     "GIVEN_UP",
     "NEWEST_NOTES",
     "NOT_STARTED",
+    "SAME_CALL",
     "STILL_RUNNING",
     "STOPPED",
     "TURN",

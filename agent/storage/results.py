@@ -13,6 +13,7 @@ UNKNOWN = (
     "It is unknown whether this happened: the system was restarted while it ran."
     " Do not repeat it before the caller has been told so and has agreed."
 )
+SAME_CALL = "The same call was made twice in this step, and was run once: its result stands with the other, or will."
 NOT_STARTED = "Not started: the turn was broken off first. Nothing was done."
 STOPPED = "{name} was stopped, as the caller interrupted. It has no result."
 GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no result."

@@ -6,11 +6,13 @@ happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is importe
 
 from __future__ import annotations
 
-from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in, first_call, first_to_confirm, unknown_tool
+from agent.tooling.call import ToolCall, ToolResult, ToolRun
 from agent.tooling.call_control import NotSupported, hang_up, send_dtmf, transfer
+from agent.tooling.check import recorded_outcome
 from agent.tooling.decorator import (
     ToolContext,
     VoiceTool,
+    acts,
     offered,
     options_of,
     say,
@@ -20,13 +22,17 @@ from agent.tooling.decorator import (
     voice_tool,
 )
 from agent.tooling.folder import ToolFileError, ToolFolder
+from agent.tooling.gate import GatedCall, one_question, through_gate, to_be_asked
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
-from agent.tooling.runner import Perform, ToolRunner
+from agent.tooling.names import with_names, without_calls
+from agent.tooling.runner import Perform, PerformCheck, ToolRunner
 
 __all__ = [
+    "GatedCall",
     "McpFileError",
     "NotSupported",
     "Perform",
+    "PerformCheck",
     "ServerConfig",
     "ToolCall",
     "ToolContext",
@@ -36,19 +42,22 @@ __all__ = [
     "ToolRun",
     "ToolRunner",
     "VoiceTool",
-    "fault_in",
-    "first_call",
-    "first_to_confirm",
+    "acts",
     "hang_up",
     "load_servers",
     "offered",
+    "one_question",
     "options_of",
+    "recorded_outcome",
     "say",
     "send_dtmf",
     "show",
+    "through_gate",
+    "to_be_asked",
     "tool_context",
     "transfer",
-    "unknown_tool",
     "use_context",
     "voice_tool",
+    "with_names",
+    "without_calls",
 ]

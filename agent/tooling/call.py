@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
-from langchain_core.messages import ToolCall as ModelToolCall
 from langchain_core.tools import BaseTool
-from pydantic import TypeAdapter, ValidationError
 
 from agent.json_values import replace_surrogates, to_json
-from agent.tooling.decorator import ToolOptions, VoiceTool, fill, options_of
+from agent.tooling.arguments import Refused, validated
+from agent.tooling.decorator import ToolOptions, fill, options_of
 from agent.turns import Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
@@ -37,12 +36,22 @@ class ToolCall:
     def options(self) -> ToolOptions:
         return options_of(self.tool)
 
+    @property
+    def question(self) -> str:
+        """What the caller is asked before it is run; empty when they are not."""
+        return self.fill(self.options.confirm or "")
+
     def fill(self, text: str) -> str:
         """A text of the tool's options, with the call's arguments, or their defaults, in its braces."""
+        return fill(text, self.values)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The arguments, and the defaults of those that are left out."""
         defaults = {
             name: field["default"] for name, field in self.tool.args.items() if field.get("default") is not None
         }
-        return fill(text, {**defaults, **self.arguments})
+        return {**defaults, **self.arguments}
 
     def answer(self, text: str, *, failed: bool = False, marker: Marker | None = None) -> ToolMessage:
         """The result under the name that was called, which is `confirm` for a pinned call."""
@@ -125,36 +134,10 @@ class ToolRun:
         self.status.ended = outcome.ended or ("failed" if outcome.failed else "finished")
 
 
-def unknown_tool(call: ModelToolCall, tools: Mapping[str, BaseTool]) -> ToolMessage:
-    text = f"There is no tool {call['name']}. There are: {', '.join(tools) or 'none'}."
-    return tool_message(text, call_id=call["id"], name=call["name"], failed=True)
-
-
-def first_to_confirm(message: AIMessage, tools: Mapping[str, BaseTool]) -> ModelToolCall | None:
-    """One question at a time: of several calls in a step that need one, the first that can be asked."""
-
-    def can_be_asked(call: ModelToolCall) -> bool:
-        tool = tools.get(call["name"])
-        return bool(tool and options_of(tool).confirm and not fault_in(tool, call["args"]))
-
-    return first_call(message, can_be_asked)
-
-
-def first_call(message: AIMessage, fits: Callable[[ModelToolCall], bool]) -> ModelToolCall | None:
-    return next((call for call in message.tool_calls if fits(call)), None)
-
-
 def fault_in(tool: BaseTool, arguments: Mapping[str, Any]) -> str | None:
     """What is wrong with a call's arguments, in words for the model."""
-    if isinstance(tool, VoiceTool) and tool.faults:
-        return _nothing_done(tool.faults(arguments))
     try:
-        TypeAdapter(tool.get_input_schema()).validate_python(arguments)
-    except ValidationError as error:
-        return _nothing_done([f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()])
+        validated(tool, arguments)
+    except Refused as why:
+        return str(why)
     return None
-
-
-def _nothing_done(faults: Sequence[str]) -> str | None:
-    """What to mend, without the values."""
-    return f"Nothing was done: the arguments are wrong. {'; '.join(faults[:5])}." if faults else None

@@ -57,11 +57,16 @@ class ToolOptions:
         return self.on_barge_in != "cancel"
 
 
+Check = Callable[..., Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None]
+
+
 class VoiceTool(StructuredTool):
-    """A LangChain tool with its options. faults: what is wrong with a call's arguments, for a tool that is
-    described by a JSON schema. fault: why the tool itself cannot be offered to a model."""
+    """A LangChain tool with its options. check: looks at a call's arguments before it is run, or the caller asked.
+    faults: what is wrong with a call's arguments, for a tool that is described by a JSON schema. fault: why the tool
+    itself cannot be offered to a model."""
 
     options: ToolOptions = Field(default_factory=ToolOptions)
+    check: Check | None = None
     faults: Callable[[Mapping[str, Any]], list[str]] | None = None
     fault: str = ""
 
@@ -154,15 +159,20 @@ def voice_tool(
     confirm: str | None = None,
     at_once: int | None = None,
     needs: CallAction | None = None,
+    check: Check | None = None,
 ) -> Callable[[Function], VoiceTool]: ...
 def voice_tool(
     function: Function | None = None, /, *, name: str | None = None, **options: Any
 ) -> VoiceTool | Callable[[Function], VoiceTool]:
     """Make a tool of a function: its name, docstring and annotations are what the model sees.
 
-    Options: see `ToolOptions`. What cannot work, such as a text that names an unknown argument, is a ValueError here.
-    Arguments that cannot be told to a model are the tool's `fault`: the folder says so, and leaves this tool out.
+    check: a function, async or not, that takes any of the tool's arguments by name. It is called before the tool, and
+    before the question of `confirm`. It returns None, or arguments to put in their place; with ToolException("…") it
+    refuses the call and tells the model why. It has three seconds, and changes nothing.
+    Other options: see `ToolOptions`. What cannot work, such as a text that names an unknown argument, is a ValueError
+    here. Arguments that cannot be told to a model are the tool's `fault`: the folder says so, and leaves this tool out.
     """
+    looks: Check | None = options.pop("check", None)
 
     def make(function: Function) -> VoiceTool:
         made = ToolOptions(**options)
@@ -171,6 +181,7 @@ def voice_tool(
             raise ValueError(f"tool {label!r} needs a docstring: it tells the model when to use the tool")
         check(label, made, inspect.signature(function).parameters)
         arguments, fault = _arguments(label, function)
+        _fits(label, looks, inspect.signature(function).parameters)
         return VoiceTool.from_function(  # type: ignore[return-value]
             func=None if inspect.iscoroutinefunction(function) else function,
             coroutine=isolated(function, made.at_once),
@@ -178,6 +189,7 @@ def voice_tool(
             args_schema=arguments,
             options=made,
             fault=fault,
+            check=isolated(looks) if looks else None,
         )
 
     return make if function is None else make(function)
@@ -199,6 +211,12 @@ def options_of(tool: BaseTool) -> ToolOptions:
 def offered(tools: Mapping[str, BaseTool], abilities: Collection[str]) -> dict[str, BaseTool]:
     """The tools that are of use on a platform with these abilities."""
     return {name: tool for name, tool in tools.items() if options_of(tool).needs in {None, *abilities}}
+
+
+def acts(tool: BaseTool) -> bool:
+    """Whether a call of it may change something, and is not to be guessed at."""
+    options = options_of(tool)
+    return bool(options.confirm) or options.changes_something
 
 
 def fill(text: str, arguments: Mapping[str, Any]) -> str:
@@ -231,3 +249,11 @@ def check(tool: str, options: ToolOptions, arguments: Collection[str]) -> None:
                 raise ValueError(f"tool {tool!r}: {option}= names {{{name}}}, which is not one of its arguments")
             if spec or conversion:
                 raise ValueError(f"tool {tool!r}: {option}= takes plain {{{name}}}, without a format")
+
+
+def _fits(tool: str, looks: Check | None, arguments: Collection[str]) -> None:
+    """ValueError when the tool has no such arguments as its check asks for."""
+    named = inspect.signature(looks).parameters.values() if looks else ()
+    for one in named:
+        if one.kind is not one.VAR_KEYWORD and one.name not in arguments:
+            raise ValueError(f"tool {tool!r}: check= takes {one.name!r}, which is not one of its arguments")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx
@@ -30,9 +30,10 @@ from agent.storage import (
     result_of,
 )
 from agent.tooling.call import ToolCall, ToolResult, ToolRun, fault_in
+from agent.tooling.check import check_call
 from agent.tooling.decorator import ToolContext, use_context
 from agent.tooling.sandbox import ToolNotStarted
-from agent.turns import ToolCallStatus, Turn
+from agent.turns import CallControl, ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +55,14 @@ _NOT_ENTERED = (
 
 
 Perform = Callable[[ToolRun], Awaitable[ToolResult]]
+PerformCheck = Callable[[Turn, ToolCall], Awaitable[Mapping[str, Any] | None]]
 
 
 class ToolRunner:
     """Runs tool calls. `running`: those at work, by (conversation, key); they may outlive their turn.
 
-    perform: instead of calling the tool; replay answers from a recording.
+    perform: instead of calling the tool; replay answers from a recording. perform_check: the same for its check, of
+    which there is none when only `perform` is given.
     patience: seconds for the journal, while the caller hears nothing.
     hold: seconds from a turn's beginning during which nothing that changes something is run, if its request may be a
         guess (`TurnRequest.place`): one that is dropped in that time was none that was meant.
@@ -73,6 +76,7 @@ class ToolRunner:
         perform: Perform | None = None,
         observer: Observer | None = None,
         *,
+        perform_check: PerformCheck | None = None,
         patience: float = 5.0,
         hold: float = 0.0,
     ) -> None:
@@ -84,6 +88,7 @@ class ToolRunner:
         self._http = http
         self.running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._perform = perform or self._call
+        self._perform_check = perform_check or (_no_check if perform else self._check)
         self._abandoning = False
 
     def running_calls(self, conversation: str) -> set[str]:
@@ -99,6 +104,10 @@ class ToolRunner:
         if self.running:
             log.warning("%d tools were still running", len(self.running))
             await asyncio.wait(self.running.values(), timeout=_CLEAN_UP)
+
+    async def check(self, turn: Turn, tool_call: ToolCall) -> Mapping[str, Any] | None:
+        """What a tool puts in place of a call's arguments before it is run. Refused when it is not to be run."""
+        return await self._perform_check(turn, tool_call)
 
     async def run(self, turn: Turn, tool_call: ToolCall) -> ToolMessage:
         """The answer to a call, in words for the model. Never raises for the tool's sake."""
@@ -196,7 +205,7 @@ class ToolRunner:
         call = {"name": tool_call.tool.name, "args": tool_call.arguments, "id": tool_call.answers, "type": "tool_call"}
         try:
             async with asyncio.timeout(options.timeout) as limit:
-                with use_context(self._context(run)):
+                with use_context(self._context(run.turn, tool_call, run.say, run.show, run.turn.control)):
                     answer = await tool_call.tool.ainvoke(call)
         except TimeoutError as error:
             if limit.expired():
@@ -221,20 +230,38 @@ class ToolRunner:
         log_failure(log, f"tool {tool_call.tool.name} failed", error)
         return ToolResult((_READ_FAILED if reads else _ACTION_FAILED).format(name=tool_call.tool.name), failed=True)
 
-    def _context(self, run: ToolRun) -> ToolContext:
-        request = run.turn.request
+    async def _check(self, turn: Turn, tool_call: ToolCall) -> Mapping[str, Any] | None:
+        return await check_call(turn, tool_call, self._context(turn, tool_call, *3 * [_not_in_a_check]))
+
+    def _context(
+        self,
+        turn: Turn,
+        tool_call: ToolCall,
+        say: Callable[[str], None],
+        show: Callable[[Any], None],
+        control: Callable[[CallControl], None],
+    ) -> ToolContext:
+        request = turn.request
         return ToolContext(
-            call_id=f"{request.conversation_id}:{run.tool_call.key}",
+            call_id=f"{request.conversation_id}:{tool_call.key}",
             conversation_id=request.conversation_id,
             caller=request.caller,
             metadata=request.metadata,
             http=self._http,
             database=self._database,
-            say=_in_loop(run.say, str),
-            show=_in_loop(run.show, to_json),
-            control=_in_loop(run.turn.control, lambda control: control),
+            say=_in_loop(say, str),
+            show=_in_loop(show, to_json),
+            control=_in_loop(control, lambda control: control),
             abilities=request.abilities,
         )
+
+
+async def _no_check(_: Turn, __: ToolCall) -> None:
+    return None
+
+
+def _not_in_a_check(_: Any) -> None:
+    raise RuntimeError("a check says and shows nothing, and does nothing to the call: that is the tool's own")
 
 
 def _in_loop(function: Callable[[Any], None], prepare: Callable[[Any], Any]) -> Callable[[Any], None]:

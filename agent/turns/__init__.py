@@ -15,8 +15,10 @@ from agent.turns.messages import (
     caller_message,
     cut_message,
     interrupted_message,
+    is_told_in_words,
     marker_of,
     own_and_apology,
+    told_in_words,
     tool_message,
     unsaid_message,
     was_interrupted,
@@ -25,7 +27,16 @@ from agent.turns.notes import system_note, without_note_marks, words_behind_note
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
 from agent.turns.request import HeardKind, HeardReport, Kind, Summary, TurnRequest
-from agent.turns.text_chunk import Chunk, ChunkTemplate, TextChunk, TokenUsage, as_message, merge, merge_text
+from agent.turns.text_chunk import (
+    Chunk,
+    ChunkTemplate,
+    TextChunk,
+    TokenUsage,
+    as_message,
+    merge,
+    merge_text,
+    without_text,
+)
 from agent.turns.trace import ModelCall, chunk_from, compact
 from agent.turns.turn import ToolCallStatus, Turn
 
@@ -62,15 +73,18 @@ __all__ = [
     "compact",
     "cut_message",
     "interrupted_message",
+    "is_told_in_words",
     "marker_of",
     "marker_of_text",
     "merge",
     "merge_text",
     "own_and_apology",
     "system_note",
+    "told_in_words",
     "tool_message",
     "unsaid_message",
     "was_interrupted",
     "without_note_marks",
+    "without_text",
     "words_behind_notes",
 ]

@@ -9,15 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 
 from agent.turns.legacy import marker_of_text
 from agent.turns.notes import without_note_marks
 
-Marker = Literal["running", "unknown", "not started", "stopped", "timed out", "apology", "unsaid", "taken up"]
+Marker = Literal[
+    "running", "unknown", "not started", "stopped", "timed out", "not run", "apology", "unsaid", "taken up"
+]  # fmt: skip
 
 _MARKER = "marker"
 _INTERRUPTED = "interrupted"
+_IN_WORDS = "in words"
 _OWN = "own"  # of an answer that ends in the apology: how many of its characters are the model's
 _CUT = "cut"  # why the model did not end an answer itself
 OUR_METADATA = frozenset({_MARKER, _INTERRUPTED, _OWN, _CUT})  # keys of `additional_kwargs` that no provider reads
@@ -52,6 +55,18 @@ def cut_message(message: AnyMessage, text: str) -> AIMessage:
     """An assistant's message without tool calls, cut to its beginning `text`."""
     ours = {name: value for name, value in message.additional_kwargs.items() if name in OUR_METADATA}
     return AIMessage(text, id=message.id, additional_kwargs={**ours, _INTERRUPTED: True})
+
+
+def told_in_words(message: AIMessage, calls: Sequence[ToolCall] | None = None) -> AIMessage:
+    """A message with tool calls that no provider is shown as it is: it is told in words (agent/memory/in_words.py).
+    calls: in place of its own; then it has only its text beside them, and no signature."""
+    if calls is not None:
+        message = AIMessage(message.text, id=message.id, tool_calls=[*calls], usage_metadata=message.usage_metadata)
+    return message.model_copy(update={"additional_kwargs": {**message.additional_kwargs, _IN_WORDS: True}})
+
+
+def is_told_in_words(message: AnyMessage) -> bool:
+    return bool(message.additional_kwargs.get(_IN_WORDS))
 
 
 def caller_message(lines: Sequence[str], id_: str, *, takes_up: bool = False) -> HumanMessage:

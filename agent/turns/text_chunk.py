@@ -118,6 +118,16 @@ def as_message(piece: Chunk) -> AIMessageChunk:
     return piece.message() if isinstance(piece, TextChunk) else piece
 
 
+def without_text(piece: Chunk) -> AIMessageChunk:
+    """The message with all that it has but its words."""
+    message = as_message(piece)
+    content = message.content
+    if isinstance(content, list):
+        words = [block for block in content if isinstance(block, str) or block.get("text")]
+        return message.model_copy(update={"content": [block for block in content if block not in words]})
+    return message.model_copy(update={"content": ""})
+
+
 def fields_of(piece: Chunk) -> dict[str, Any]:
     """What is worth keeping of a message."""
     if isinstance(piece, TextChunk):

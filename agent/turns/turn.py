@@ -41,6 +41,7 @@ class Turn:
     deadline: when it must be over, in the event loop's time.
     hung_up_after: (events read, ms) when it was interrupted while nobody read it: the caller had hung up.
     model_calls: what the model was asked in this turn, and what came. tools: those that ran.
+    checks: by call, what came of the tool's check of it: {arguments} to put in place of its own, or {refused}.
     summary: what this turn took into the memory in place of older messages.
     joined: how many duplicates of the request read it too. repeated: it is itself one, of a turn that is over.
     repaired: the memory was not fit for the model as it was. refused: it was never admitted, for lack of room.
@@ -55,6 +56,7 @@ class Turn:
         self.hung_up_after: tuple[int, int] | None = None
         self.model_calls: list[ModelCall] = []
         self.tools: list[ToolCallStatus] = []
+        self.checks: dict[str, dict[str, Any]] = {}
         self.summary: Summary | None = None
         self.late: Sequence[str] = ()
         self.ended = False
@@ -198,8 +200,13 @@ class Turn:
     @property
     def trace(self) -> dict[str, Any]:
         """What replay needs beside what was asked and sent, in JSON: {models: [ModelCall], hung_up: [events, ms] |
-        null}, and if there are any, summary: {text, until}, late: [keys of earlier turns' calls it was told of]."""
-        more = {"summary": asdict(self.summary) if self.summary else None, "late": list(self.late)}
+        null}, and if there are any, summary: {text, until}, late: [keys of earlier turns' calls it was told of] and
+        checks."""
+        more = {
+            "summary": asdict(self.summary) if self.summary else None,
+            "late": list(self.late),
+            "checks": self.checks,
+        }
         kept = {name: value for name, value in more.items() if value}
         return {"models": [call.to_json() for call in self.model_calls], "hung_up": self.hung_up_after, **kept}
 

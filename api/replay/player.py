@@ -136,7 +136,8 @@ def _application(
     )
     taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
     summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
-    options: Any = {"perform": tools.perform if tools else None, "summaries": summaries, "observers": [progress]}
+    stand_ins = {"perform": tools.perform, "perform_check": tools.check} if tools else {}
+    options: Any = {**stand_ins, "summaries": summaries, "observers": [progress]}
     return temporary_application(AgentParts(project.folder, models, config), **options)
 
 

@@ -70,7 +70,7 @@ class Gemini(ChatGoogleGenerativeAI):
         stop: Any = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        if stop or not kwargs.keys() <= {"tools"}:
+        if stop or not kwargs.keys() <= {"tools", "tool_choice"}:
             async for chunk in super().astream(input, config, stop=stop, **kwargs):
                 yield chunk
             return
@@ -78,14 +78,14 @@ class Gemini(ChatGoogleGenerativeAI):
             yield as_message(piece)
 
     async def pieces(
-        self, messages: Sequence[BaseMessage], config: Any = None, *, tools: Any = None
+        self, messages: Sequence[BaseMessage], config: Any = None, *, tools: Any = None, tool_choice: Any = None
     ) -> AsyncIterator[Chunk]:
         """As `astream`, with words in place of messages that are mere text."""
         request = None
         if not self._is_watched(config) and await self._is_alike():
-            request = await self.fast_request(messages, tools)
+            request = await self.fast_request(messages, tools, tool_choice)
         if request is None:
-            async for chunk in super().astream([*messages], config, **({"tools": tools} if tools else {})):
+            async for chunk in super().astream([*messages], config, **_options(tools, tool_choice)):
                 yield chunk
             return
         id_, last = f"lc_run--{uuid.uuid4()}", None
@@ -115,17 +115,19 @@ class Gemini(ChatGoogleGenerativeAI):
 
     # The request.
 
-    async def fast_request(self, messages: Sequence[BaseMessage], tools: Any) -> httpx.Request | None:
+    async def fast_request(
+        self, messages: Sequence[BaseMessage], tools: Any, tool_choice: Any = None
+    ) -> httpx.Request | None:
         """None when only the library can tell what it must be."""
         system, *history = messages
         turns = list(gemini_request.by_turn(history))
         if not isinstance(system, SystemMessage) or not history or not gemini_request.are_regular(turns):
             return None
-        key = str(system.content), id(tools)
+        key = str(system.content), id(tools), str(tool_choice)
         if key not in self._request_templates:
             _make_room(self._request_templates, 16)
             self._request_templates[key] = gemini_request.RequestTemplate(
-                await self.library_request([system, history[0]], tools), tools
+                await self.library_request([system, history[0]], tools, tool_choice), tools
             )
         contents = [await self._contents(turn, is_last=turn is turns[-1]) for turn in turns]
         return self._request_templates[key].around(contents)
@@ -144,9 +146,11 @@ class Gemini(ChatGoogleGenerativeAI):
             self._turns[key] = json.dumps(contents if is_last else contents[:-1])[1:-1]
         return self._turns[key]
 
-    async def library_request(self, messages: Sequence[BaseMessage], tools: Any = None) -> httpx.Request:
+    async def library_request(
+        self, messages: Sequence[BaseMessage], tools: Any = None, tool_choice: Any = None
+    ) -> httpx.Request:
         with self.transport.answering() as answered:
-            async for _ in self._astream([*messages], **({"tools": tools} if tools else {})):
+            async for _ in self._astream([*messages], **_options(tools, tool_choice)):
                 pass
         return answered.requests[0]
 
@@ -160,6 +164,10 @@ class Gemini(ChatGoogleGenerativeAI):
             if not self._align:
                 log.warning("Gemini's client is not the one that agent/llm/gemini/ knows: answers take its slow way.")
         return self._align
+
+
+def _options(tools: Any, tool_choice: Any) -> Json:
+    return {name: value for name, value in (("tools", tools), ("tool_choice", tool_choice)) if value}
 
 
 def _make_room(kept: dict[Any, Any], limit: int) -> None:
