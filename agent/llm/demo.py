@@ -45,6 +45,7 @@ class DemoModel(BaseChatModel):
     def bind_tools(
         self, tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool], **kwargs: Any
     ) -> Runnable[Any, AIMessage]:
+        tools = [] if kwargs.pop("tool_choice", None) == "none" else tools
         return self.bind(functions=[convert_to_openai_tool(tool)["function"] for tool in tools], **kwargs)
 
     def _generate(

@@ -152,12 +152,12 @@ async def test_wrong_arguments_are_explained_without_running(gemini: Gemini, sta
     assert "Nothing was done: the arguments are wrong. number:" in str(gemini.requests[1].body["contents"][-1])
 
 
-async def test_at_the_step_limit_the_model_must_answer_without_tools(gemini: Gemini, start: Any, tools: Path) -> None:
+async def test_at_the_step_limit_the_model_must_answer_without_calls(gemini: Gemini, start: Any, tools: Path) -> None:
     gemini.script(*[calls(("weather", {"city": "Bonn"})) for _ in range(3)], text("I could not finish."))
     reply = await (await start(tools_dir=tools, max_tool_steps=3)).caller().say("Again and again")
     assert reply.text.endswith("I could not finish.")
-    assert "tools" in gemini.requests[2].body
-    assert "tools" not in gemini.requests[3].body
+    assert "toolConfig" not in gemini.requests[2].body
+    assert gemini.requests[3].body["toolConfig"] == {"functionCallingConfig": {"mode": "NONE"}}
 
 
 @pytest.mark.parametrize("status", [429, 503])

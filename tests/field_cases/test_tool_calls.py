@@ -329,10 +329,10 @@ async def test_m12_confirm_with_nothing_to_confirm_is_answered_so(gemini: Gemini
     assert not deeds.done("c1")
 
 
-async def test_m12_a_backend_without_such_a_tool_declares_no_confirm(gemini: Gemini, start: Any, tmp_path: Any) -> None:
+async def test_m12_a_backend_without_such_a_tool_declares_none(gemini: Gemini, start: Any, tmp_path: Any) -> None:
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain" / "tools.py").write_text(
-        'from agent import voice_tool\n\n@voice_tool\nasync def send() -> str:\n    """Send it."""\n    return "Sent."\n'
+        'from agent import voice_tool\n\n@voice_tool\nasync def send() -> str:\n    """Send it."""\n    return ""\n'
     )
     backend: Backend = await start(tools_dir=tmp_path / "plain")
     gemini.script(text("Hello."))
