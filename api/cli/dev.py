@@ -49,7 +49,7 @@ def dev(settings: Settings, options: Options) -> None:
     if secret_is_new:
         settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
     parts = load_parts(settings, reload_tools=True)
-    asyncio.run(check_database(settings))
+    asyncio.run(check_database(settings, to_serve=True))
     with server.listen(options.host, options.port) as listener, ExitStack() as stack:
         base = _base_url(listener)
         hosts = _named(options, listener)

@@ -123,7 +123,7 @@ def serve(
             asyncio.run(check_servers(parts.servers, parts.folder))
         with _collected(problems):
             check_workers(settings, workers)
-            asyncio.run(check_database(settings))
+            asyncio.run(check_database(settings, to_serve=True))
         if problems:
             raise NotConfigured(*problems)
         with server.listen(host, port) as listener:
