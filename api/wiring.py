@@ -164,7 +164,7 @@ async def open_configured(
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     async with (
         _explained_database(),
-        open_storage(settings.database_url) as storage,
+        open_storage(settings.database_url, alone=True) as storage,
         open_servers(parts.servers, parts.folder) as faults,
         open_agent(
             storage=storage, folder=parts.folder, models=parts.models, config=parts.config, observers=observers
@@ -184,9 +184,9 @@ async def _explained_database() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def open_database(settings: Settings) -> AsyncIterator[Storage]:
-    """The memory. NotConfigured when the database cannot be opened."""
-    async with _explained_database(), open_storage(settings.database_url) as storage:
+async def open_database(settings: Settings, *, alone: bool = False) -> AsyncIterator[Storage]:
+    """The memory. NotConfigured when the database cannot be opened, or not `alone`: another server has it."""
+    async with _explained_database(), open_storage(settings.database_url, alone=alone) as storage:
         yield storage
 
 
@@ -198,7 +198,7 @@ def check_workers(settings: Settings, count: int) -> None:
         )
 
 
-async def check_database(settings: Settings) -> None:
-    """NotConfigured when the database cannot be opened."""
-    async with open_database(settings):
+async def check_database(settings: Settings, *, to_serve: bool = False) -> None:
+    """NotConfigured when the database cannot be opened, or not to serve from it."""
+    async with open_database(settings, alone=to_serve):
         pass

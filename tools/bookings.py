@@ -1,7 +1,8 @@
 """Tables for the restaurant's guests: an action that changes something, and happens once per call.
 
 A booking's key is the call that made it: running that call again finds the booking, and makes no other.
-Bookings belong to the caller's phone number or, without one, to the conversation.
+Bookings belong to the caller's phone number or, without one, to the conversation. A number can be spoofed: where that
+matters, ask for more than it, such as the name of the booking.
 A booking is the restaurant's record: when its guest is forgotten it stays, and nobody can tell whose it was.
 Times are the restaurant's, which are taken to be the server's: set `TZ` where they differ.
 """

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from langchain_core.runnables import RunnableConfig
 
+from agent.phone import e164
+from agent.storage.entries import as_json
 from agent.storage.open import Storage
 from agent.storage.workers import THERE
 from agent.turns import TurnRequest
@@ -30,8 +33,8 @@ _KNOWN = (
     " UNION SELECT conversation FROM tool_calls WHERE conversation = ?"
 )
 _ABOUT = (
-    "SELECT conversation, asked FROM turns WHERE asked LIKE ?"
-    " UNION ALL SELECT conversation, body FROM notes WHERE body LIKE ?"
+    "SELECT conversation, asked FROM turns WHERE asked LIKE ? ESCAPE '!'"
+    " UNION ALL SELECT conversation, body FROM notes WHERE body LIKE ? ESCAPE '!'"
 )
 
 _EXPIRED = (
@@ -83,14 +86,26 @@ async def is_known(storage: Storage, conversation: str) -> bool:
 
 
 async def conversations_of(storage: Storage, caller: str) -> Sequence[str]:
-    """The conversations of a phone number, which is compared as the platform sends it: +4930123456."""
-    number = json.dumps(caller)
-    rows = await storage.database.fetch(_ABOUT, f'%"caller":{number}%', f'%"from_phone_number":{number}%')
+    """The conversations of a phone number in E.164 form, however the platform wrote it, or of what else it has sent in
+    a number's place."""
+    like = _like(caller)
+    rows = await storage.database.fetch(_ABOUT, f'%"caller":{like}%', f'%"from_phone_number":{like}%')
     return sorted({row[0] for row in rows if caller in _callers(json.loads(row[1]))})
 
 
-def _callers(entry: object) -> Sequence[object]:
-    return [entry.get("caller"), entry.get("from_phone_number")] if isinstance(entry, dict) else []
+def _like(caller: str) -> str:
+    """A pattern for what may be meant by it, in JSON: a number's digits with anything between, else the same text."""
+    if e164(caller) == caller:
+        return f'"%{"%".join(caller.removeprefix("+"))}'
+    return re.sub("[!%_]", r"!\g<0>", as_json(caller))
+
+
+def _callers(entry: object) -> Iterator[str]:
+    """As they were sent, and as numbers."""
+    sent = [entry.get("caller"), entry.get("from_phone_number")] if isinstance(entry, dict) else []
+    for caller in sent:
+        if isinstance(caller, str):
+            yield from (caller, e164(caller) or caller)
 
 
 def _thread(conversation: str) -> RunnableConfig:

@@ -19,7 +19,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 
 from agent.storage.database import Database, DatabaseError
 from agent.storage.schema import upgrade
-from agent.storage.sqlite import InLoopSQLite, SQLite, open_sqlite
+from agent.storage.sqlite import InLoopSQLite, SQLite, lock_file, open_sqlite
 from agent.storage.sqlite_saver import ThreadedSaver
 
 _PRUNED_EVERY = 10  # turns; that is a dozen statements
@@ -71,8 +71,9 @@ async def open_temporary_storage() -> AsyncIterator[Storage]:
 
 
 @asynccontextmanager
-async def open_storage(url: str) -> AsyncIterator[Storage]:
-    """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done."""
+async def open_storage(url: str, *, alone: bool = False) -> AsyncIterator[Storage]:
+    """Open `url`, making or upgrading its tables as needed. DatabaseError when that cannot be done. alone: to serve
+    from it, which only one process may do at a time if it is a file."""
     if is_shared(url):
         from agent.storage.postgres import open_postgres
 
@@ -81,11 +82,15 @@ async def open_storage(url: str) -> AsyncIterator[Storage]:
         return
     async with AsyncExitStack() as stack:
         try:
-            database = await stack.enter_async_context(open_sqlite(_sqlite_path(url)))
+            path = _sqlite_path(url)
+            if alone:
+                stack.enter_context(lock_file(path))
+            database = await stack.enter_async_context(open_sqlite(path))
             storage = await _on_sqlite(database)
             await _upgrade(database)
-        except sqlite3.Error as error:
-            raise DatabaseError(f"The database {url} cannot be opened: {error}.") from error
+        except (sqlite3.Error, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise DatabaseError(f"The database {url} cannot be opened: {reason}.") from error
         yield storage
 
 

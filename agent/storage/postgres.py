@@ -29,6 +29,7 @@ from langgraph.checkpoint.base import (
 from agent.json_values import strip_nul
 from agent.storage.database import Database, DatabaseError, Query, Row
 from agent.storage.schema import VERSIONS, upgrade, version_of
+from agent.storage.serializer import Serializer
 from agent.storage.workers import LEAVE, THERE, TURN, ConversationDeleted, TurnTakenOver, leaving
 
 try:
@@ -104,7 +105,7 @@ class FencedSaver(AsyncPostgresSaver):
     turn. Without it nothing is checked."""
 
     def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
+        super().__init__(pool, serde=Serializer())
         self.lock = nullcontext()  # type: ignore[assignment]  # theirs lets one statement at a time; the pool is enough
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:

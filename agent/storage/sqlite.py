@@ -7,14 +7,19 @@ together is asked together, and the checkpoints go the same way.
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import logging
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from agent.storage.database import Query, Row
+from agent.storage.database import DatabaseError, Query, Row
+
+log = logging.getLogger(__name__)
 
 _PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000", "secure_delete=ON")
 
@@ -88,8 +93,32 @@ async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
         await database.close()
 
 
+@contextmanager
+def lock_file(path: Path) -> Iterator[None]:
+    """Be the only server on the database: DatabaseError when another one is. The system lets go of the lock when the
+    process ends, however it does. Not on the database's own file: to close that again would end SQLite's locks."""
+    path = path.resolve()
+    lock = os.open(path.with_name(f"{path.name}-lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise DatabaseError(
+            f"The database {path.name} is in use by another server, and SQLite serves one process: end that one, or"
+            " give this one another DATABASE_URL. Postgres serves several."
+        ) from None
+    except OSError as error:
+        log.warning("%s cannot be locked (%s): make sure that no second server uses it", path.name, error.strerror)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    """Autocommit: no transaction is ever left open by a cancelled task."""
+    """Autocommit: no transaction is ever left open by a cancelled task. A new file is its owner's alone."""
+    with suppress(OSError):  # it is there, or SQLite says what is wrong
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     with ExitStack() as unless_opened:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         unless_opened.callback(connection.close)

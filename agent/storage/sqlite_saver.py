@@ -14,6 +14,7 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, ChannelVersions, Chec
 from langgraph.checkpoint.base import CheckpointTuple as Saved
 from langgraph.checkpoint.sqlite import SqliteSaver
 
+from agent.storage.serializer import Serializer
 from agent.storage.sqlite import SQLite
 
 _PRUNE = tuple(
@@ -27,7 +28,7 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
     tools run with a memory of their own."""
 
     def __init__(self, database: SQLite) -> None:
-        super().__init__()
+        super().__init__(serde=Serializer())
         self._saver = SqliteSaver(database.connection, serde=self.serde)
         self._database = database
 

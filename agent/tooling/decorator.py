@@ -80,7 +80,8 @@ class ToolContext:
     """What a running tool may use. `tool_context()` returns the one of the present call.
 
     call_id: unique, and the same should one action ever be run again: the key that makes it happen once.
-    caller: the phone number, on telephone calls, else None.
+    caller: the phone number, on telephone calls, as in +4930123456; None without one, or when it is withheld. It is no
+        proof of who calls: numbers can be spoofed. Ask for more before what matters.
     metadata: the `custom_metadata` of the webhook. A page may have set it: it is no proof of who calls.
     http: a shared client; its time limits are 10 s unless a request says otherwise.
     database: the agent's own database, for what the tool must keep.

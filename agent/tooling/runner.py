@@ -20,6 +20,7 @@ from langchain_core.tools import ToolException
 from agent.failures import log_failure, logged
 from agent.json_values import to_json
 from agent.observer import Observer
+from agent.phone import e164
 from agent.storage import (
     GIVEN_UP,
     NOT_STARTED,
@@ -249,7 +250,7 @@ class ToolRunner:
         return ToolContext(
             call_id=f"{request.conversation_id}:{tool_call.key}",
             conversation_id=request.conversation_id,
-            caller=request.caller,
+            caller=e164(request.caller),
             metadata=request.metadata,
             http=self._http,
             database=self._database,

@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -18,22 +19,25 @@ from pydantic import SecretStr
 from api.app import create_app
 from api.cli.tunnel import tunnel
 from api.operations import server
+from api.operations.local import is_loopback
 from api.playground import add_playground, without_password
 from api.settings import NotConfigured, Settings, new_secret
 from api.wiring import AgentParts, check_database, load_parts
 
 WEBHOOK = "/api/agent"
+_ALL = {"0.0.0.0", "::"}  # noqa: S104 - only to be recognised
 
 
 @dataclass(frozen=True)
 class Options:
     """webhook: another backend's URL, in whatever language; none for this one's. tunnel: calls come in by a
-    public URL, and `/api/authorize` asks Layercode itself."""
+    public URL, and `/api/authorize` asks Layercode itself. hosts: to which the playground answers, beside localhost."""
 
     host: str
     port: int
     webhook: str | None = None
     tunnel: bool = False
+    hosts: tuple[str, ...] = ()
 
 
 def dev(settings: Settings, options: Options) -> None:
@@ -45,11 +49,13 @@ def dev(settings: Settings, options: Options) -> None:
     if secret_is_new:
         settings = settings.model_copy(update={"layercode_webhook_secret": new_secret()})
     parts = load_parts(settings, reload_tools=True)
-    asyncio.run(check_database(settings))
+    asyncio.run(check_database(settings, to_serve=True))
     with server.listen(options.host, options.port) as listener, ExitStack() as stack:
         base = _base_url(listener)
-        application = development_app(settings, parts, base, options.webhook, tunnel=options.tunnel)
+        hosts = _named(options, listener)
+        application = development_app(settings, parts, base, options.webhook, tunnel=options.tunnel, hosts=hosts)
         typer.secho(f"\n*** Talk to your agent: {base} ***\n", fg="green", bold=True)
+        _say_what_is_open(listener)
         if options.webhook:
             _say_whose(without_password(options.webhook), settings.webhook_secret, secret_is_new=secret_is_new)
         else:
@@ -61,12 +67,19 @@ def dev(settings: Settings, options: Options) -> None:
 
 
 def development_app(
-    settings: Settings, parts: AgentParts, base: str, webhook: str | None = None, *, tunnel: bool = False
+    settings: Settings,
+    parts: AgentParts,
+    base: str,
+    webhook: str | None = None,
+    *,
+    tunnel: bool = False,
+    hosts: Collection[str] = (),
 ) -> FastAPI:
-    """The application and the playground. base: the server's own URL. webhook: another backend's."""
+    """The application and the playground. base: the server's own URL. webhook: another backend's. hosts: to which the
+    playground answers, beside localhost."""
     application = create_app(settings if tunnel else _authorizing_here(settings, base), parts)
     own, webhook = webhook is None, webhook or f"{base}{WEBHOOK}"
-    add_playground(application, settings, parts, webhook=webhook, own=own)
+    add_playground(application, settings, parts, webhook=webhook, own=own, hosts=hosts)
     return application
 
 
@@ -86,6 +99,24 @@ def _base_url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - only to be recognised
     return f"http://{f'[{near}]' if ':' in near else near}:{port}"
+
+
+def _named(options: Options, listener: socket.socket) -> Collection[str]:
+    """The hosts that were named, by --host too, unless that means all addresses."""
+    given = {options.host, *listener.getsockname()[:1]} - _ALL
+    return {host.lower().strip("[]") for host in (*given, *options.hosts)}
+
+
+def _say_what_is_open(listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    if is_loopback(host):
+        return
+    typer.secho(
+        f"Everybody who reaches port {port} of this machine can talk to your agent in the playground, without a key,"
+        " and so have its tools run here: any program can claim to be local. To use the page in another device's"
+        " browser, name this machine as its address bar does: --allow-host 192.168.1.7.",
+        fg="yellow",
+    )
 
 
 def _end_with_the_terminal() -> None:

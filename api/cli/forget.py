@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
+from agent.phone import e164
 from agent.storage import Storage, conversations_of, counted, erase, is_known
 from agent.tooling import ToolFileError, ToolFolder
 from api.operations import delete_run_file
@@ -46,12 +47,12 @@ def _tools(settings: Settings) -> ToolFolder:
 
 
 async def _meant(storage: Storage, target: str) -> tuple[Sequence[str], str | None]:
-    """The conversations, and the phone number if it is one."""
+    """The conversations, and the phone number if it is one, or what else the platform has sent as one."""
     if await is_known(storage, target):
         return [target], None
-    number = re.sub(r"[\s().-]", "", target)
-    conversations = await conversations_of(storage, number)
-    return conversations, number if conversations or number.startswith("+") else None
+    caller = e164(re.sub("^00", "+", target)) or target
+    conversations = await conversations_of(storage, caller)
+    return conversations, caller if conversations or caller.startswith("+") else None
 
 
 def _question(target: str, conversations: Sequence[str], caller: str | None) -> str:

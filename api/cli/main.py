@@ -82,6 +82,9 @@ def dev(
     port: Port = 8000,
     webhook: Annotated[str | None, typer.Option(help="Talk to another backend: its webhook's URL.")] = None,
     tunnel: Annotated[bool, typer.Option("--tunnel", help="Open a public URL for Layercode's webhooks.")] = False,
+    allow_host: Annotated[
+        list[str] | None, typer.Option(help="Another name or address to which the playground answers.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Say what is missing for real calls, and end.")] = False,
 ) -> None:
     """Talk to the agent in the browser: a local stand-in for Layercode, and tools that reload when saved."""
@@ -96,7 +99,7 @@ def dev(
         from api.cli.dev import dev as serve_for_development
 
         settings = _or_demo(Settings.load(), demo=webhook is not None)  # for another backend no model is needed here
-        serve_for_development(settings, Options(host, port, webhook, tunnel))
+        serve_for_development(settings, Options(host, port, webhook, tunnel, tuple(allow_host or ())))
 
 
 @app.command()
@@ -120,7 +123,7 @@ def serve(
             asyncio.run(check_servers(parts.servers, parts.folder))
         with _collected(problems):
             check_workers(settings, workers)
-            asyncio.run(check_database(settings))
+            asyncio.run(check_database(settings, to_serve=True))
         if problems:
             raise NotConfigured(*problems)
         with server.listen(host, port) as listener:

@@ -22,10 +22,10 @@ from prometheus_client.process_collector import ProcessCollector
 from agent.llm import ModelCandidate
 from agent.observer import Observer
 from agent.turns import ModelCall, ToolCallStatus, Turn
+from api.operations.local import is_local, is_loopback, was_passed_on
 
 _QUICK = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
 _LONG = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 60, 120)
-_LOOPBACK = ("127.0.0.1", "::1")
 
 
 class Metrics(Observer):
@@ -146,5 +146,6 @@ def _allowed(request: Request, token: str | None) -> bool:
     if token:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
         return hmac.compare_digest(given.encode(), token.encode())
-    forwarded = any(name in request.headers for name in ("x-forwarded-for", "forwarded", "via"))
-    return not forwarded and request.client is not None and request.client.host in _LOOPBACK
+    host = request.headers.get("host", "")
+    here = request.client is not None and is_loopback(request.client.host)
+    return here and is_local(host) and not was_passed_on(request.headers)

@@ -7,7 +7,7 @@ sheet §2, §6, §7). The order to read it in: routes, session, answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 
-from api.playground.guard import LOCAL_ORIGIN, Guard
+from api.playground.guard import Guard, local_origin
 from api.playground.routes import PAGE, PlaygroundContext, playground_router
 from api.playground.sessions import Sessions
 from api.playground.state import OwnBackend
@@ -27,8 +27,11 @@ from api.wiring import AgentParts
 __all__ = ["add_playground", "without_password"]
 
 
-def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webhook: str, own: bool) -> None:
-    """Mount the playground below the routes of `app`. webhook: the backend's URL. own: whether it is this server's."""
+def add_playground(
+    app: FastAPI, settings: Settings, parts: AgentParts, *, webhook: str, own: bool, hosts: Collection[str] = ()
+) -> None:
+    """Mount the playground below the routes of `app`. webhook: the backend's URL. own: whether it is this server's.
+    hosts: names and addresses of this machine to which it answers, beside the loopback ones."""
     backend = Backend(webhook, settings.webhook_secret, http_client())
     this = OwnBackend(settings, parts, lambda: app.state.agent, lambda: app.state.storage)
     key = settings.layercode_api_key
@@ -36,11 +39,11 @@ def add_playground(app: FastAPI, settings: Settings, parts: AgentParts, *, webho
     api_key = key.get_secret_value() if key else None
     inner.include_router(playground_router(PlaygroundContext(Sessions(), backend, api_key, this if own else None)))
     inner.mount("/", _Page(directory=PAGE, html=True))
-    app.mount("/", Guard(inner))
+    app.mount("/", Guard(inner, hosts))
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,
-        allow_origin_regex=LOCAL_ORIGIN,
+        allow_origin_regex=local_origin(hosts),
         allow_methods=["POST"],
         allow_headers=["*"],
     )

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,13 +30,15 @@ Message = dict[str, Any]
 
 
 @asynccontextmanager
-async def development(webhook: str | None = None, **settings: Any) -> AsyncIterator[Backend]:
+async def development(
+    webhook: str | None = None, hosts: Collection[str] = (), **settings: Any
+) -> AsyncIterator[Backend]:
     """What `voice dev` serves, in this event loop, behind a real socket."""
     defaults = {"_env_file": None, "layercode_webhook_secret": SecretStr(SECRET), "model": "demo"}
     made = Settings(**{"tools_dir": ROOT / "tools", **defaults, **settings})
     listener = socket.create_server(("127.0.0.1", 0))
     base = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = development_app(made, load_parts(made, reload_tools=True), base, webhook)
+    app = development_app(made, load_parts(made, reload_tools=True), base, webhook, hosts=hosts)
     async with running(app, listener, made) as backend:
         yield backend
 
