@@ -1,4 +1,6 @@
-"""An MCP server for tests: `python mcp_server.py stdio`, or `… http PORT`, or `… sse PORT`. What it does goes into the file $RECORD."""
+"""An MCP server for tests: `python mcp_server.py stdio`, or `… http PORT`, or `… sse PORT`.
+
+What it does goes into the file $RECORD."""
 
 from __future__ import annotations
 

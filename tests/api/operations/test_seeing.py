@@ -342,7 +342,8 @@ async def test_a_tool_that_outlives_its_turn_is_in_its_trace(
 async def test_a_turn_is_in_the_trace_that_its_request_names(
     gemini: Gemini, tools: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """W3C's `traceparent`: trace, parent, sampled. One that is not sampled is sent nowhere; without one a trace begins."""
+    """W3C's `traceparent`: trace, parent, sampled. One that is not sampled is sent nowhere; without one a trace
+    begins."""
     trace, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
     body: Json = {"type": "message", "session_id": "s", "conversation_id": "c", "text": "Hello?"}
     with Receiver() as receiver:
