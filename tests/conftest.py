@@ -67,7 +67,7 @@ _MAY_BLOCK = [
     ("mimetypes.py", {"init"}),
     ("fastapi/routing.py", {"_extract_endpoint_context"}),
     ("agent/config.py", {"<lambda>"}),
-    ("agent/llm/answer.py", {"load_model"}),
+    ("agent/llm/load.py", {"load_model"}),
     ("agent/tooling/folder.py", {"load"}),
     ("agent/tooling/mcp_config.py", {"load_servers"}),
     ("api/app.py", {"create_app"}),

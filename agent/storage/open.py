@@ -84,7 +84,7 @@ async def open_storage(url: str, *, alone: bool = False) -> AsyncIterator[Storag
         try:
             path = _sqlite_path(url)
             if alone:
-                stack.enter_context(lock_file(path))
+                await stack.enter_async_context(lock_file(path))
             database = await stack.enter_async_context(open_sqlite(path))
             storage = await _on_sqlite(database)
             await _upgrade(database)

@@ -11,9 +11,9 @@ import fcntl
 import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,10 +93,19 @@ async def open_sqlite(path: Path) -> AsyncIterator[SQLite]:
         await database.close()
 
 
-@contextmanager
-def lock_file(path: Path) -> Iterator[None]:
+@asynccontextmanager
+async def lock_file(path: Path) -> AsyncIterator[None]:
     """Be the only server on the database: DatabaseError when another one is. The system lets go of the lock when the
-    process ends, however it does. Not on the database's own file: to close that again would end SQLite's locks."""
+    process ends, however it does."""
+    lock = await asyncio.to_thread(_lock, path)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    """Not on the database's own file: to close that again would end SQLite's locks."""
     path = path.resolve()
     lock = os.open(path.with_name(f"{path.name}-lock"), os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -109,10 +118,7 @@ def lock_file(path: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         log.warning("%s cannot be locked (%s): make sure that no second server uses it", path.name, error.strerror)
-    try:
-        yield
-    finally:
-        os.close(lock)
+    return lock
 
 
 def _connect(path: Path) -> sqlite3.Connection:
