@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from itertools import chain, count
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -139,19 +138,23 @@ Start = Callable[..., AbstractAsyncContextManager[Backend]]
 
 @pytest.fixture
 async def start(gemini: Gemini, tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """`await start(max_tool_steps=2, …)`: a backend in this event loop, on a real socket, talking to `gemini`. A second
-    one in a test has a database of its own: SQLite serves one server."""
-    names = chain(["voice"], (f"voice-{number}" for number in count(2)))
+    """`await start(max_tool_steps=2, …)`: a backend in this event loop, on a real socket, talking to `gemini`. The one
+    before it on the same SQLite database is stopped first: that serves one server."""
     async with AsyncExitStack() as stack:
+        alone = await stack.enter_async_context(AsyncExitStack())
 
         async def started(**settings: Any) -> Backend:
             defaults: dict[str, Any] = {
                 "google_api_key": "test-key",
                 "google_gemini_base_url": gemini.url,
-                "database_url": f"sqlite:///{tmp_path}/{next(names)}.db",
+                "database_url": f"sqlite:///{tmp_path}/voice.db",
                 "tools_dir": TOOLS,
             }
-            return await stack.enter_async_context(backend(**{**defaults, **settings}))
+            wanted = {**defaults, **settings}
+            if wanted["database_url"] != defaults["database_url"]:
+                return await stack.enter_async_context(backend(**wanted))
+            await alone.aclose()
+            return await alone.enter_async_context(backend(**wanted))
 
         yield started
 

@@ -18,8 +18,7 @@ from pydantic import SecretStr
 
 from api.app import create_app
 from api.cli.tunnel import tunnel
-from api.operations import server
-from api.operations.local import is_loopback
+from api.operations import is_loopback, server
 from api.playground import add_playground, without_password
 from api.settings import NotConfigured, Settings, new_secret
 from api.wiring import AgentParts, check_database, load_parts

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from api.operations import server
 from api.operations.health import health_router
+from api.operations.local import is_local, is_loopback, was_passed_on
 from api.operations.logs import TurnLines, configure_logging
 from api.operations.metrics import Metrics, metrics_router
 from api.operations.rate import Rate, network_of
@@ -24,8 +25,11 @@ __all__ = [
     "configure_logging",
     "delete_run_file",
     "health_router",
+    "is_local",
+    "is_loopback",
     "metrics_router",
     "network_of",
     "serve",
     "server",
+    "was_passed_on",
 ]

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from api.operations.local import is_local, was_passed_on
+from api.operations import is_local, was_passed_on
 
 log = logging.getLogger(__name__)
 

@@ -229,6 +229,6 @@ async def test_a_checkpoint_that_somebody_else_has_written_is_read(
     await caller.say("One")
     async with open_storage(url) as storage:
         added: Any = {"messages": [HumanMessage("A colleague was here.", id="x")]}
-        await build_graph(storage.saver).aupdate_state({"configurable": {"thread_id": "c1"}}, added, as_node="think")
+        await build_graph(storage.saver).aupdate_state({"configurable": {"thread_id": "c1"}}, added, as_node="ask")
     await caller.say("Two")
     assert "A colleague was here." in caller_said(gemini.requests[-1].body)

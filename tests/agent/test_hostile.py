@@ -170,8 +170,8 @@ async def test_a_model_that_calls_tools_it_was_not_offered_is_stopped(gemini: Ge
     gemini.answer = lambda _: calls(("clock", {"place": "Tokyo"}))
     backend: Backend = await start(max_tool_steps=2)
     reply = await backend.caller().say("Go on for ever")
-    assert reply.text == "Sorry, something went wrong on my side. Please say that again."
-    assert len(gemini.requests) == 3
+    assert reply.text.count("Tokyo") == 1  # what the tool found is said in place of an answer
+    assert len(gemini.requests) == 4
 
 
 async def test_one_checkpoint_is_kept_of_a_conversation(gemini: Gemini, start: Any) -> None:

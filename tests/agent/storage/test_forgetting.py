@@ -23,7 +23,7 @@ from api.cli.main import app
 from api.cli.replay import record_conversation
 from api.settings import Settings
 from tests.agent.storage.test_workers import until
-from tests.support.backend import Backend, backend
+from tests.support.backend import Backend
 from tests.support.conversation import Tools, caller_said, question, quiet, request_for, results_in, steps_taken
 from tests.support.gemini import Answer, Gemini, calls, stall, text
 
@@ -354,10 +354,10 @@ async def test_old_conversations_are_deleted_at_the_start(
     settings["record_runs"].mkdir()
     for name in ("ada1", "bob1", "by-hand"):
         (settings["record_runs"] / f"{name}.json").write_text("{}")
-    async with backend(database_url=url, retention_days=99.0, **settings):
-        async with asyncio.timeout(5):
-            while "ada1" in rows(url)["turns"]:
-                await asyncio.sleep(0.02)
+    await start(database_url=url, retention_days=99.0, **settings)
+    async with asyncio.timeout(5):
+        while "ada1" in rows(url)["turns"]:
+            await asyncio.sleep(0.02)
     left = rows(url)
     assert set.union(*left.values()) == {"ada2", "bob1", "only-a-note"}
     assert left["checkpoints"] == {"ada2", "bob1"}

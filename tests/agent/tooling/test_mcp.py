@@ -189,7 +189,13 @@ async def test_over_http_with_a_question_only_some_tools_and_a_server_from_pypi(
         gemini.script(*call("convert_time", **zones))
         await caller.say("Noon in Tokyo, what is that in London?")
         assert "T03:00:00" in result(gemini)
-        assert offered(gemini.requests[-1].body) == {"search", "book_seat", "convert_time", "get_current_time"}
+        assert offered(gemini.requests[-1].body) == {
+            "search",
+            "book_seat",
+            "convert_time",
+            "get_current_time",
+            "confirm",
+        }
         gemini.script(*call("search", city="Rome", seconds=9))
         await caller.say("Fly me to Rome")
         assert result(gemini) == "search did not answer within 1 seconds and has no result."

@@ -60,7 +60,7 @@ async def test_with_everything_right_each_line_says_ok_and_the_status_is_0(found
     status, lines = await found()
     assert status == 0
     assert [line.partition(":")[0] for line in lines] == [
-        "ok       webhook secret",
+        "ok       platforms",
         "ok       Layercode key",
         "ok       tools and prompt",
         "ok       database",
@@ -73,8 +73,14 @@ async def test_with_everything_right_each_line_says_ok_and_the_status_is_0(found
 WRONG: list[tuple[dict[str, Any], list[str]]] = [
     ({"layercode_api_key": None}, [r"Layercode key: LAYERCODE_API_KEY is not set"]),
     ({"layercode_api_key": "schlüssel"}, [r"Layercode key: LAYERCODE_API_KEY holds a character that no key has"]),
-    ({"layercode_webhook_secret": SecretStr("")}, [r"webhook secret: LAYERCODE_WEBHOOK_SECRET is not set"]),
-    ({"layercode_webhook_secret": SecretStr("your-webhook-secret")}, [r"webhook secret: .* is a placeholder"]),
+    (
+        {"layercode_webhook_secret": SecretStr("")},
+        [r"platforms: No platform is connected, .* LAYERCODE_WEBHOOK_SECRET"],
+    ),
+    (
+        {"layercode_webhook_secret": SecretStr("your-webhook-secret")},
+        [r"platforms: LAYERCODE_WEBHOOK_SECRET is a placeholder"],
+    ),
     ({"tools_dir": Path("nowhere")}, [r"tools and prompt: There is no folder nowhere"]),
     ({"system_prompt_file": Path("nowhere.md")}, [r"tools and prompt: .*nowhere\.md cannot be read"]),
     ({"database_url": "sqlite:///tools"}, [r"database: .*cannot be opened"]),

@@ -91,7 +91,8 @@ def test_serve_refuses_without_a_secret(
     else:
         monkeypatch.setenv("LAYERCODE_WEBHOOK_SECRET", secret)
     (sentence,) = refused(served)
-    assert "LAYERCODE_WEBHOOK_SECRET is not set" in sentence
+    assert "No platform is connected" in sentence
+    assert "LAYERCODE_WEBHOOK_SECRET (Layercode)" in sentence
 
 
 @pytest.mark.parametrize("secret", ["your-webhook-secret", "whsec_...", "changeme", "<secret>", "xxxxxxxx"])
