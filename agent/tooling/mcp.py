@@ -27,6 +27,7 @@ from agent.tls import tls_context
 from agent.tooling.declaration import Undeclarable, declare, restore
 from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.folder import ToolFolder
+from agent.tooling.foreign_schema import ForeignSchema
 from agent.tooling.mcp_config import ServerConfig
 from agent.tooling.sandbox import isolated
 from agent.turns import without_note_marks
@@ -86,7 +87,7 @@ class Server:
             while page.nextCursor:
                 page = await session.list_tools(params=types.PaginatedRequestParams(cursor=page.nextCursor))
                 listed += page.tools
-        await self._offer(self._fitting(listed))
+        await self._offer(await asyncio.to_thread(self._fitting, listed))  # it may take its time to read
         self._session = session
         log.info("the MCP server %s is up", self.name)
         self.settled.set()
@@ -232,15 +233,14 @@ def _voice_tool(
     server: str, name: str, does: str, schema: dict[str, Any], options: ToolOptions, run: Run | None = None
 ) -> VoiceTool:
     """ValueError, KeyError or SchemaError when it cannot be offered."""
-    checker = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
-    checker.check_schema(schema)
+    checked = ForeignSchema(schema)
     shown = declare(json.loads(without_note_marks(json.dumps(schema))), strict=False)
     label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
     check(label, options, shown["properties"])
     return VoiceTool(
         name=label, description=without_note_marks(does), args_schema=shown,
         coroutine=_restored(run, schema), options=options,
-        faults=lambda arguments: _faults(checker(schema), restore(arguments, schema)),
+        faults=lambda arguments: checked.too_many(arguments) or checked.faults(restore(arguments, schema)),
         metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip
 
@@ -260,21 +260,19 @@ def _why(name: str, error: Exception) -> str:
 
 
 def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
-    """The MCP servers' tools among those that a run file says were offered: good for anything but being run."""
-    tools = {}
-    for label, tool in offered.items():
-        if about := tool.get("mcp"):
-            options = ToolOptions(**about["manners"])
-            tools[label] = _voice_tool(about["server"], about["name"], tool["description"], about["schema"], options)
-    return tools
+    """The MCP servers' tools among those that a run file says were offered: good for anything but being run.
+    ValueError with a sentence when the file has something else there."""
+    return {label: _recorded(label, tool) for label, tool in offered.items() if tool.get("mcp")}
 
 
-def _faults(checker: Any, arguments: Mapping[str, Any]) -> list[str]:
-    """What to mend, without the values."""
-    return [
-        f"{error.json_path.removeprefix('$').lstrip('.') or 'arguments'}: {error.validator} {error.validator_value}"
-        for error in checker.iter_errors(dict(arguments))
-    ]
+def _recorded(label: str, tool: Mapping[str, Any]) -> VoiceTool:
+    about = tool["mcp"]
+    try:
+        options = ToolOptions(**about["manners"])
+        return _voice_tool(about["server"], about["name"], tool["description"], about["schema"], options)
+    except (ValueError, KeyError, TypeError, AttributeError, jsonschema.SchemaError) as error:
+        why = f": {error}" if isinstance(error, Undeclarable) else ""
+        raise ValueError(f"It offers a tool {label!r} that cannot be used{why}.") from error
 
 
 @asynccontextmanager

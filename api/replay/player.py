@@ -84,7 +84,10 @@ def folder_for(run: runs.RunFile, folder: ToolFolder) -> ToolFolder:
     from agent.tooling.mcp import recorded_tools
 
     folder = copy(folder)
-    folder.offer("the recording", recorded_tools(run.offered))
+    try:
+        folder.offer("the recording", recorded_tools(run.offered))
+    except ValueError as error:
+        raise runs.RunFileError(f"A run file cannot be replayed. {error}") from None
     return folder
 
 
