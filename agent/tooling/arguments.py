@@ -7,6 +7,7 @@ things are not guessed: whether something is true, and what an argument means th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -37,9 +38,14 @@ def validated(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def values_of(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that the tool's function gets, defaults included, by name."""
-    made = None if isinstance(tool, VoiceTool) and tool.faults else _read(tool, arguments)
-    return dict(made) if isinstance(made, BaseModel) else dict(arguments)
+    """The arguments as the tool's function gets them, with the defaults of those that are left out; as they are where
+    they do not fit."""
+    schema = tool.args_schema
+    if isinstance(schema, type) and issubclass(schema, BaseModel):
+        with suppress(ValidationError):
+            return dict(schema.model_validate(arguments))
+    defaults = {name: part["default"] for name, part in tool.args.items() if part.get("default") is not None}
+    return {**defaults, **arguments}
 
 
 def _read(tool: BaseTool, arguments: Mapping[str, Any]) -> Any:

@@ -11,8 +11,8 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 
 from agent.json_values import replace_surrogates, to_json
-from agent.tooling.arguments import Refused, validated
-from agent.tooling.decorator import ToolOptions, fill, options_of, values_of
+from agent.tooling.arguments import Refused, validated, values_of
+from agent.tooling.decorator import ToolOptions, fill, options_of
 from agent.turns import Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Json = dict[str, Any]
@@ -152,8 +152,7 @@ class _Declaration:
         return {**self._told(schema, place), **_default(schema)}
 
     def _told(self, schema: Any, place: str) -> Json:
-        options = [self._one(option, place) for option in self.schemas.options(schema)]
-        options = [option for at, option in enumerate(options) if option not in options[:at]]
+        options = _distinct(self._one(option, place) for option in self.schemas.options(schema))
         if len(options) == 1:
             return options[0]
         if not options:
@@ -200,31 +199,15 @@ class _Declaration:
         items = [self.of(part, f"{place}[]") if part else self._item(place) for part in _items(schema)]
         differ = any(item != items[0] for item in items)
         more = f"In this order: {', '.join(map(_summary, items))}." if differ else ""
-        return _described({"type": "array", "items": self._common(items, place)}, schema, more)
+        kinds = [{key: value for key, value in item.items() if key != "description"} for item in items]
+        options = _distinct(option for kind in (kinds if differ else items) for option in kind.get("anyOf", [kind]))
+        common = options[0] if len(options) == 1 else {"anyOf": options}
+        return _described({"type": "array", "items": common}, schema, more)
 
     def _item(self, place: str) -> Json:
         if self._strict:
             raise Undeclarable(f"argument {place!r}: it does not say what is in the list: write list[str], list[int] …")
         return {"type": "string"}
-
-    def _common(self, items: Sequence[Json], place: str) -> Json:
-        """One declaration for all: Gemini's client reads no alternatives in a list."""
-        options: list[Json] = [option for item in items for option in item.get("anyOf", [item])]
-        if all(option == options[0] for option in options):
-            return options[0]
-        kinds = {option["type"] for option in options}
-        if len(kinds) == 1 and kinds <= set(_SCALARS):
-            return {"type": kinds.pop()}
-        if kinds <= {"integer", "number"}:
-            return {"type": "number"}
-        if kinds <= set(_SCALARS):
-            return {"type": "string", "description": f"One of: {', '.join(sorted(kinds))}."}
-        if self._strict:
-            raise Undeclarable(
-                f"argument {place!r}: a list of several kinds of lists or objects cannot be told to the model: make it"
-                " one pydantic model, with fields that may be left out"
-            )
-        return options[0]
 
     def _map(self, schema: Json, place: str) -> Json:
         inner = schema.get("additionalProperties")
@@ -244,9 +227,15 @@ class _Declaration:
     def _object(self, schema: Json, place: str) -> Json:
         properties = {name: self.of(part, f"{place}.{name}") for name, part in schema["properties"].items()}
         required = _required(schema, self.schemas)
-        for name in properties.keys() - set(required.get("required", ())):
-            properties[name].setdefault("default", None)  # or Gemini's client calls it required
         return _described({"type": "object", "properties": properties, **required}, schema)
+
+
+def _distinct(options: Iterable[Json]) -> list[Json]:
+    kept: list[Json] = []
+    for option in options:
+        if option not in kept:
+            kept.append(option)
+    return kept
 
 
 def _described(told: Json, schema: Mapping[str, Any], more: str = "") -> Json:

@@ -10,14 +10,13 @@ import inspect
 import re
 import string
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, overload
 
 import httpx
 from langchain_core.tools import BaseTool, StructuredTool
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from agent.speech import speakable
 from agent.storage import Database
@@ -217,17 +216,6 @@ def acts(tool: BaseTool) -> bool:
     """Whether a call of it may change something: what only reads is stopped on an interruption."""
     options = options_of(tool)
     return bool(options.confirm) or options.on_barge_in != "cancel"
-
-
-def values_of(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments as the tool's function gets them, with the defaults of those that are left out; as they are where
-    they do not fit."""
-    schema = tool.args_schema
-    if isinstance(schema, type) and issubclass(schema, BaseModel):
-        with suppress(ValidationError):
-            return dict(schema.model_validate(arguments))
-    defaults = {name: part["default"] for name, part in tool.args.items() if part.get("default") is not None}
-    return {**defaults, **arguments}
 
 
 def fill(text: str, arguments: Mapping[str, Any]) -> str:

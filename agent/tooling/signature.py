@@ -43,7 +43,10 @@ def arguments_of(name: str, function: Function) -> type[BaseModel]:
     refuse_parameters(function)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")  # an argument named `copy`
-        return told(create_schema_from_function(name, function))
+        try:
+            return told(create_schema_from_function(name, function))
+        except PydanticUserError as error:
+            raise Undeclarable(f"its arguments cannot be read ({str(error).partition(chr(10))[0]})") from error
 
 
 def told(model: type[Any]) -> type[BaseModel]:

@@ -1,4 +1,7 @@
-"""A tool as Gemini is told of it: what the library makes of it, and whether Gemini takes that.
+"""A tool as Gemini is told of it, and whether Gemini takes that.
+
+The library's own conversion is not used: it calls every field required that stands two levels down, and forgets all
+but the last of the alternatives in a list.
 
 Gemini refuses a request for one wrong declaration in it, and with it every turn of every caller. Its rules are those
 of https://ai.google.dev/api/caching#Schema and of what has been seen to be refused.
@@ -7,26 +10,52 @@ of https://ai.google.dev/api/caching#Schema and of what has been seen to be refu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from google.genai import types
 from langchain_core.tools import BaseTool
-from langchain_google_genai._function_utils import convert_to_genai_function_declarations
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 Json = dict[str, Any]
 
 _NAME = re.compile(r"[A-Za-z_][\w.:-]{0,63}", re.ASCII)
 _TYPES = ("STRING", "NUMBER", "INTEGER", "BOOLEAN", "ARRAY", "OBJECT")
+_KEPT = ("description", "enum", "required")
+
+
+def declared_tools(tools: list[BaseTool]) -> list[types.Tool]:
+    """The tools as Gemini's client takes them. ValueError when it does not."""
+    return [types.Tool(function_declarations=[_function(tool) for tool in tools])]
 
 
 def declaration(tool: BaseTool) -> Json:
     """The function declaration in the JSON that Gemini gets. ValueError when it would refuse it."""
-    made = convert_to_genai_function_declarations([tool])[0].function_declarations
-    assert made  # noqa: S101 - for the type
-    declared = made[0].model_dump(mode="json", by_alias=True, exclude_none=True)
+    declared = _function(tool).model_dump(mode="json", by_alias=True, exclude_none=True)
     if faults := list(_faults(declared)):
         raise ValueError(f"Gemini would refuse it: {'; '.join(faults)}")
     return declared
+
+
+def _function(tool: BaseTool) -> types.FunctionDeclaration:
+    """Without parameters where there are none: an object must have fields."""
+    told = convert_to_openai_tool(tool)["function"]
+    parameters = told.get("parameters", {})
+    schema = types.Schema.model_validate(_schema(parameters)) if parameters.get("properties") else None
+    return types.FunctionDeclaration(name=told["name"], description=told["description"], parameters=schema)
+
+
+def _schema(told: Mapping[str, Any]) -> Json:
+    made: Json = {key: told[key] for key in _KEPT if told.get(key)}
+    if "type" in told:
+        made["type"] = str(told["type"]).upper()
+    if "items" in told:
+        made["items"] = _schema(told["items"])
+    if "properties" in told:
+        made["properties"] = {name: _schema(part) for name, part in told["properties"].items()}
+    if "anyOf" in told:
+        made["any_of"] = [_schema(part) for part in told["anyOf"]]
+    return made
 
 
 def _faults(declared: Json) -> Iterator[str]:

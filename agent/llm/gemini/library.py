@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from google.genai import models as google
 from google.genai.types import GenerateContentResponse
-from langchain_core.messages import AIMessageChunk, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, ToolMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration
+from langchain_core.runnables import Runnable
+from langchain_core.tools import BaseTool
 from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_google_genai import chat_models as library
+
+from agent.llm.gemini.declaration import declared_tools
 
 # Where a message keeps the signatures of its function calls.
 SIGNATURES = "__gemini_function_call_thought_signatures__"
@@ -45,8 +50,15 @@ def message_of(generation: ChatGeneration) -> AIMessageChunk:
 
 
 class GeminiClient(ChatGoogleGenerativeAI):
-    """The library's client, to which a tool's result is the text that it is. By itself it reads every text as JSON:
-    "5E3" is sent as 5000.0 and "NaN" makes a request that is no JSON. Objects and lists are sent as such."""
+    """The library's client, which declares tools as declaration.py says, and to which a tool's result is the text that
+    it is. By itself it reads every text as JSON: "5E3" is sent as 5000.0 and "NaN" makes a request that is no JSON.
+    Objects and lists are sent as such."""
+
+    def bind_tools(self, tools: Sequence[Any], *args: Any, **kwargs: Any) -> Runnable[Any, AIMessage]:
+        ours = [tool for tool in tools if isinstance(tool, BaseTool)]
+        if ours != list(tools):
+            return super().bind_tools(tools, *args, **kwargs)
+        return self.bind(tools=declared_tools(ours), **kwargs)
 
     def _prepare_request(self, messages: list[BaseMessage], **kwargs: Any) -> dict[str, Any]:
         return super()._prepare_request([_result_kept(message) for message in messages], **kwargs)
