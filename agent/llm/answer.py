@@ -22,6 +22,7 @@ from agent.failures import log_failure
 from agent.llm.attempts import INVALID, NO_QUOTA, ModelCandidate, RetryPlan, is_down, status_of
 from agent.llm.breaker import Breaker
 from agent.llm.continuation import with_what_was_said
+from agent.llm.providers import provider_of, shown_to
 from agent.llm.streamed import Ask, StreamedAnswer
 from agent.llm.verdict import Action, Verdict
 from agent.turns import ModelCall, Turn, apology_message
@@ -61,7 +62,7 @@ class Models:
 
     def __post_init__(self) -> None:
         models = [self.primary, self.fallback] if self.fallback else [self.primary]
-        self.candidates = [ModelCandidate(model, _name(model), Breaker()) for model in models]
+        self.candidates = [ModelCandidate(model, _name(model), Breaker(), provider_of(model)) for model in models]
 
     async def answer(
         self,
@@ -87,7 +88,8 @@ class Models:
         attempts, names = RetryPlan(self.candidates, self.first_token, turn.now), [tool.name for tool in tools]
         verdict, written, went_on = Verdict(Action.BREAK, "no model was asked"), "", False
         for candidate, patience in attempts:
-            call = ModelCall(with_what_was_said(messages, written), names, model=candidate.name)
+            shown = shown_to(candidate.provider, with_what_was_said(messages, written))
+            call = ModelCall(shown, names, model=candidate.name)
             answer = StreamedAnswer(turn, id_, call, written, self.thinking)
             await answer.read(self._asked(candidate.model, tools, may_call), patience, self.first_token)
             if turn.interrupted:
@@ -119,7 +121,7 @@ class Models:
             log_failure(log, f"the model failed (HTTP status {status})", answer.error)
         if verdict.action is not Action.ACCEPT:
             log.warning("the model %s gave no whole answer: %s", candidate.name, verdict.reason)
-        down = is_down(answer.error) or (answer.silent and turn.now() < turn.deadline)
+        down = None if answer.silent and turn.now() >= turn.deadline else answer.silent or is_down(answer.error)
         refuses = verdict.action is Action.REFUSE
         attempts.tried(candidate, down=down, spent=answer.silent or status == NO_QUOTA, refuses=refuses)
 

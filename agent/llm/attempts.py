@@ -22,11 +22,12 @@ _TIMED_OUT = 408
 
 @dataclass(frozen=True)
 class ModelCandidate:
-    """A model that may be asked."""
+    """A model that may be asked. provider: its name in LangChain's messages."""
 
     model: BaseChatModel
     name: str
     breaker: Breaker
+    provider: str = ""
 
 
 class RetryPlan:
@@ -48,13 +49,13 @@ class RetryPlan:
                 self._skip(candidate)
 
     def tried(
-        self, candidate: ModelCandidate, *, down: bool = False, spent: bool = False, refuses: bool = False
+        self, candidate: ModelCandidate, *, down: bool | None = False, spent: bool = False, refuses: bool = False
     ) -> None:
-        """How it went. down: the service does not work, for whomever. spent: there is no time for it, or no quota.
-        refuses: it would say no again."""
+        """How it went. down: the service does not work, for whomever; None if that is unknown. spent: there is no time
+        for it, or no quota. refuses: it would say no again."""
         if down:
             candidate.breaker.failed(self._now())
-        else:
+        elif down is not None:
             candidate.breaker.succeeded()
         if refuses or (spent and any(other is not candidate for other in self.left)):
             self._skip(candidate)

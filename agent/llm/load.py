@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.language_models import BaseChatModel
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from agent.llm.providers import provider_of
 from agent.llm.thinking import thinking_options
 
 if TYPE_CHECKING:
     from langchain_google_genai import ChatGoogleGenerativeAI
 
 _KEYS = ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY")
-_SET_HERE = frozenset(
-    ("model", "model_provider", "api_key", "google_api_key", "base_url", "client_args", "max_retries")
-)
+_SET_HERE = {"model", "model_provider"}
+_SET_FOR_GEMINI = {*_SET_HERE, "api_key", "google_api_key", "base_url", "client_args", "max_retries"}
+_NO_RETRIES = ("openai", "anthropic")  # the clients of which 0 retries can be asked
 _THINKING = ("thinking_level", "reasoning_effort", "thinking_budget", "thinking_config", "include_thoughts")
 
 
@@ -46,21 +47,32 @@ def load_model(
         from agent.llm.demo import DemoModel
 
         return DemoModel()
-    if wrong := _SET_HERE & (options or {}).keys():
-        raise ModelError(f"MODEL_OPTIONS cannot set {' and '.join(sorted(wrong))}: there are settings of their own.")
     provider, _, model = name.rpartition(":")
-    if model and (provider == "google_genai" or name.startswith("gemini-")):
+    is_gemini = bool(model) and (provider == "google_genai" or name.startswith("gemini-"))
+    if wrong := (_SET_FOR_GEMINI if is_gemini else _SET_HERE) & (options or {}).keys():
+        raise ModelError(f"MODEL_OPTIONS cannot set {' and '.join(sorted(wrong))}: there are settings of their own.")
+    if is_gemini:
         return _gemini(model, google_api_key, google_base_url, gemini_fast, thinking, options or {})
     return _by_name(name, thinking, options or {})
 
 
 def _by_name(name: str, thinking: str | None, options: Mapping[str, Any]) -> BaseChatModel:
+    made = _initialised(name, options)
+    more: dict[str, Any] = {}
+    if "max_retries" not in options and provider_of(made) in _NO_RETRIES:
+        more["max_retries"] = 0  # retries are ours: the client's own would be silence
+    if thinking is not None:
+        if "reasoning_effort" not in type(made).model_fields:
+            raise ModelError(f"MODEL_THINKING is not known to {name}: set what its class takes in MODEL_OPTIONS.")
+        more["reasoning_effort"] = thinking
+    return _initialised(name, {**options, **more}) if more else made
+
+
+def _initialised(name: str, options: Mapping[str, Any]) -> BaseChatModel:
     from langchain.chat_models import init_chat_model
 
     try:
         made: BaseChatModel = init_chat_model(name, **options)
-        if thinking is not None and "reasoning_effort" in type(made).model_fields:
-            made = init_chat_model(name, **options, reasoning_effort=thinking)
     except ImportError as error:
         raise ModelError(f"MODEL={name} needs a package that is not installed: {error}") from error
     except Exception as error:
@@ -68,8 +80,6 @@ def _by_name(name: str, thinking: str | None, options: Mapping[str, Any]) -> Bas
             f"MODEL={name} cannot be used ({str(error).splitlines()[0].rstrip('.')}): name the provider too, as in"
             " google_genai:gemini-3.5-flash-lite, and set its key."
         ) from error
-    if thinking is not None and "reasoning_effort" not in type(made).model_fields:
-        raise ModelError(f"MODEL_THINKING is not known to {name}: set what its class takes in MODEL_OPTIONS.")
     return made
 
 
