@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-import json
 import re
 import shlex
 import tomllib
@@ -15,12 +15,15 @@ import pytest
 import typer
 
 from agent.tooling.folder import ToolFolder
+from agent.tooling.mcp_config import load_servers
 from api.cli.main import app
 from api.testing import call, conversation, scripted_model
-from tests.support.backend import ROOT
+from tests.support.backend import ROOT, process
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+READERS = [ROOT / "Dockerfile", *(path for room in ("api", "tests", "tools") for path in (ROOT / room).glob("**/*.py"))]
+READ_BY_LIBRARIES = {"LANGSMITH_TRACING", "OTEL_EXPORTER_OTLP_ENDPOINT"}
 MADE_BY_THE_READER = {"tools/tides.py", "tests/runs/tides.json"}
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PATH = re.compile(r"`((?:agent|api|docs|tests|tools|\.ci|\.github)/[\w./-]*)`")
@@ -86,8 +89,32 @@ def test_the_documented_test_is_about_the_tools_that_come_with_it() -> None:
 
 
 @pytest.mark.parametrize("code", each_block("json"))
-def test_json_in_the_documentation_is_json(code: str) -> None:
-    json.loads(code)
+def test_json_in_the_documentation_is_a_file_that_mcp_servers_takes(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLIGHTS_KEY", "key-7")
+    (tmp_path / "mcp.json").write_text(code)
+    assert load_servers(tmp_path / "mcp.json")
+
+
+async def test_the_readmes_tool_is_recorded_in_a_chat_and_the_file_is_a_test(tmp_path: Path) -> None:
+    """Its three blocks, one after the other: the tool, `voice chat --record`, and what replays the file."""
+    (code,) = [code for code in blocks(ROOT / "README.md", "python") if "def tides" in code]
+    (command,) = [
+        words
+        for script in blocks(ROOT / "README.md", "bash")
+        for words in voice_commands(script)
+        if "--record" in words
+    ]
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "tides.py").write_text(code)
+    env = {"MODEL": "demo", "TOOLS_DIR": "tools"}
+    with process(command, **env) as chatting:
+        said, _ = await asyncio.to_thread(chatting.communicate, "When is high water in Dover?\n", timeout=120)
+    assert "Recorded: tests/runs/tides.json" in said
+    with process(["replay", "tests/runs/tides.json"], **env) as replaying:
+        said, _ = await asyncio.to_thread(replaying.communicate, timeout=120)
+    assert replaying.returncode == 0, said
 
 
 # Commands
@@ -128,6 +155,16 @@ def test_every_voice_command_in_the_text_exists_with_its_options(page: Path) -> 
         assert name in commands, span
         known = {option for parameter in commands[name].params for option in parameter.opts}
         assert {word for word in rest if word.startswith("--")} <= known, span
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_variables_that_are_set_somewhere_are_read_somewhere(page: Path) -> None:
+    """`NAME=value` in a command, in `.env` or in the text."""
+    named = set(
+        re.findall(r"(?:^|[`\s])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|MODEL)=", page.read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    read = "\n".join(path.read_text(encoding="utf-8") for path in [ROOT / ".env.example", *READERS])
+    assert {name for name in named if not re.search(rf"\b{name}\b", read)} - READ_BY_LIBRARIES == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,19 @@ import pytest
 from api.operations.logs import Lines
 from api.platforms.layercode import signature
 from tests.support.backend import SECRET, Backend, signed
-from tests.support.gemini import Gemini, text
+from tests.support.conversation import results_in
+from tests.support.gemini import Gemini, calls, text
 
 MESSAGE = {"type": "message", "conversation_id": "c1", "session_id": "s1", "turn_id": "t1", "text": "Hello"}
+
+WHO = """
+from agent import tool_context, voice_tool
+
+@voice_tool
+async def who() -> str:
+    \"\"\"Who calls.\"\"\"
+    return "{tenant}, seat {seat}".format(**tool_context().metadata)
+"""
 
 
 async def post(backend: Backend, **request: Any) -> Any:
@@ -198,3 +209,15 @@ async def test_only_the_named_origins_may_authorize_from_a_browser(start: Any) -
             headers={"Origin": origin, "Access-Control-Request-Method": "POST"},
         )
         assert ("access-control-allow-origin" in response.headers) is allowed
+
+
+async def test_a_tool_sees_both_kinds_of_metadata_as_one(start: Any, gemini: Gemini, tmp_path: Path) -> None:
+    """`custom_metadata`, which the agent's configuration may have set, wins over the page's `metadata`."""
+    (tmp_path / "tools").mkdir()
+    (tmp_path / "tools" / "who.py").write_text(WHO)
+    gemini.script(calls(("who", {})), text("I see."))
+    own = {"metadata": {"tenant": "page", "seat": 4}, "custom_metadata": {"tenant": "acme"}}
+    backend = await start(tools_dir=tmp_path / "tools")
+    await backend.caller().say("Who am I?", **own)
+    [(_, told)] = results_in(gemini.requests[-1].body)
+    assert told == "acme, seat 4"
