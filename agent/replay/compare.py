@@ -77,20 +77,20 @@ def _of_tools(then: dict[str, Any], now: dict[str, Any]) -> Iterator[Difference]
         yield Difference(f"There is a new tool {name}.")
     for name in (name for name in then if name in now):
         for what, verb in (("description", "has"), ("arguments", "have")):
-            old, other = _meaning(then[name].get(what)), _meaning(now[name].get(what))
+            old, other = meaning(then[name].get(what)), meaning(now[name].get(what))
             if old != other:
                 yield Difference(f"The {what} of the tool {name} {verb} changed.", _diff(_lines(old), _lines(other)))
     if list(then) != list(now) and then.keys() == now.keys():
         yield Difference("The order of the tools has changed.", _diff(list(then), list(now)))
 
 
-def _meaning(schema: Any) -> Any:
+def meaning(schema: Any) -> Any:
     """A schema without what says nothing: the titles that are made of the names, and the order of its keys."""
     if isinstance(schema, list):
-        return [_meaning(item) for item in schema]
+        return [meaning(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    kept = {key: _meaning(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
+    kept = {key: meaning(value) for key, value in schema.items() if key != "title" or isinstance(value, dict)}
     return dict(sorted(kept.items()))
 
 

@@ -447,11 +447,6 @@ CHANGED_TOOLS = {
         'Turn 1: the caller hears "Looking at Paris." instead of "Checking Paris.".',
     ),
     "no line": ('say="Checking {city}.", ', "", 'Turn 1: the caller no longer hears "Checking Paris.".'),
-    "a new line": (
-        "@voice_tool\nasync def order",
-        '@voice_tool(say="Ordering {thing}.")\nasync def order',
-        'Turn 1: the caller also hears "Ordering tea.".',
-    ),
 }
 
 

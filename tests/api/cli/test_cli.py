@@ -110,8 +110,8 @@ def test_serve_refuses_a_placeholder(
         ("MODEL", "", ["no key", "GOOGLE_GENERATIVE_AI_API_KEY", "MODEL=demo"]),
         ("MODEL", "nonsense", ["MODEL=nonsense cannot be used"]),
         ("MODEL", "acme:large-1", ["MODEL=acme:large-1 cannot be used"]),
-        ("MODEL", "openai:gpt-5", ["MODEL=openai:gpt-5", "langchain-openai"]),
-        ("MODEL_FALLBACK", "openai:gpt-5", ["MODEL_FALLBACK=openai:gpt-5", "langchain-openai"]),
+        ("MODEL", "anthropic:claude", ["MODEL=anthropic:claude", "langchain-anthropic"]),
+        ("MODEL_FALLBACK", "anthropic:claude", ["MODEL_FALLBACK=anthropic:claude", "langchain-anthropic"]),
         ("TOOLS_DIR", "nowhere", ["There is no folder nowhere"]),
         ("MCP_SERVERS", "nowhere.json", ["MCP_SERVERS=nowhere.json cannot be read"]),
         ("SYSTEM_PROMPT_FILE", "nowhere.md", ["SYSTEM_PROMPT_FILE=nowhere.md cannot be read"]),
@@ -154,11 +154,19 @@ def test_serve_names_everything_that_is_wrong(served: list[dict[str, Any]], monk
     Path("tools/two.py").write_text("import nowhere_to_be_found\n")
     monkeypatch.delenv("LAYERCODE_WEBHOOK_SECRET")
     monkeypatch.setenv("MODEL", "")
-    monkeypatch.setenv("MODEL_FALLBACK", "openai:gpt-5")
+    monkeypatch.setenv("MODEL_FALLBACK", "anthropic:claude")
     monkeypatch.setenv("SYSTEM_PROMPT_FILE", "nowhere.md")
     monkeypatch.setenv("DATABASE_URL", "mysql://host/db")
     sentences = refused(served)
-    wanted = ("LAYERCODE_WEBHOOK_SECRET", "one.py:1", "two.py:1", "no key", "langchain-openai", "nowhere.md", "mysql")
+    wanted = (
+        "LAYERCODE_WEBHOOK_SECRET",
+        "one.py:1",
+        "two.py:1",
+        "no key",
+        "langchain-anthropic",
+        "nowhere.md",
+        "mysql",
+    )
     assert len(sentences) == len(wanted)
     for words in wanted:
         assert sum(words in sentence for sentence in sentences) == 1
@@ -289,7 +297,9 @@ async def test_after_hanging_up_say_shows_a_command_that_works(gemini: Gemini, s
 
     assert again.exit_code == 0, again.output
     assert '" said."' in again.stdout
-    assert gemini.requests[1].body["contents"][1]["parts"] == [{"text": "That's $5 for"}]
+    heard = gemini.requests[1].body["contents"][1]["parts"][0]["text"]
+    assert "That's $5 for two more".startswith(heard)
+    assert "$5" in heard
 
 
 async def test_say_with_the_wrong_secret_is_told_so(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,7 +280,7 @@ async def test_a_frozen_worker_is_not_waited_for_and_writes_nothing_stale_when_i
     assert stored(fleet, "frozen") == before
     await backend.caller("frozen").say("last frozen", turn="t3")
     body = requests_for(fleet.gemini, "last frozen")[0].body
-    assert [line for line in caller_said(body).split("\n") if line[0] != "["] == [
+    assert [line for line in caller_said(body).split("\n") if line[0] != "⟦"] == [
         "count frozen", "hello frozen", "last frozen",
     ]  # fmt: skip
     assert answers_in(body)[-1] == "Here I am."

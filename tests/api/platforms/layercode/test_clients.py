@@ -131,7 +131,9 @@ async def test_js_sdk_talks_interrupts_sends_data_and_resumes(node_folder: Path,
         assert not [m for m in client.got if m["type"] == "error"]
     async with sdk(node_folder, dev.url, conversation) as client:
         assert client.got[0]["conversationId"] == conversation
-        assert not [m for m in client.got if m["type"] == "response.text"]  # who comes back is not welcomed again
+        assert [m["content"] for m in client.got if m["type"] == "response.text"] == [
+            "Welcome back. What can I do for you?"
+        ]
         assert "in Oslo" in await client.say("What time is it in Oslo?")
     shown = await state(dev.url, conversation)
     assert dev.process
