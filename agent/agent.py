@@ -76,7 +76,7 @@ class Agent:
         self._journal = journal
         self._tool_runner = tool_runner
         self._models = models
-        self._habits = config
+        self._config = config
         self._observer = observer
         self._room = ConcurrencyLimit(config.max_turns, _QUEUE)
         self._note_room = ConcurrencyLimit(_NOTES_AT_ONCE, _NOTES_WAITING)
@@ -109,7 +109,7 @@ class Agent:
         return turn
 
     def _new_turn(self, request: TurnRequest) -> Turn:
-        turn = self._running[request.key] = Turn(request, timeout=self._habits.turn_timeout)
+        turn = self._running[request.key] = Turn(request, timeout=self._config.turn_timeout)
         task = asyncio.create_task(self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)

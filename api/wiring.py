@@ -62,7 +62,7 @@ def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFo
     except NotConfigured as error:
         problems += error.problems
     models = _models(settings, problems)
-    config = _habits(settings, problems, reload_tools=reload_tools)
+    config = _config(settings, problems, reload_tools=reload_tools)
     if problems or models is None or config is None:
         raise NotConfigured(*problems)
     return AgentParts(folder, models, config, servers)
@@ -138,7 +138,7 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
     )
 
 
-def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> AgentConfig | None:
+def _config(settings: Settings, problems: list[str], *, reload_tools: bool) -> AgentConfig | None:
     file = settings.system_prompt_file or PROMPT_FILE
     try:
         prompt = file.read_text(encoding="utf-8")

@@ -190,6 +190,9 @@ class Turn:
 
     @property
     def outcome(self) -> str:
+        """repeated | interrupted | failed | answered"""
+        if self.repeated:
+            return "repeated"
         return "interrupted" if self.interrupted else "failed" if self.failed else "answered"
 
     @property

@@ -42,12 +42,6 @@ def project_of(settings: Settings) -> Project:
     return Project(folder, AgentConfig(prompt=prompt, welcome=settings.welcome_message))
 
 
-def check(path: Path, project: Project, *, from_turn: int = 1) -> list[Difference]:
-    """Replay a file and compare. RunFileError when it cannot be read."""
-    run = runs.load_run(path)
-    return differences(run, replay(run, project).run, from_turn=from_turn)
-
-
 def replay_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
     """Replay each. The exit status: 0 when all agree, 1 when one does not, 2 when one cannot be read."""
     project, status = project_of(settings), 0

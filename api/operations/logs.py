@@ -96,7 +96,7 @@ class TurnLines(Observer):
             "conversation": turn.request.conversation_id,
             "turn": turn.request.turn_id,
             "kind": turn.request.kind,
-            "outcome": "repeated" if turn.repeated else turn.outcome,
+            "outcome": turn.outcome,
             "first_token_ms": turn.first_token_ms,
             "first_words_ms": turn.first_words_ms,
             "model_calls": len(turn.model_calls),
