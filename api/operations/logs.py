@@ -1,7 +1,7 @@
 """The log: how its lines look, and the line that every turn gets.
 
 What a record has in `extra={"fields": {…}}` becomes key=value, or fields of the JSON object (LOG_FORMAT=json). An
-exception's text may hold a caller's words, whoever logs it: above the debug level only its kind and place are shown.
+exception's text may hold a caller's words: above the debug level only its kind and place are shown.
 """
 
 from __future__ import annotations
