@@ -76,7 +76,7 @@ class Agent:
         self._journal = journal
         self._tool_runner = tool_runner
         self._models = models
-        self._habits = config
+        self._config = config
         self._observer = observer
         self._room = ConcurrencyLimit(config.max_turns, _QUEUE)
         self._note_room = ConcurrencyLimit(_NOTES_AT_ONCE, _NOTES_WAITING)
@@ -94,7 +94,7 @@ class Agent:
     async def begin(self, request: TurnRequest) -> Turn:
         """The turn for a request: a new one, or the running one if this is a duplicate. Read its `stream()`.
 
-        Busy when there are too many turns, and none of them ends within a moment.
+        TooBusy when there are too many turns, and none of them ends within a moment. Stopping after `drain` has begun.
         """
         if request.key not in self._running:
             await self._room.enter()
@@ -109,7 +109,7 @@ class Agent:
         return turn
 
     def _new_turn(self, request: TurnRequest) -> Turn:
-        turn = self._running[request.key] = Turn(request, timeout=self._habits.turn_timeout)
+        turn = self._running[request.key] = Turn(request, timeout=self._config.turn_timeout)
         task = asyncio.create_task(self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)
@@ -125,7 +125,7 @@ class Agent:
 
     async def note(self, conversation_id: str, id_: str, kind: str, body: Any) -> None:
         """Keep data for the next turn (kind `data`), or what the platform says of a session (`ended`, `updated`).
-        Busy when too many want that."""
+        TooBusy when too many are being kept."""
         await self._note_room.enter()
         try:
             await self._journal.note(conversation_id, id_, kind, body)
@@ -177,7 +177,7 @@ class Agent:
         await self._models.close()
 
     async def _own(self, turn: Turn) -> None:
-        """The task that a turn is: however it ends, the stream is closed."""
+        """The task of a turn. However it ends, the stream is closed."""
         request, task = turn.request, asyncio.current_task()
         silence = asyncio.get_running_loop().call_later(
             self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
@@ -215,7 +215,7 @@ class Agent:
 
     @asynccontextmanager
     async def _left(self, turn: Turn) -> AsyncIterator[None]:
-        """A turn that is broken off is over for its caller at once, and then left to whoever recovers it."""
+        """Ends a turn that fails or is cancelled, first for its caller; the journal then keeps it for recovery."""
         request = turn.request
         try:
             yield
@@ -240,7 +240,7 @@ class Agent:
         turn.end()
 
     def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:
-        """End a turn that has not come to ask the model, or not to be admitted: the database does not answer."""
+        """End a turn that was not admitted, or has not asked the model yet: the database does not answer."""
         under_way = turn.admitted.is_set() and (turn.elsewhere or turn.model_calls or turn.times_said)
         if not (turn.silenced or under_way) and task:
             self._fail(turn, TimeoutError())

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Observer:
-    """Sees everything and does nothing: override what is of interest. Called in the event loop, so be quick."""
+    """Override the methods of interest. They are called in the event loop and must not block."""
 
     def turn_began(self, turn: Turn) -> None: ...
 
@@ -27,7 +27,7 @@ class Observer:
 
 
 class Observers(Observer):
-    """Several as one. What one of them raises is logged, and harms neither the turn nor the others."""
+    """Several observers as one. What one of them raises is logged, and the others are called all the same."""
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = observers

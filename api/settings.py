@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -42,6 +43,15 @@ class NotConfigured(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+@contextmanager
+def collected(problems: list[str]) -> Iterator[None]:
+    """Add to `problems` what the block raises as NotConfigured, and go on after it."""
+    try:
+        yield
+    except NotConfigured as error:
+        problems += error.problems
 
 
 class Settings(BaseSettings):

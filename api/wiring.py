@@ -17,7 +17,7 @@ from agent.llm import ModelError, Models, load_model
 from agent.observer import Observer
 from agent.storage import DatabaseError, Storage, is_shared, open_storage
 from agent.tooling import McpFileError, ServerConfig, ToolFileError, ToolFolder
-from api.settings import NotConfigured, Settings
+from api.settings import NotConfigured, Settings, collected
 
 log = logging.getLogger(__name__)
 
@@ -56,16 +56,35 @@ def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFo
             print(error, file=sys.stderr)  # noqa: T201 - it does not stop the start: mend it, and it is read again
         else:
             problems += str(error).splitlines()
-    servers: Mapping[str, ServerConfig] = {}
-    try:
+    with collected(problems):
         servers = load_servers(settings)
-    except NotConfigured as error:
-        problems += error.problems
-    models = _models(settings, problems)
-    config = _habits(settings, problems, reload_tools=reload_tools)
-    if problems or models is None or config is None:
+    with collected(problems):
+        models = load_models(settings)
+    with collected(problems):
+        prompt = load_prompt(settings)
+    if problems:
         raise NotConfigured(*problems)
+    config = AgentConfig(
+        prompt=prompt,
+        welcome=settings.welcome_message,
+        welcome_back=settings.welcome_back_message if settings.welcome_message else "",
+        turn_timeout=settings.turn_timeout_seconds,
+        max_tool_steps=settings.max_tool_steps,
+        max_turns=settings.max_turns,
+        action_hold=settings.action_hold_seconds,
+        reload_tools=reload_tools,
+    )
     return AgentParts(folder, models, config, servers)
+
+
+def load_tools(settings: Settings) -> ToolFolder:
+    """The tools, for what does without a model. NotConfigured has what is wrong with their files."""
+    folder = ToolFolder(settings.tools_dir)
+    try:
+        folder.load()
+    except ToolFileError as error:
+        raise NotConfigured(*str(error).splitlines()) from error
+    return folder
 
 
 def load_servers(settings: Settings) -> Mapping[str, ServerConfig]:
@@ -103,30 +122,16 @@ async def check_servers(servers: Mapping[str, ServerConfig], folder: ToolFolder)
 def load_models(settings: Settings) -> Models:
     """The model and its fallback. NotConfigured when they cannot be used."""
     problems: list[str] = []
-    models = _models(settings, problems)
-    if problems or models is None:
+    fallback = None
+    with collected(problems):
+        primary = _model(
+            "MODEL", settings.model, settings, thinking=settings.model_thinking, options=settings.model_options
+        )
+    if settings.model_fallback:
+        with collected(problems):
+            fallback = _model("MODEL_FALLBACK", settings.model_fallback, settings)
+    if problems:
         raise NotConfigured(*problems)
-    return models
-
-
-def _models(settings: Settings, problems: list[str]) -> Models | None:
-    def load(variable: str, name: str, **more: Any) -> Any:
-        try:
-            return load_model(
-                name,
-                **more,
-                google_api_key=settings.google_key,
-                google_base_url=settings.google_gemini_base_url,
-                gemini_fast=settings.gemini_fast,
-            )
-        except ModelError as error:
-            problems.append(str(error).replace("MODEL=", f"{variable}=", 1))
-            return None
-
-    primary = load("MODEL", settings.model, thinking=settings.model_thinking, options=settings.model_options)
-    fallback = load("MODEL_FALLBACK", settings.model_fallback) if settings.model_fallback else None
-    if primary is None:
-        return None
     return Models(
         primary,
         fallback,
@@ -138,23 +143,26 @@ def _models(settings: Settings, problems: list[str]) -> Models | None:
     )
 
 
-def _habits(settings: Settings, problems: list[str], *, reload_tools: bool) -> AgentConfig | None:
+def _model(variable: str, name: str, settings: Settings, **more: Any) -> Any:
+    try:
+        return load_model(
+            name,
+            **more,
+            google_api_key=settings.google_key,
+            google_base_url=settings.google_gemini_base_url,
+            gemini_fast=settings.gemini_fast,
+        )
+    except ModelError as error:
+        raise NotConfigured(str(error).replace("MODEL=", f"{variable}=", 1)) from error
+
+
+def load_prompt(settings: Settings) -> str:
+    """The prompt. NotConfigured when its file cannot be read."""
     file = settings.system_prompt_file or PROMPT_FILE
     try:
-        prompt = file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"SYSTEM_PROMPT_FILE={file} cannot be read: {error}.")
-        return None
-    return AgentConfig(
-        prompt=prompt,
-        welcome=settings.welcome_message,
-        welcome_back=settings.welcome_back_message if settings.welcome_message else "",
-        turn_timeout=settings.turn_timeout_seconds,
-        max_tool_steps=settings.max_tool_steps,
-        max_turns=settings.max_turns,
-        action_hold=settings.action_hold_seconds,
-        reload_tools=reload_tools,
-    )
+        raise NotConfigured(f"SYSTEM_PROMPT_FILE={file} cannot be read: {error}.") from error
 
 
 @asynccontextmanager

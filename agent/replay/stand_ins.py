@@ -110,7 +110,7 @@ class RecordedModel(_Given):
 
 
 class ScriptedModel(_Given):
-    """Gives the answers of a script, in order, whoever asks."""
+    """Gives the answers of a script, in order."""
 
     script: deque[runs.RecordedModelCall]
     asked_too_often: int = 0

@@ -13,8 +13,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from langchain_core.runnables import RunnableConfig
-
 from agent.phone import e164
 from agent.storage.entries import as_json
 from agent.storage.open import Storage
@@ -52,8 +50,7 @@ _ROWS = 100  # that are looked at for conversations to expire: a statement is sh
 
 async def erase(storage: Storage, conversation: str, before: float = math.inf) -> Counter[str]:
     """Delete a conversation: its checkpoints, and its rows from before that time. The number of rows by table."""
-    kept = await storage.saver.aget_tuple(_thread(conversation))
-    erased = Counter(checkpoints=int(kept is not None))
+    erased = Counter(checkpoints=int(bool(await storage.state(conversation))))
     for statements in (_REST, _TURNS, _REST):
         for table, statement in statements.items():
             erased[table] += await storage.database.execute(statement, conversation, before)
@@ -82,7 +79,7 @@ async def expired(storage: Storage, before: float) -> list[str]:
 
 async def is_known(storage: Storage, conversation: str) -> bool:
     rows = await storage.database.fetch(_KNOWN, conversation, conversation, conversation)
-    return bool(rows) or await storage.saver.aget_tuple(_thread(conversation)) is not None
+    return bool(rows or await storage.state(conversation))
 
 
 async def conversations_of(storage: Storage, caller: str) -> Sequence[str]:
@@ -106,7 +103,3 @@ def _callers(entry: object) -> Iterator[str]:
     for caller in sent:
         if isinstance(caller, str):
             yield from (caller, e164(caller) or caller)
-
-
-def _thread(conversation: str) -> RunnableConfig:
-    return {"configurable": {"thread_id": conversation}}

@@ -1,7 +1,7 @@
 """Where everything is kept: LangGraph's checkpointer, and a small database beside it for journal and tools.
 
-SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit
-survives a killed process; a power cut may cost the last moments, never the file. What is deleted is overwritten.
+SQLite (`sqlite:///voice.db`, `sqlite:////abs/path.db`): one process. WAL, synchronous NORMAL: a commit survives a
+killed process; a power cut may lose the last moments, but does not damage the file. What is deleted is overwritten.
 
 Postgres (`postgresql://user@host/database`): any number of processes; see agent/storage/postgres.py.
 """

@@ -1,8 +1,8 @@
 """`RETENTION_DAYS`: conversations in which nothing has happened for so long are deleted.
 
 At the start and then about every hour, one conversation at a time with a pause after each, so that no turn waits for
-more than one of them. Any number of workers may do it at once. What tools keep is theirs: only `voice forget` asks
-them. What is kept outside the database, whoever keeps it deletes: `gone` is told of each conversation, in a thread.
+more than one of them. Any number of workers may do it at once. Not deleted is what tools keep: only `voice forget` asks
+them. `gone` is called with each deleted conversation, in a thread, to delete what is kept of it outside the database.
 """
 
 from __future__ import annotations

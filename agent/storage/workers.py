@@ -5,10 +5,10 @@ the newest number wins. Each worker looks, once for all its turns, whether one o
 and interrupts that; the newer turn waits for the older one's end, for half a second at most, then takes it over.
 A turn that was taken over is told by its worker's name: every write for a turn asks for it. That is what keeps a
 worker that was frozen meanwhile from writing what has long been told otherwise. One that is not there at all was
-forgotten (agent/storage/forgetting.py), and goes on to its end.
+deleted with its conversation (agent/storage/forgetting.py), and goes on to its end.
 
-A worker that has not been seen for five seconds is dead, and what it had begun is over. While the database is away
-nobody is seen, so nothing is concluded from that.
+A worker that has not written for five seconds that it lives is taken for dead, and its turns for crashed; not while
+the database is away, when no worker can write.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class TurnTakenOver(Exception):
 
 
 class ConversationDeleted(Exception):
-    """The conversation was forgotten meanwhile, and with it that this turn exists. Nothing more may be written for
-    it; its caller may be spoken to."""
+    """The conversation was deleted meanwhile, and the turn's row with it. Nothing more may be written for the turn; its
+    answer may still be sent."""
 
 
 def leaving(turn: Turn, worker: str) -> tuple[str, ...]:
@@ -140,8 +140,8 @@ class WorkerPool(SingleWorker):
             await asyncio.sleep(_AGAIN)
 
     async def watch(self) -> None:
-        """Interrupt each turn that has a newer one behind it, end each that was taken over; and enter at once what
-        was sent in one that was interrupted, for a newer one that might not wait for its end. For ever."""
+        """Until cancelled: interrupt each turn that has a newer one behind it, cancel each that was taken over, and
+        enter at once what was sent in an interrupted one, as the newer turn might not wait for its end."""
         while True:
             await self._some.wait()
             await asyncio.sleep(_LOOK)
@@ -167,7 +167,8 @@ class WorkerPool(SingleWorker):
                 await self._database.execute(LEAVE, *leaving(turn, self.name))
 
     async def beat(self) -> None:
-        """Be seen. For ever. Whoever could not be seen for a while does not conclude that others are dead."""
+        """Write every second that this worker lives, until cancelled. After a while in which that was not possible, no
+        other worker is taken for dead until all have had the time to write again."""
         loop = asyncio.get_running_loop()
         last, away = loop.time(), False
         while True:

@@ -1,4 +1,4 @@
-"""A gate: so many at once, a few waiting for a moment, everybody else is told to come back."""
+"""A limit on how many run at once. A few more may wait for a moment; the others are refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class TooBusy(Exception):
-    """There is no room now. Nothing was begun or kept; asking again in a moment may do."""
+    """The limit is reached. Nothing was begun or kept; the same request may succeed in a moment."""
 
 
 class ConcurrencyLimit:
@@ -19,7 +19,7 @@ class ConcurrencyLimit:
         self._waiting = 0
 
     async def enter(self) -> None:
-        """Be inside, until `leave()`. Busy when there is no place."""
+        """Take a place, until `leave()`. TooBusy when none becomes free in time."""
         if not self._places.locked():
             await self._places.acquire()
             return

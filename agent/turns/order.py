@@ -50,7 +50,7 @@ class TurnQueue:
         before, mine, watchdog = self._newest.get(conversation), _Place(turn, task, turn.now()), None
         if before and before.is_newer_than(turn):
             turn.interrupt()
-            turn.end()  # its words are entered later; nobody shall wait for that
+            turn.end()  # its words are entered later, and no reader waits for that
         else:
             self._newest[conversation] = mine
             watchdog = before.hurry() if before else None

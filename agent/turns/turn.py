@@ -153,7 +153,7 @@ class Turn:
         self.admitted.set()
 
     def replay(self, sent: Sequence[SentEvent]) -> None:
-        """Be the turn that has been before: the same events, all at once."""
+        """Send the events of an earlier run of the same request, all at once."""
         self.repeated = True
         self.events = list(sent)
         self._wake()
@@ -163,7 +163,7 @@ class Turn:
         if not self.ended:
             self.ended, self.ended_ms = True, self._ms()
         if not self.admitted.is_set():
-            self.admit()  # or nobody would ever read it
+            self.admit()  # readers wait for that
         self._wake()
 
     @contextmanager
@@ -190,6 +190,9 @@ class Turn:
 
     @property
     def outcome(self) -> str:
+        """repeated | interrupted | failed | answered"""
+        if self.repeated:
+            return "repeated"
         return "interrupted" if self.interrupted else "failed" if self.failed else "answered"
 
     @property

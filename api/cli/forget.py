@@ -10,15 +10,15 @@ import typer
 
 from agent.phone import e164
 from agent.storage import Storage, conversations_of, counted, erase, is_known
-from agent.tooling import ToolFileError, ToolFolder
+from agent.tooling import ToolFolder
 from api.operations import delete_run_file
 from api.settings import NotConfigured, Settings
-from api.wiring import open_database
+from api.wiring import load_tools, open_database
 
 
 async def forget(target: str, settings: Settings, *, yes: bool) -> int:
     """Delete what `target` names. The exit status: 0 when something was, 1 when there was nothing."""
-    folder = _tools(settings)
+    folder = load_tools(settings)
     async with open_database(settings) as storage:
         conversations, caller = await _meant(storage, target)
         if not conversations and not caller:
@@ -35,15 +35,6 @@ async def forget(target: str, settings: Settings, *, yes: bool) -> int:
         if not await storage.wipe():
             typer.echo("The database is in use: its write-ahead log (-wal) still has copies until the server restarts.")
     return 0
-
-
-def _tools(settings: Settings) -> ToolFolder:
-    folder = ToolFolder(settings.tools_dir)
-    try:
-        folder.load()
-    except ToolFileError as error:
-        raise NotConfigured(*str(error).splitlines()) from error
-    return folder
 
 
 async def _meant(storage: Storage, target: str) -> tuple[Sequence[str], str | None]:

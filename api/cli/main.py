@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from api.settings import NotConfigured, Settings
+from api.settings import NotConfigured, Settings, collected
 
 app = typer.Typer(
     help="A voice agent that does things.",
@@ -116,12 +116,12 @@ def serve(
     with _explained():
         settings = Settings.load()
         problems: list[str] = []
-        with _collected(problems):
+        with collected(problems):
             configured_platforms(settings)
-        with _collected(problems):
+        with collected(problems):
             parts = load_parts(settings)
             asyncio.run(check_servers(parts.servers, parts.folder))
-        with _collected(problems):
+        with collected(problems):
             check_workers(settings, workers)
             asyncio.run(check_database(settings, to_serve=True))
         if problems:
@@ -194,14 +194,6 @@ def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:
             fg="yellow", bold=True, err=True,
         )  # fmt: skip
     return settings.model_copy(update={"model": "demo", "model_fallback": None})
-
-
-@contextmanager
-def _collected(problems: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except NotConfigured as error:
-        problems += error.problems
 
 
 @contextmanager

@@ -10,14 +10,13 @@ from pathlib import Path
 
 import typer
 
-from agent.config import PROMPT_FILE, AgentConfig
+from agent.config import AgentConfig
 from agent.replay import Difference, differences, export_run, report
 from agent.replay import run_file as runs
 from agent.storage import Database
-from agent.tooling import ToolFileError, ToolFolder
 from api.replay import Comparison, Project, ask_again, barge_in_everywhere, record, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
-from api.wiring import load_models, load_servers, open_database, open_servers
+from api.wiring import load_models, load_prompt, load_servers, load_tools, open_database, open_servers
 
 
 @dataclass(frozen=True)
@@ -31,21 +30,7 @@ class Options:
 
 def project_of(settings: Settings) -> Project:
     """Today's tools and prompt. NotConfigured when they cannot be read. MCP servers are not asked."""
-    folder = ToolFolder(settings.tools_dir)
-    try:
-        folder.load()
-        prompt = (settings.system_prompt_file or PROMPT_FILE).read_text(encoding="utf-8")
-    except ToolFileError as error:
-        raise NotConfigured(str(error)) from error
-    except OSError as error:
-        raise NotConfigured(f"The prompt cannot be read: {error}.") from error
-    return Project(folder, AgentConfig(prompt=prompt, welcome=settings.welcome_message))
-
-
-def check(path: Path, project: Project, *, from_turn: int = 1) -> list[Difference]:
-    """Replay a file and compare. RunFileError when it cannot be read."""
-    run = runs.load_run(path)
-    return differences(run, replay(run, project).run, from_turn=from_turn)
+    return Project(load_tools(settings), AgentConfig(prompt=load_prompt(settings), welcome=settings.welcome_message))
 
 
 def replay_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
@@ -154,7 +139,7 @@ async def record_conversation(conversation: str, out: Path, settings: Settings) 
 
 
 async def _saved(run: runs.RunFile, out: Path, database: Database, conversation: str) -> bool:
-    """Write the file, and delete it again if the conversation has been forgotten meanwhile: whoever forgets deletes
+    """Write the file, and delete it again if the conversation has been forgotten meanwhile: `voice forget` deletes
     the rows first and the file then, so one of the two finds it."""
     await asyncio.to_thread(runs.save_run, run, out)
     left = await export_run(database, conversation)

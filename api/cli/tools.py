@@ -9,7 +9,7 @@ import typer
 
 from agent.llm.gemini.declaration import declaration
 from agent.tooling import ToolFileError, ToolFolder, options_of
-from api.settings import NotConfigured, Settings
+from api.settings import NotConfigured, Settings, collected
 from api.wiring import check_servers, load_servers, tool_folder
 
 
@@ -35,15 +35,14 @@ def show_schema(name: str, settings: Settings) -> None:
 
 def _read(settings: Settings) -> tuple[ToolFolder, list[str]]:
     """All tools, those of MCP servers too, and what is wrong with the others."""
-    folder, problems = tool_folder(settings, gemini=True), []
+    folder = tool_folder(settings, gemini=True)
+    problems: list[str] = []
     try:
         folder.load()
     except ToolFileError as error:
         problems += str(error).splitlines()
-    try:
+    with collected(problems):
         asyncio.run(check_servers(load_servers(settings), folder))
-    except NotConfigured as error:
-        problems += error.problems
     return folder, problems
 
 

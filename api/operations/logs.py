@@ -1,7 +1,7 @@
 """The log: how its lines look, and the line that every turn gets.
 
 What a record has in `extra={"fields": {…}}` becomes key=value, or fields of the JSON object (LOG_FORMAT=json). An
-exception's text may hold a caller's words, whoever logs it: above the debug level only its kind and place are shown.
+exception's text may hold a caller's words: above the debug level only its kind and place are shown.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class TurnLines(Observer):
             "conversation": turn.request.conversation_id,
             "turn": turn.request.turn_id,
             "kind": turn.request.kind,
-            "outcome": "repeated" if turn.repeated else turn.outcome,
+            "outcome": turn.outcome,
             "first_token_ms": turn.first_token_ms,
             "first_words_ms": turn.first_words_ms,
             "model_calls": len(turn.model_calls),

@@ -72,7 +72,7 @@ class Metrics(Observer):
     def turn_over(self, turn: Turn) -> None:
         kind = turn.request.kind
         self._open.dec()
-        self._turns.labels(kind, "repeated" if turn.repeated else turn.outcome).inc()
+        self._turns.labels(kind, turn.outcome).inc()
         self._duplicates.inc(turn.joined + turn.repeated)
         self._barge_ins.inc(turn.interrupted)
         self._repairs.inc(turn.repaired)

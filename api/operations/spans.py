@@ -68,7 +68,7 @@ class Spans(Observer):
     def turn_over(self, turn: Turn) -> None:
         root = self._begin("invoke_agent", None, SpanKind.SERVER, turn, turn.began)
         root.set_attribute("voice.turn.kind", turn.request.kind)
-        root.set_attribute("voice.turn.outcome", "repeated" if turn.repeated else turn.outcome)
+        root.set_attribute("voice.turn.outcome", turn.outcome)
         if turn.first_words_ms is not None:
             root.add_event("first words", timestamp=_clock(turn, turn.began + turn.first_words_ms / 1000))
         if self._content:

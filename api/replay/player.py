@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from copy import copy
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -184,7 +185,7 @@ def _complete(
         for number, call in enumerate(calls):
             base = then.models[number] if number < len(then.models) else runs.RecordedModelCall(ended=call.ended)
             now_shown = compact(call.messages)
-            same = _align(shown, now_shown)
+            same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(shown, now_shown, strict=False)))
             update = {"same": same, "then": now_shown[same:], "tools": list(call.tools)}
             turn.models.append(base.model_copy(update=update))
             shown = now_shown
@@ -201,15 +202,6 @@ def _complete(
 
 def _with_inputs(now: runs.RecordedToolCall, then: runs.RecordedToolCall | None) -> runs.RecordedToolCall:
     return then.model_copy(update={"name": now.name, "arguments": now.arguments}) if then else now
-
-
-def _align(before: Sequence[Any], now: Sequence[Any]) -> int:
-    count = 0
-    for one, other in zip(before, now, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
 
 
 def offered(folder: ToolFolder, run: runs.RunFile) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from langgraph.checkpoint.serde.jsonplus import EXT_CONSTRUCTOR_POS_ARGS, EXT_CO
 
 from agent.replay.run_file import load_run
 from agent.storage.serializer import ForeignType, Serializer
-from api.cli.replay import check, project_of
+from api.cli.replay import project_of
 from api.settings import Settings
 from tests.support.backend import ROOT
 from tests.support.conversation import quiet
 from tests.support.gemini import Gemini, text
+from tests.support.run_files import check
 
 
 def attack(folder: Path) -> bytes:

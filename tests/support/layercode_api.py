@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -67,33 +68,44 @@ def account() -> Iterator[Account]:
         assert not thread.is_alive()
 
 
-_LOG = """\
-2026-11-22T08:00:00Z INF Thank you for trying Cloudflare Tunnel. These account-less Tunnels have no uptime guarantee.
-2026-11-22T08:00:00Z INF Requesting new quick Tunnel on trycloudflare.com...
-2026-11-22T08:00:02Z INF +--------------------------------------------------------------------------------------------+
-2026-11-22T08:00:02Z INF |  Your quick Tunnel has been created! Visit it at (it may take some time to be reachable):  |
-2026-11-22T08:00:02Z INF |  https://four-dashed-words-NUMBER.trycloudflare.com                                        |
-2026-11-22T08:00:02Z INF +--------------------------------------------------------------------------------------------+
-2026-11-22T08:00:02Z INF Version 2026.11.0
-"""
 FAILED = """\
-2026-11-22T08:00:00Z INF Requesting new quick Tunnel on trycloudflare.com...
 failed to request quick Tunnel: Post "https://api.trycloudflare.com/tunnel": dial tcp: lookup api.trycloudflare.com: no such host
 """  # noqa: E501 - as it comes
 
 
-class FakeCloudflared:
-    """A program of that name, with the log of the real one. Each start has the next number in its URL."""
+_PROGRAM = """\
+import http.server, json, sys, threading
 
-    def __init__(self, folder: Path, *, seconds: int = 300, log: str = _LOG) -> None:
+class Metrics(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        names = {"hostname": "four-dashed-words-NUMBER.trycloudflare.com"} if self.path == "/quicktunnel" else {}
+        self.send_response(200 if names else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps(names).encode())
+
+    def log_message(self, *_):
+        pass
+
+host, _, port = sys.argv[sys.argv.index("--metrics") + 1].partition(":")
+http.server.HTTPServer((host, int(port)), Metrics).serve_forever()
+"""
+
+
+class FakeCloudflared:
+    """A program of that name, with the real one's `/quicktunnel`. Each start has the next number in its URL.
+
+    log: what it prints at once. fails: it ends then."""
+
+    def __init__(self, folder: Path, *, log: str = "", fails: bool = False) -> None:
         self._starts = folder / "starts"
         folder.mkdir()
+        (folder / "log").write_text(log)
         for number in range(1, 10):
-            (folder / f"log{number}").write_text(log.replace("NUMBER", str(number)))
+            (folder / f"metrics{number}.py").write_text(_PROGRAM.replace("NUMBER", str(number)))
         self.path = folder / "cloudflared"
         self.path.write_text(
             f'#!/bin/sh\ncd {shlex.quote(str(folder))}\necho "$$ $*" >> starts\nn=$(($(wc -l < starts)))\n'
-            f"cat log$n >&2\nexec sleep {seconds}\n"
+            f"cat log >&2\n" + ("" if fails else f'exec {sys.executable} metrics$n.py "$@"\n')
         )
         self.path.chmod(0o755)
 

@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 
-from agent.replay.compare import Difference, report
-from agent.replay.run_file import RunFileError
-from api.cli.replay import check, project_of
-from api.replay.player import Project
+from agent.replay import Difference, differences, report
+from agent.replay.run_file import RunFileError, load_run
+from api.cli.replay import project_of
+from api.replay import Project, replay
 from api.settings import Settings
 
 ROOT = Path(__file__).parents[2]
+
+
+def check(path: Path, project: Project) -> list[Difference]:
+    """Replay a file and compare. RunFileError when it cannot be read."""
+    run = load_run(path)
+    return differences(run, replay(run, project).run)
 
 
 class Differs(Exception):

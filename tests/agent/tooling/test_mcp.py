@@ -24,12 +24,13 @@ from agent.tooling.call import fault_in
 from agent.tooling.decorator import ToolOptions
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
-from api.cli.replay import check, project_of, record_conversation
+from api.cli.replay import project_of, record_conversation
 from api.settings import NotConfigured, Settings
 from api.wiring import check_servers
 from tests.support.backend import Backend, Caller, backend, free_port
 from tests.support.conversation import offered, quiet, results_in
 from tests.support.gemini import Gemini, calls, text
+from tests.support.run_files import check
 
 SERVER = Path(__file__).parents[2] / "support" / "mcp_server.py"
 LOCAL = """

@@ -88,7 +88,9 @@ def test_the_url_is_printed_to_be_pasted_once_it_answers(
     with opened(settings(layercode), said):
         wait_for(said, PASTE)
         assert said[-2:] == [f"Tunnel: {cloudflared.webhook(1)} leads here.", f"{PASTE}: {cloudflared.webhook(1)}"]
-    assert cloudflared.starts == [f"tunnel --config /dev/null --no-autoupdate --url {ORIGIN}"]
+    (start,) = cloudflared.starts
+    assert start.startswith("tunnel --config /dev/null --no-autoupdate --loglevel error --metrics 127.0.0.1:")
+    assert start.endswith(f" --url {ORIGIN}")
     assert not any(KEY in line or SECRET in line for line in said)
 
 
@@ -182,7 +184,7 @@ def test_after_five_tries_it_is_given_up_and_the_reason_told(
     layercode: Account, installed: Callable[..., FakeCloudflared]
 ) -> None:
     """The address of Cloudflare's own API in an error is not taken for a tunnel's."""
-    cloudflared, said = installed(seconds=0, log=FAILED), list[str]()
+    cloudflared, said = installed(fails=True, log=FAILED), list[str]()
     with opened(settings(layercode), said):
         wait_for(said, "given up")
     assert len(cloudflared.starts) == 5
