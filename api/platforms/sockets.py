@@ -13,7 +13,6 @@ from fastapi import WebSocket, WebSocketDisconnect
 log = logging.getLogger(__name__)
 
 FIRST_FRAME_SECONDS = 10.0
-MAX_FRAME = 256 * 1024  # bytes; the server closes the socket beyond it
 POLICY_VIOLATION = 1008
 _PROTOCOL_ERROR = 1002
 _MOST_BAD = 20  # frames that cannot be read, after which the socket is closed
