@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # uvloop takes one new connection from a socket in each round of the event loop, and a busy loop's rounds are long: of
 # 500 callers at once on one core the last one waited 7 s. From a socket that is there 16 times it takes 16.
 _TIMES = 16
-_MAX_FRAME = 256 * 1024  # bytes of a WebSocket's message
+_MAX_FRAME = 1024 * 1024  # bytes of a WebSocket's message
 _LAST_REQUESTS = 0.25  # seconds for what has connected to a worker that accepts no more
 
 
