@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 
 from fastapi import WebSocket
 
 from agent.json_values import strip_nul
+from agent.tooling import HowEnded
 from agent.turns import CallControl
 from api.platforms.call import Call, Caller
 from api.platforms.conversation_relay import frames
@@ -63,25 +65,33 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
     received = Frames[frames.Frame](socket, frames.parse)
     setup = await received.first()
     if not isinstance(setup, frames.Setup) or not setup.call:
-        services.refused(f"{platform}: no setup")
+        services.refused(f"{platform.lower()}: no setup")
         log.warning("a call on %s was refused: its first frame is no setup with a callSid", platform)
         await close(socket)
         return
-    conversation = _Conversation(socket, services, setup)
+    conversation = _Conversation(socket, services, setup, platform)
     try:
         await conversation.begin()
         async for frame in received:
             await conversation.take(frame)
     finally:
-        await conversation.close()
+        await conversation.close(received.how_ended)
+
+
+async def call_over(services: Services, fields: Mapping[str, str], platform: str) -> None:
+    """The platform has asked what becomes of a call: its socket is not opened again. fields: of that request."""
+    if call := strip_nul(fields.get("CallSid", "")):
+        hung_up: HowEnded | None = "caller hung up" if fields.get("CallStatus") == "completed" else None
+        await services.agent().calls.over(call, call, platform, hung_up)
 
 
 class _Conversation:
     """What the frames of one socket do, in their order."""
 
-    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup) -> None:
+    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup, platform: str) -> None:
         caller = Caller(
             conversation_id=strip_nul(setup.call),
+            platform=platform,
             number=setup.from_ or None,
             metadata=setup.parameters,
             abilities=ABILITIES.controls,
@@ -95,18 +105,19 @@ class _Conversation:
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
 
-    async def close(self) -> None:
+    async def close(self, how: HowEnded) -> None:
         if self._digits_due:
             self._digits_due.cancel()
-        await self._call.close()
+        await self._call.close(how)
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
-        last = await self._services.agent().last_words(self._conversation)
+        last = await self._services.agent().last_turn(self._conversation)
+        await self._call.open(last.heard if last else None)
         if last is None:
             await self._call.begin(f"{self._session}.0", kind="welcome")
-        elif not last[2]:
-            self._unanswered = last[:2]
+        elif not last.answered:
+            self._unanswered = last.id, last.text
 
     async def take(self, frame: frames.Frame) -> None:
         match frame:

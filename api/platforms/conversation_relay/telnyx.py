@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response, WebSocket
 from api.platforms.conversation_relay import twiml
 from api.platforms.conversation_relay.forms import read_form
 from api.platforms.conversation_relay.public_url import public_url
-from api.platforms.conversation_relay.socket import serve_call
+from api.platforms.conversation_relay.socket import call_over, serve_call
 from api.platforms.platform import Services
 from api.platforms.sockets import POLICY_VIOLATION
 
@@ -45,7 +45,7 @@ def telnyx_router(services: Services) -> APIRouter:
     @router.websocket("/relay/{token}")
     async def relay(socket: WebSocket, token: str) -> None:
         if is_right(token):
-            await serve_call(socket, services, "telnyx")
+            await serve_call(socket, services, "Telnyx")
         else:
             await socket.close(POLICY_VIOLATION)
 
@@ -55,6 +55,7 @@ def telnyx_router(services: Services) -> APIRouter:
         if not is_right(token):
             return Response(status_code=403)
         fields = await read_form(request)
+        await call_over(services, fields, "Telnyx")
         return twiml.after_relay(fields.get("HandoffData", ""))
 
     return router

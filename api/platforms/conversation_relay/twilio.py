@@ -17,7 +17,7 @@ from twilio.request_validator import RequestValidator
 from api.platforms.conversation_relay import twiml
 from api.platforms.conversation_relay.forms import read_form
 from api.platforms.conversation_relay.public_url import public_url
-from api.platforms.conversation_relay.socket import serve_call
+from api.platforms.conversation_relay.socket import call_over, serve_call
 from api.platforms.platform import Services
 from api.platforms.sockets import POLICY_VIOLATION
 from api.settings import Settings
@@ -49,7 +49,7 @@ def twilio_router(services: Services) -> APIRouter:
     @router.websocket("/relay")
     async def relay(socket: WebSocket) -> None:
         if is_signed(socket, "ws", {}):
-            await serve_call(socket, services, "twilio")
+            await serve_call(socket, services, "Twilio")
         else:
             await socket.close(POLICY_VIOLATION)
 
@@ -59,6 +59,7 @@ def twilio_router(services: Services) -> APIRouter:
         fields = await read_form(request)
         if not is_signed(request, "http", fields):
             return Response(status_code=403)
+        await call_over(services, fields, "Twilio")
         return twiml.after_relay(fields.get("HandoffData", ""))
 
     return router
