@@ -20,7 +20,7 @@ def _routers(services: Services) -> list[APIRouter]:
 PLATFORM = Platform(
     "ElevenLabs Speech Engine",
     "elevenlabs_api_key",
-    Abilities("none"),
+    Abilities("derived"),
     _routers,
     extra="elevenlabs",
     has_sockets=True,
