@@ -17,4 +17,11 @@ def _routers(services: Services) -> list[APIRouter]:
     return [socket_router(services), token_router(services)]
 
 
-PLATFORM = Platform("ElevenLabs Speech Engine", "elevenlabs_api_key", Abilities("none"), _routers, extra="elevenlabs")
+PLATFORM = Platform(
+    "ElevenLabs Speech Engine",
+    "elevenlabs_api_key",
+    Abilities("derived"),
+    _routers,
+    extra="elevenlabs",
+    has_sockets=True,
+)
