@@ -18,6 +18,7 @@ APART = {
     "api.operations.spans",
     "api.platforms.layercode.platform",
     "api.platforms.platform",
+    "api.platforms.playback",
     "api.platforms.registry",
 }
 

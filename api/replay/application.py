@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,11 +19,14 @@ from api.wiring import AgentParts
 
 
 @asynccontextmanager
-async def temporary_application(parts: AgentParts, **options: Any) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
-    """options: what else `open_agent` takes. Nothing is read from the environment."""
+async def temporary_application(
+    parts: AgentParts, *, now: Callable[[], float] = time.time, **options: Any
+) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
+    """now: the Unix time that is entered in the journal. options: what else `open_agent` takes. Nothing is read from
+    the environment."""
     app = create_app(Settings.model_construct(layercode_webhook_secret=SecretStr(SECRET)), parts)
     async with (
-        open_temporary_storage() as storage,
+        open_temporary_storage(now) as storage,
         open_agent(storage=storage, folder=parts.folder, models=parts.models, config=parts.config, **options) as agent,
     ):
         app.state.agent = agent

@@ -18,5 +18,10 @@ def _routers(services: Services) -> list[APIRouter]:
 
 
 PLATFORM = Platform(
-    "ElevenLabs Speech Engine", "elevenlabs_api_key", Abilities("derived"), _routers, extra="elevenlabs"
+    "ElevenLabs Speech Engine",
+    "elevenlabs_api_key",
+    Abilities("derived"),
+    _routers,
+    extra="elevenlabs",
+    has_sockets=True,
 )
