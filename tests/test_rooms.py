@@ -16,9 +16,12 @@ APART = {
     "agent.llm.gemini.declaration",
     "agent.tooling.mcp",
     "api.operations.spans",
+    "api.platforms.completions.platform",
+    "api.platforms.conversation_relay.platform",
     "api.platforms.layercode.platform",
     "api.platforms.platform",
     "api.platforms.registry",
+    "api.platforms.speech_engine.platform",
 }
 
 

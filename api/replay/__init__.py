@@ -5,7 +5,7 @@ May import: platforms, operations, wiring. Open first: player.py.
 
 from __future__ import annotations
 
-from api.replay.application import temporary_application
+from api.replay.application import settings_for, temporary_application
 from api.replay.line import FakePlatform, words_of
 from api.replay.live_model import Comparison, ask_again
 from api.replay.player import Project, barge_in_everywhere, replay, replay_with_tools
@@ -20,6 +20,7 @@ __all__ = [
     "record",
     "replay",
     "replay_with_tools",
+    "settings_for",
     "temporary_application",
     "words_of",
 ]
