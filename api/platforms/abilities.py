@@ -34,5 +34,5 @@ class Abilities:
 
 LAYERCODE = Abilities(heard="exact", page_data=True, may_speak_first=True)
 RELAY = Abilities(heard="fragment", hang_up=True, transfer=True, send_dtmf=True, dtmf_in=True, may_speak_first=True)
-SPEECH_ENGINE = Abilities(heard="none")
+SPEECH_ENGINE = Abilities(heard="derived")
 COMPLETIONS = Abilities(heard="derived", hang_up=True, transfer=True, send_dtmf=True, may_speak_first=True)

@@ -38,6 +38,7 @@ class Platform:
     abilities: Abilities
     routers: Callable[[Services], list[APIRouter]]
     extra: str | None = None
+    has_sockets: bool = False
 
     def is_configured(self, settings: Settings) -> bool:
         return bool(getattr(settings, self.secret))

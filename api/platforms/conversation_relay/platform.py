@@ -20,5 +20,5 @@ def _telnyx(services: Services) -> list[APIRouter]:
     return [telnyx_router(services)]
 
 
-TWILIO = Platform("Twilio", "twilio_auth_token", RELAY, _twilio, extra="twilio")
-TELNYX = Platform("Telnyx", "telnyx_token", RELAY, _telnyx, extra="twilio")
+TWILIO = Platform("Twilio", "twilio_auth_token", RELAY, _twilio, extra="twilio", has_sockets=True)
+TELNYX = Platform("Telnyx", "telnyx_token", RELAY, _telnyx, extra="twilio", has_sockets=True)

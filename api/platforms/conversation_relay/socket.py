@@ -1,7 +1,8 @@
 """One phone call over ConversationRelay's WebSocket.
 
 Partial prompts never act. An `interrupt` cuts at once, also when no prompt follows; what was heard, a fragment, goes
-with the next turn. Digits are the caller's words once they are complete.
+with the next turn. An empty prompt is noise: what it has interrupted is taken up again. Digits are the caller's words
+once they are complete.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Conversation:
 
     async def take(self, frame: frames.Frame) -> None:
         match frame:
-            case frames.Prompt(last=True) if frame.text.strip():
+            case frames.Prompt(last=True) if frame.text.strip() or self._call.interrupted:
                 await self._hear(frame.text)
             case frames.Interrupt():
                 await self._call.interrupt(frame.heard, "fragment")

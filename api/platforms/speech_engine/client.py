@@ -29,7 +29,7 @@ def token(api_key: str, at: float | None = None) -> str:
 
 
 class SpeechEngineClient(SocketClient):
-    """history: what was said, as it is sent with each request. Nobody is told what was heard of an answer."""
+    """history: what was said, as it is sent with each request; the agent's lines as far as they were heard."""
 
     abilities = SPEECH_ENGINE
 

@@ -15,4 +15,6 @@ def _routers(services: Services) -> list[APIRouter]:
     return [socket_router(services), token_router(services)]
 
 
-PLATFORM = Platform("ElevenLabs Speech Engine", "elevenlabs_api_key", SPEECH_ENGINE, _routers, extra="elevenlabs")
+PLATFORM = Platform(
+    "ElevenLabs Speech Engine", "elevenlabs_api_key", SPEECH_ENGINE, _routers, extra="elevenlabs", has_sockets=True
+)
