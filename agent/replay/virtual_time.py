@@ -29,13 +29,13 @@ class NoNetwork(ConnectionError):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """offline: the names of the tasks that wanted to use the network."""
+    """offline: when something wanted to use the network, and the name of its task."""
 
     def __init__(self, longest: float | None = None) -> None:
         self._selector_of_time = _Jump(self, longest)
         super().__init__(self._selector_of_time)
         self._clock = 0.0
-        self.offline: list[str] = []
+        self.offline: list[tuple[float, str]] = []
 
     def time(self) -> float:
         return self._clock
@@ -59,7 +59,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _refuse(self) -> None:
         task = asyncio.current_task(self)
-        self.offline.append(task.get_name() if task else "")
+        self.offline.append((self._clock, task.get_name() if task else ""))
         raise NoNetwork("there is no network in virtual time")
 
 

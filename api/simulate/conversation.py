@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.replay import Performed
-from agent.replay import run_file as runs
 from agent.turns import Turn
 from api.platforms.playback import SECONDS_PER_CHARACTER, Playback
 from api.replay import Heard, words_of
@@ -67,24 +66,25 @@ class Exchange:
 @dataclass
 class Conversation:
     """name: the scenario's. exchanges: in order. performed: calls of tools' functions. ends: who ended the call.
-    unsaid: what of the script came to nothing. seconds: how long the call took. run: to replay it."""
+    unexpected: what the scenario has nothing for, as (turn id, words). unsaid: what of the script came to nothing.
+    seconds: how long the call took."""
 
     name: str
     exchanges: list[Exchange] = field(default_factory=list)
     performed: Sequence[Performed] = ()
     ends: str = "open"
+    unexpected: Sequence[tuple[str, str]] = ()
     unsaid: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    run: runs.RunFile | None = None
 
     @property
     def heard(self) -> str:
         """All that the caller heard, a line for each answer."""
         return "\n".join(exchange.heard for exchange in self.exchanges)
 
-    def turn_at(self, at: float) -> Exchange | None:
-        """The exchange that had begun last, so many seconds into the call."""
-        return next((exchange for exchange in reversed(self.exchanges) if exchange.at <= at), None)
+    def turn_at(self, at: float) -> str:
+        """The id of the turn that had begun last, so many seconds into the call."""
+        return next((exchange.turn_id for exchange in reversed(self.exchanges) if exchange.at <= at), "")
 
     @property
     def tool_calls(self) -> list[tuple[Exchange, str, dict[str, Any]]]:

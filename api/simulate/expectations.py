@@ -19,7 +19,6 @@ def unmet(expect: Expect, conversation: Conversation) -> Iterator[str]:
     """What did not come as expected, in words."""
     yield from _calls(expect, conversation)
     yield from _words(expect, conversation)
-    yield from _times(expect, conversation)
     if expect.ends is not None and conversation.ends != expect.ends:
         yield f"The call ended otherwise: {conversation.ends}, and not {expect.ends}."
 
@@ -84,13 +83,3 @@ def _words(expect: Expect, conversation: Conversation) -> Iterator[str]:
 def plain(text: str) -> str:
     """Letters and digits, set apart by single spaces."""
     return f" {' '.join(_WORD.findall(text.casefold()))} "
-
-
-def _times(expect: Expect, conversation: Conversation) -> Iterator[str]:
-    for exchange in conversation.exchanges if expect.first_words is not None else ():
-        first = exchange.first_words
-        if first is not None and first > (expect.first_words or 0):
-            yield (
-                f"Turn {exchange.number}: the first words came after {first:.1f} s; the limit is"
-                f" {expect.first_words:g} s."
-            )

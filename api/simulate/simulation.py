@@ -72,16 +72,16 @@ class _Call:
         self._scenario, self._project, self._settings, self._model = scenario, project, settings, model
         self._tools = Tools(scenario.world.tools)
         self._exported: runs.RunFile | None = None
-        self._offline: Sequence[str] = ()
+        self._offline: Sequence[tuple[float, str]] = ()
 
     def faults(self) -> list[str]:
         """Hold it; what is wrong with it, the cause first."""
         broken_off = list(self._hold())
+        self.conversation.unexpected = list(self._unexpected())
         config = parts_for(self._settings, self._project, self._model).config
         promises = Promises(self._project.folder, config, self._settings.apology, self._scenario.expect)
         return [
             *broken_off,
-            *self._unexpected(),
             *promises.broken(self.conversation),
             *unmet(self._scenario.expect, self.conversation),
             *(self._unused() if not broken_off else ()),
@@ -120,14 +120,14 @@ class _Call:
                 self._exported = await export_run(storage.database, self.conversation.name)
                 self._offline = loop.offline if isinstance(loop, VirtualTimeLoop) else ()
 
-    def _unexpected(self) -> Iterator[str]:
-        """What the scenario has nothing for."""
-        for call in self._tools.missing:
-            yield f"The scenario does not say what {call} returns: write it under world: tools:."
-        for task in dict.fromkeys(self._offline):
-            yield f"The {task} wanted to use the network: write what it returns under world: tools:."
-        if self._model.asked_too_often:
-            yield "The model was asked for more answers than the scenario has under model:."
+    def _unexpected(self) -> Iterator[tuple[str, str]]:
+        """What the scenario has nothing for, by turn."""
+        for at, call in self._tools.missing:
+            yield self.conversation.turn_at(at), f"the scenario does not say under world: tools: what {call} returns"
+        for at, task in dict.fromkeys(self._offline):
+            yield self.conversation.turn_at(at), f"the {task} wanted to use the network: say what it returns"
+        for turn in dict.fromkeys(self._model.asked_too_often):
+            yield turn, "the model was asked for more answers than there are under model:"
 
     def _unused(self) -> Iterator[str]:
         """What of the scenario came to nothing."""
