@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,13 +29,17 @@ def settings_for(platform: str) -> Settings:
 
 @asynccontextmanager
 async def temporary_application(
-    parts: AgentParts, *, settings: Settings | None = None, **options: Any
+    parts: AgentParts,
+    *,
+    settings: Settings | None = None,
+    now: Callable[[], float] = time.time,
+    **options: Any,
 ) -> AsyncIterator[tuple[FastAPI, Agent, Storage]]:
-    """settings: which platforms are on; without any, Layercode is. options: what else `open_agent` takes. Nothing is
-    read from the environment."""
+    """settings: which platforms are on; without any, Layercode is. now: the Unix time that is entered in the journal.
+    options: what else `open_agent` takes. Nothing is read from the environment."""
     app = create_app(settings or settings_for("layercode"), parts)
     async with (
-        open_temporary_storage() as storage,
+        open_temporary_storage(now) as storage,
         open_agent(storage=storage, folder=parts.folder, models=parts.models, config=parts.config, **options) as agent,
     ):
         app.state.agent = agent
