@@ -158,8 +158,8 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         instead=found(messages, [name for name, tool in declared.items() if acts(tool)]),
     )
     if answer and shown.retold and not turn.failed:
-        return {"messages": Overwrite([*all_in_words(messages), answer])}
-    return {"messages": [answer]} if answer else {}
+        return {"messages": Overwrite([*all_in_words(messages), *answer])}
+    return {"messages": answer}
 
 
 async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] | str:

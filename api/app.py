@@ -30,7 +30,7 @@ from api.operations import (
     metrics_router,
 )
 from api.platforms.platform import Services
-from api.platforms.registry import platform_routers
+from api.platforms.registry import configured_platforms, platform_routers
 from api.settings import NotConfigured, Settings
 from api.wiring import AgentParts, load_parts, open_configured
 
@@ -82,6 +82,7 @@ def create_app(settings: Settings | None = None, parts: AgentParts | None = None
     services = Services(settings, lambda: app.state.agent, lambda: app.state.http, metrics.refused)
     for router in platform_routers(services):
         app.include_router(router)
+    app.state.has_sockets = any(platform.has_sockets for platform in configured_platforms(settings))
     app.include_router(health_router(lambda: app.state.agent))
     app.include_router(metrics_router(metrics, token.get_secret_value() if token else None))
     return app

@@ -90,7 +90,9 @@ async def conversation(
         yield talk
         await agent.drain(5)
     if model.asked_too_often:
-        raise UnexpectedModelCall(f"the model was asked {model.asked_too_often} times more than the script has answers")
+        raise UnexpectedModelCall(
+            f"the model was asked {len(model.asked_too_often)} times more than the script has answers"
+        )
     if model.script:
         raise UnusedAnswers(f"{len(model.script)} answers of the script were never asked for")
 

@@ -21,7 +21,7 @@ from langchain_core.tools import BaseTool
 from agent.failures import log_failure
 from agent.llm.attempts import INVALID, NO_QUOTA, ModelCandidate, RetryPlan, is_down, status_of
 from agent.llm.breaker import Breaker
-from agent.llm.continuation import with_what_was_said
+from agent.llm.continuation import counted_on, with_what_was_said
 from agent.llm.providers import provider_of, shown_to
 from agent.llm.streamed import Ask, StreamedAnswer
 from agent.llm.verdict import Action, Verdict
@@ -75,42 +75,45 @@ class Models:
         admit: Admit = lambda answer: answer,
         retell: Retell | None = None,
         instead: str = "",
-    ) -> AIMessage | None:
-        """One answer, spoken while it streams; it carries tool calls, or words.
+    ) -> list[AIMessage]:
+        """One answer, spoken while it streams; it ends in tool calls, or words.
 
-        None when the turn was interrupted before a word of it was sent. When no attempt brings a whole answer, it ends
-        in words of ours and is marked as cut.
+        It is one message, or more: what the caller had heard of an attempt that was not whole is a message of its own,
+        as one with tool calls is never rebuilt. None at all when the turn was interrupted before a word was sent. When
+        no attempt brings a whole answer, the last message ends in words of ours and is marked as cut.
 
+        id_: of the first message; those of the others count on.
         may_call: whether it may carry calls; the tools are declared in any case. admit: the answer as it may be stored,
         None when it may not be. retell: the messages once more, simpler, for a model that has refused them. instead:
         said in place of the apology.
         """
         attempts, names = RetryPlan(self.candidates, self.first_token, turn.now), [tool.name for tool in tools]
-        verdict, written, went_on = Verdict(Action.BREAK, "no model was asked"), "", False
+        verdict, said, went_on = Verdict(Action.BREAK, "no model was asked"), list[AIMessage](), False
         for candidate, patience in attempts:
-            shown = shown_to(candidate.provider, with_what_was_said(messages, written))
+            shown = shown_to(candidate.provider, with_what_was_said(messages, said))
             call = ModelCall(shown, names, model=candidate.name)
-            answer = StreamedAnswer(turn, id_, call, written, self.thinking)
+            answer = StreamedAnswer(turn, counted_on(id_, said), call, said, self.thinking)
             await answer.read(self._asked(candidate.model, tools, may_call), patience, self.first_token)
             if turn.interrupted:
                 return answer.cut()
-            verdict, written = answer.verdict, answer.written
+            verdict = answer.verdict
             message = admit(answer.message()) if verdict.action is Action.ACCEPT else None
             if verdict.action is Action.ACCEPT and message is None:
                 verdict = Verdict(Action.ASK_AGAIN, "its calls cannot be stored")
             self._tell(attempts, candidate, answer, turn, verdict)
             if message is not None:
-                return message
+                return [message] if message.tool_calls and answer.repeats else [*said, message]
+            said += answer.spoken_words()
             if retell and status_of(answer.error) == INVALID:
                 messages, retell = retell(), None
-            if turn.now() >= turn.deadline or (written and not verdict.may_go_on(went_on)):
+            if turn.now() >= turn.deadline or (said and not verdict.may_go_on(went_on)):
                 break
             went_on |= verdict.action is Action.GO_ON
-            if written:
+            if said:
                 attempts.restart()
             if attempts.left and not answer.silent:
                 await turn.sleep(_RETRY_AFTER)
-        return self._end(turn, id_, verdict, instead)
+        return self._end(turn, id_, said, verdict, instead)
 
     def _tell(
         self, attempts: RetryPlan, candidate: ModelCandidate, answer: StreamedAnswer, turn: Turn, verdict: Verdict
@@ -125,11 +128,15 @@ class Models:
         refuses = verdict.action is Action.REFUSE
         attempts.tried(candidate, down=down, spent=answer.silent or status == NO_QUOTA, refuses=refuses)
 
-    def _end(self, turn: Turn, id_: str, verdict: Verdict, instead: str) -> AIMessage:
-        if not instead and turn.said(id_) and verdict.action in (Action.GO_ON, Action.END, Action.REFUSE):
-            return _ended(turn, id_, self.ending, verdict.reason)
-        turn.failed = True
-        return _ended(turn, id_, instead or self.apology, verdict.reason)
+    def _end(self, turn: Turn, id_: str, said: Sequence[AIMessage], verdict: Verdict, instead: str) -> list[AIMessage]:
+        """The answer so far, and words of the system's at its end."""
+        goes_well = said and verdict.action in (Action.GO_ON, Action.END, Action.REFUSE)
+        turn.failed |= bool(instead) or not goes_well
+        words = instead or (self.ending if goes_well else self.apology)
+        last = counted_on(id_, said[:-1])
+        own = turn.said(last)
+        turn.say(f" {words}" if own else words, of=last)
+        return [*said[:-1], apology_message(turn.said(last), last, own=len(own), reason=verdict.reason)]
 
     async def rehearse(self, tools: Sequence[BaseTool]) -> None:
         """Use Gemini's client once, without the network: its first use imports and compiles for a third of a
@@ -184,10 +191,3 @@ def _name(model: BaseChatModel) -> str:
     """As its provider calls it."""
     name = getattr(model, "model", None) or getattr(model, "model_name", None) or model._llm_type
     return str(name).removeprefix("models/")
-
-
-def _ended(turn: Turn, id_: str, words: str, reason: str) -> AIMessage:
-    """The answer so far, and words of the system's at its end."""
-    own = turn.said(id_)
-    turn.say(f" {words}" if own else words, of=id_)
-    return apology_message(turn.said(id_), id_, own=len(own), reason=reason)

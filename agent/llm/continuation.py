@@ -14,16 +14,27 @@ GO_ON = system_note(
 _CLOSING = " .,;:!?…\n"
 
 
-def with_what_was_said(messages: Sequence[AnyMessage], said: str) -> list[AnyMessage]:
-    """What the model is shown when it is to go on from there."""
-    return [*messages, AIMessage(said), HumanMessage(GO_ON)] if said else [*messages]
+def with_what_was_said(messages: Sequence[AnyMessage], said: Sequence[AIMessage]) -> list[AnyMessage]:
+    """What the model is shown when it is to go on from there. said: what earlier attempts have said of this answer."""
+    return [*messages, AIMessage(joined(said)), HumanMessage(GO_ON)] if said else [*messages]
+
+
+def joined(said: Sequence[AIMessage]) -> str:
+    return " ".join(message.text for message in said)
+
+
+def counted_on(id_: str, said: Sequence[AIMessage]) -> str:
+    """The id of the next message of an answer whose first has this one: `turn/0`, `turn/1` …"""
+    turn, _, number = id_.rpartition("/")
+    return f"{turn}/{int(number) + len(said)}"
 
 
 class Continuation:
     """Takes from the beginning of a text what was said before, if it begins with all of that again. Letters and digits
-    count, not how they are set. Nothing is held back but what is the same so far."""
+    count, not how they are set. Nothing is held back but what is the same so far. `repeats`: it did."""
 
     def __init__(self, said: str) -> None:
+        self.repeats = False
         self._said = _letters(said)
         self._held = ""
 
@@ -32,9 +43,10 @@ class Continuation:
             return text
         self._held += text
         letters = _letters(self._held)
+        self.repeats = letters.startswith(self._said)
         if self._said.startswith(letters):
             return ""
-        rest = self._after_said(self._held) if letters.startswith(self._said) else self._held
+        rest = self._after_said(self._held) if self.repeats else self._held
         self._said = self._held = ""
         return rest
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from typing import cast
 
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
 
-from agent.llm.continuation import Continuation
+from agent.llm.continuation import Continuation, joined
 from agent.llm.thoughts import ThinkingLine, is_thought
 from agent.llm.verdict import Verdict, judge
 from agent.llm.written_calls import WrittenCalls
@@ -21,11 +21,13 @@ Ask = Callable[[list[AnyMessage]], AsyncGenerator[Chunk, None]]
 
 
 class StreamedAnswer:
-    """`call` is the account of it that the turn keeps. before: what earlier attempts have written of this answer and
-    the caller has heard. thinking: the line for a model that thinks for long. `error`: what ended it, if that was one.
+    """`call` is the account of it that the turn keeps. before: what the caller has heard of this answer in earlier
+    attempts. thinking: the line for a model that thinks for long. `error`: what ended it, if that was one.
     """
 
-    def __init__(self, turn: Turn, id_: str, call: ModelCall, before: str = "", thinking: str = "") -> None:
+    def __init__(
+        self, turn: Turn, id_: str, call: ModelCall, before: Sequence[AIMessage] = (), thinking: str = ""
+    ) -> None:
         self.error: Exception | None = None
         self.spoken = False
         self._has_called = False
@@ -33,8 +35,8 @@ class StreamedAnswer:
         self._id = id_
         self._call = call
         self._before = before
-        self._written = before  # the text so far, without what was said before or is not for the ear
-        self._continuation = Continuation(before)
+        self._written = ""  # the text so far, without what was said before or is not for the ear
+        self._continuation = Continuation(joined(before))
         self._written_calls = WrittenCalls(call.tools)
         self._speech = Speakable()
         self._thinking = ThinkingLine(turn, thinking)
@@ -72,12 +74,11 @@ class StreamedAnswer:
     def _say(self, text: str, *, last: bool = False) -> None:
         text = text if last else self._written_calls.feed(text)
         text = self._continuation.feed(text)
-        if text and self._before and self._written == self._before:
-            self._written, text = f"{self._before} ", text.lstrip()
+        if self._before and not self._written:
+            text = text.lstrip()
         self._written += text
         speech = self._speech.feed(text) + (self._speech.end() if last else "")
         if speech:
-            speech = f" {speech}" if self._before and not self.spoken else speech
             self.spoken = True
             self._turn.say(speech, of=self._id)
         for link in self._speech.new_links():  # of an address the caller hears the host only
@@ -101,14 +102,18 @@ class StreamedAnswer:
         return judge(self._call, whole, spoken=self.spoken, written_call=self._written_calls.found)
 
     @property
-    def written(self) -> str:
-        """The text that the caller has heard, as the model wrote it, with that of earlier attempts."""
-        return self._written if self.spoken else self._before
+    def repeats(self) -> bool:
+        """Whether what the caller had heard stands in it once more."""
+        return self._continuation.repeats
+
+    def spoken_words(self) -> list[AIMessage]:
+        """The text that the caller has heard of it, as the model wrote it: one message, or none."""
+        return [AIMessage(self._written, id=self._id)] if self.spoken else []
 
     def message(self) -> AIMessage:
         """The whole message, exactly as the provider's client put it together. Only a call whose id is missing, or
-        was there before, gets a new one: what is run once, and answered, goes by its id. Words of earlier attempts
-        stand in it only if it has no calls: a message with calls is never rebuilt."""
+        was there before, gets a new one: what is run once, and answered, goes by its id. Words that repeat an earlier
+        attempt's are left out only if it has no calls: a message with calls is never rebuilt."""
         message = cast(AIMessage, message_chunk_to_message(self._whole))
         if self._before and not message.tool_calls:
             return AIMessage(self._written, id=self._id)
@@ -125,10 +130,11 @@ class StreamedAnswer:
     def _whole(self) -> AIMessageChunk:
         return merge(_without_guesses(chunk for _, chunk in self._call.chunks))
 
-    def cut(self) -> AIMessage | None:
-        """What was sent of it. Its tool calls, if it had come to any, were not begun and are left out."""
-        text = self._turn.sent_text(self._id)
-        return interrupted_message(text, self._id) if text else None
+    def cut(self) -> list[AIMessage]:
+        """What was sent of it, and of the attempts before. Its tool calls, if it had come to any, were not begun and
+        are left out."""
+        ids = [*(message.id or "" for message in self._before), self._id]
+        return [interrupted_message(text, id_) for id_ in ids if (text := self._turn.sent_text(id_))]
 
 
 def _without_guesses(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

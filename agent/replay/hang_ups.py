@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
+from langchain_core.messages import SystemMessage
 
 from agent.memory import repair
 from agent.replay import run_file as runs
-from agent.speech import speakable
+from agent.replay.remembered import is_within, words_shown
 from agent.turns import Turn
 
 _AFTER = 2_000  # ms between the hang-up and the caller's next words
@@ -45,17 +45,6 @@ def broken(cut: runs.RecordedTurn, received: str, question: Turn, answer: str, r
     shown = [m for m in question.model_calls[0].messages if not isinstance(m, SystemMessage)]
     if repair(shown) != shown:
         yield "the model was shown an invalid history"
-    remembered = _words(shown, cut.webhook["turn_id"])
-    if not _is_within(remembered, received.split()):
+    remembered = words_shown(shown, cut.webhook["turn_id"])
+    if not is_within(remembered, received.split()):
         yield f"remembered is {' '.join(remembered)!r}, but heard was {received.strip()!r}"
-
-
-def _words(messages: Sequence[AnyMessage], turn_id: str) -> list[str]:
-    mine = [m for m in messages if isinstance(m, AIMessage) and (m.id or "").startswith(f"{turn_id}/")]
-    return " ".join(speakable(m.text) for m in mine if not m.tool_calls).split()
-
-
-def _is_within(words: Sequence[str], heard: Sequence[str]) -> bool:
-    """Whether `words` stand in `heard` in that order; progress lines may stand between."""
-    rest = iter(heard)
-    return all(word in rest for word in words)

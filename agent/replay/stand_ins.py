@@ -21,6 +21,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import Field
 
 from agent.observer import Observer
 from agent.replay import run_file as runs
@@ -99,8 +100,7 @@ class RecordedModel(_Given):
     progress: Progress
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
-        asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
-        turn = asked.partition(":")[2]
+        turn = _turn_of(messages)
         self.progress.begun[turn].set()
         if self.answers.get(turn):
             return self.answers[turn].popleft()
@@ -110,16 +110,22 @@ class RecordedModel(_Given):
 
 
 class ScriptedModel(_Given):
-    """Gives the answers of a script, in order."""
+    """Gives the answers of a script, in order. asked_too_often: the turns in which it had none left."""
 
     script: deque[runs.RecordedModelCall]
-    asked_too_often: int = 0
+    asked_too_often: list[str] = Field(default_factory=list)
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         if not self.script:
-            self.asked_too_often += 1
+            self.asked_too_often.append(_turn_of(messages))
             raise Unexpected("the model")
         return self.script.popleft()
+
+
+def _turn_of(messages: Sequence[BaseMessage]) -> str:
+    """The id of the turn that asks."""
+    asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
+    return asked.partition(":")[2]
 
 
 class RecordedTools:

@@ -1,14 +1,16 @@
 """An event loop whose clock jumps: it never waits, and the same program runs the same way every time.
 
 When nothing is ready the clock goes on to the next timer. So a recorded call of forty seconds takes milliseconds,
-and everything happens at the very time it happened. Nothing in it may use threads or sockets: they take real time.
+and everything happens at the very time it happened. What would take real time is kept away: work for an executor is
+done in the loop's own thread, and there is no network.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -18,11 +20,22 @@ class Stalled(Exception):
     """Everything waits, and nothing is going to happen: a deadlock, or something that takes real time."""
 
 
+class TookTooLong(Exception):
+    """It was still at work after the real seconds that it may take."""
+
+
+class NoNetwork(ConnectionError):
+    """Something wanted to connect to another machine."""
+
+
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    def __init__(self) -> None:
-        self._selector_of_time = _Jump(self)
+    """offline: when something wanted to use the network, and the name of its task."""
+
+    def __init__(self, longest: float | None = None) -> None:
+        self._selector_of_time = _Jump(self, longest)
         super().__init__(self._selector_of_time)
         self._clock = 0.0
+        self.offline: list[tuple[float, str]] = []
 
     def time(self) -> float:
         return self._clock
@@ -30,13 +43,38 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         self._clock += seconds
 
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for who awaits the future
+            future.set_exception(error)
+        return future
+
+    async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
+        self._refuse()
+
+    async def sock_connect(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse()
+
+    def _refuse(self) -> None:
+        task = asyncio.current_task(self)
+        self.offline.append((self._clock, task.get_name() if task else ""))
+        raise NoNetwork("there is no network in virtual time")
+
 
 class _Jump(selectors.DefaultSelector):
-    def __init__(self, loop: VirtualTimeLoop) -> None:
+    """longest: real seconds until the loop is ended."""
+
+    def __init__(self, loop: VirtualTimeLoop, longest: float | None) -> None:
         super().__init__()
         self._loop = loop
+        self._until = None if longest is None else time.monotonic() + longest
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self._until is not None and time.monotonic() > self._until:
+            self._until = None  # what is ended is given the time to end
+            raise TookTooLong
         if timeout is None:
             raise Stalled("nothing is going to happen any more")
         if timeout > 0:
@@ -45,6 +83,7 @@ class _Jump(selectors.DefaultSelector):
         return ready
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+def run_in_virtual_time(main: Coroutine[Any, Any, T], *, longest: float | None = None) -> T:
+    """longest: real seconds that it may take. TookTooLong when it takes more."""
+    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(longest)) as runner:
         return runner.run(main)

@@ -42,7 +42,6 @@ A turn costs two small writes, a tool call two more; nothing is written per toke
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -92,6 +91,7 @@ class Journal:
         self._impatient = storage.database
         self._database = storage.journal
         self._workers = workers
+        self._now = storage.now
 
     async def ping(self) -> None:
         await self._impatient.fetch("SELECT 1 FROM turns LIMIT 1")
@@ -107,7 +107,7 @@ class Journal:
             entry["abilities"] = sorted(request.abilities)
         if request.place:
             entry["place"] = request.place
-        row = *request.key, as_json(entry), time.time(), self._workers.name, request.conversation_id
+        row = *request.key, as_json(entry), self._now(), self._workers.name, request.conversation_id
         while True:
             new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))
             if new:
@@ -135,8 +135,8 @@ class Journal:
         """Complete a turn whose checkpoint is written, in one transaction with marking what that told as reported.
         False when the turn is not in the journal any more: its conversation has been deleted."""
         *_, completed = await self._database.execute_each(
-            *reported(turn, pending_context),
-            (_FINISH, turn.outcome, as_json([row_of(sent) for sent in turn.sent]), as_json(turn.trace), time.time(),
+            *reported(turn, pending_context, self._now()),
+            (_FINISH, turn.outcome, as_json([row_of(sent) for sent in turn.sent]), as_json(turn.trace), self._now(),
              *turn.request.key, self._workers.name),
         )  # fmt: skip
         return bool(completed)
@@ -177,7 +177,7 @@ class Journal:
             " started, worker) SELECT ?, ?, ?, ?, ?, ?, ?, 'started', 0, ?, ? FROM mine WHERE true"
             " ON CONFLICT DO NOTHING RETURNING 1",
             *request.key, self._workers.name, request.conversation_id, call, answers, request.turn_id, name,
-            as_json(arguments), as_json(message), time.time(), self._workers.name,
+            as_json(arguments), as_json(message), self._now(), self._workers.name,
         )  # fmt: skip
         if new:
             return None
@@ -193,7 +193,7 @@ class Journal:
         await self._database.execute(
             "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, ended = ?,"
             f" told = CASE WHEN ? = 1 AND EXISTS ({MINE}) THEN 1 ELSE 0 END WHERE conversation = ? AND call = ?",
-            state, result, as_json(progress), ms, as_json(unspoken), time.time(),
+            state, result, as_json(progress), ms, as_json(unspoken), self._now(),
             int(reported), *request.key, self._workers.name, request.conversation_id, call,
         )  # fmt: skip
 
@@ -204,7 +204,7 @@ class Journal:
         await self._database.execute(
             "INSERT INTO notes (conversation, id, kind, body, seen, at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
+            conversation, id_, kind, as_json(body), int(kind != "data"), self._now(),
         )  # fmt: skip
         if kind == "data":
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)

@@ -77,6 +77,20 @@ def replay(
 
 
 @app.command()
+def simulate(
+    files: Annotated[list[Path] | None, typer.Argument(help="Scenarios, or folders. Default: scenarios/")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Save what fails to tests/runs/.")] = False,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write JSON to this file.")] = None,
+) -> None:
+    """Hold calls with simulated callers, and check what must hold."""
+    from api.cli.simulate import Options, simulate_files
+
+    with _explained():
+        raise typer.Exit(simulate_files(files or [], Options(keep, junit, json), Settings.load()))
+
+
+@app.command()
 def dev(
     host: Host = "127.0.0.1",
     port: Port = 8000,

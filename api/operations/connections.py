@@ -1,31 +1,86 @@
-"""Connections without a request: uvicorn itself waits for a request's head for ever, however long it gets, and counts
-no connections. How long one may be idle between two requests is uvicorn's `timeout_keep_alive`."""
+"""Connections, and the time by which each must have become something that is served.
+
+uvicorn itself waits for a request's head for ever, however long it gets; hands a request that asks for a WebSocket to a
+protocol that may never answer it; waits for ever for a peer that does not read; and counts no connections. How long one
+may be idle between two requests is uvicorn's `timeout_keep_alive`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-HEAD_SECONDS = 10.0  # from the first byte of a request, or the connection's beginning, until its head is there
+from agent.failures import logged
+from api.operations.unverified import Unverified, extension
+
+log = logging.getLogger(__name__)
+
+HEAD_SECONDS = 10.0  # from the first byte of a request, or the connection's beginning, until the application has it
+WRITE_SECONDS = 20.0  # in which a peer must read some of what is waiting for it
 MAX_HEAD = 64 * 1024  # bytes
-MAX_CONNECTIONS = 4096
+
+if TYPE_CHECKING:
+
+    class _Protocol(asyncio.Protocol):
+        """What both of uvicorn's protocols have."""
+
+        loop: asyncio.AbstractEventLoop
+        transport: asyncio.Transport
+
+        def shutdown(self) -> None: ...
+
+else:
+    _Protocol = object
 
 
-class Connection(HttpToolsProtocol):
-    """Closed when a request's head takes too long or is too large. Of too many connections the one that has been
-    without a request longest is closed."""
+class _Bounded(_Protocol):
+    """Cuts off a peer that does not read. A fault of the protocol's own at a shutdown ends its connection only."""
 
-    _waiting: asyncio.TimerHandle | None = None
-    _head = 0
-    _idle_since: float | None = None  # by the event loop's time; None while there is a request
+    _unread: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(WRITE_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_watching()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_watching()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        with logged(log, "a connection could not be closed in order") as attempt:
+            super().shutdown()
+        if attempt.failed:
+            self.transport.abort()
+
+    def _stop_watching(self) -> None:
+        if self._unread:
+            self._unread.cancel()
+            self._unread = None
+
+
+class Connection(_Bounded, HttpToolsProtocol):
+    """Closed when a request's head takes too long or is too large, and when there is no room for it (unverified.py)."""
+
+    def __init__(self, *arguments: Any, unverified: Unverified, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._unverified = unverified
+        self._waiting: asyncio.TimerHandle | None = None
+        self._head = 0
+        self._verified = False  # the sender of the present request is known
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._idle_since = self.loop.time()
         self._await_head()
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._close_the_oldest()
+        self._unverified.enter(self)
+        self._unverified.make_room(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -39,17 +94,61 @@ class Connection(HttpToolsProtocol):
                 self.transport.abort()
 
     def on_headers_complete(self) -> None:
-        self._stop_waiting()
-        self._idle_since = None
+        before = self.cycle
+        self.scope["extensions"] = extension(self._on_verified)
         super().on_headers_complete()
+        if self.cycle is not before:  # else it asks for a WebSocket, and what comes of it is not yet known
+            self._stop_waiting()
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle and not self.cycle.response_complete:
+            self._unverified.add_to_body(self, len(body))
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_waiting()
+        self._unverified.leave(self)
+        super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
-        self._idle_since = self.loop.time()
+        if self._verified and not self.transport.is_closing():
+            self._unverified.enter(self, known=True)
+        self._verified = False
+        self._unverified.drop_body(self)
         super().on_response_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """As uvicorn's, but not waiting for a peer that does not read the last answer."""
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            super().timeout_keep_alive_handler()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._unverified.leave(self)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self.cycle and self.cycle.more_body and not self._verified:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    def close_at_once(self) -> None:
+        self.transport.abort()
+
+    def _on_verified(self) -> None:
+        self._verified = True
+        self._unverified.leave(self)
+
+    def _should_upgrade(self) -> bool:
+        """A handshake has no body: a request with one is answered as any other."""
+        with_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers)
+        return not with_body and super()._should_upgrade()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Nothing: it is answered as if it had not asked."""
 
     def _await_head(self) -> None:
         self._head = 0
@@ -60,9 +159,38 @@ class Connection(HttpToolsProtocol):
             self._waiting.cancel()
             self._waiting = None
 
-    def _close_the_oldest(self) -> None:
-        """Of those that are not being closed already; this one is among them."""
-        idle = [one for one in self.connections if isinstance(one, Connection) and one._idle_since is not None]
-        oldest = min(idle, key=lambda one: one._idle_since or 0.0)
-        oldest._idle_since = None
-        oldest.transport.abort()
+
+class Socket(_Bounded, WebSocketsSansIOProtocol):
+    """A WebSocket: closed when its handshake is none, or the application has not accepted it in time."""
+
+    _handshake: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._handshake = self.loop.call_later(HEAD_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._handshake:
+            self._handshake.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated:  # uvicorn gives the whole head at once
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+            self.transport.close()
+
+    def handle_parser_exception(self) -> None:
+        """As uvicorn's, which takes the handshake for done."""
+        if self.conn.close_sent:
+            super().handle_parser_exception()
+        else:
+            self.transport.close()
+
+    def shutdown(self) -> None:
+        if not self.transport.is_closing():
+            super().shutdown()
+
+    def _give_up(self) -> None:
+        if not self.handshake_complete or self.close_sent:
+            self.transport.abort()

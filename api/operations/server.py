@@ -13,13 +13,15 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
-from api.operations.connections import Connection
+from api.operations.connections import Connection, Socket
 from api.operations.logs import configure_logging
+from api.operations.unverified import Unverified
 from api.settings import NotConfigured, Settings
 
 log = logging.getLogger(__name__)
@@ -66,12 +68,14 @@ class Server(uvicorn.Server):
             await self.lifespan.shutdown()  # uvicorn leaves it out then; the database shall be closed all the same
 
     async def _leave_to_others(self) -> None:
-        """Accept no more: other workers do. Who has connected already may still send a request."""
+        """Accept no more: other workers do. Who has connected already may still send a request. Calls on a WebSocket go
+        on: they are drained as all turns are."""
         for server in self.servers:
             server.close()
         await asyncio.sleep(_LAST_REQUESTS)
         for connection in list(self.server_state.connections):
-            connection.shutdown()
+            if isinstance(connection, Connection):
+                connection.shutdown()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -104,7 +108,8 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, ready: Callab
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=partial(Connection, unverified=Unverified()),  # type: ignore[arg-type]
+        ws=Socket if getattr(app.state, "has_sockets", False) else "none",
         ws_max_size=_MAX_FRAME,
         log_config=None,
         access_log=False,

@@ -43,7 +43,10 @@ class Caller:
 
 
 class Call:
-    """One caller on one socket. apology: said when no turn can be begun."""
+    """One caller on one socket. apology: said when no turn can be begun.
+
+    interrupted: the caller has spoken into an answer, and no turn has begun since.
+    """
 
     def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: str) -> None:
         self.playout = Playout()
@@ -51,14 +54,17 @@ class Call:
         self._line = line
         self._caller = caller
         self._apology = apology
+        self.interrupted = False
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
-    async def begin(self, turn_id: str, text: str = "", kind: Kind = "message") -> None:
+    async def begin(
+        self, turn_id: str, text: str = "", kind: Kind = "message", heard: HeardReport | None = None
+    ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
-        turn again gets its answer from the beginning."""
+        turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
@@ -67,21 +73,22 @@ class Call:
                 turn_id=turn_id,
                 kind=kind,
                 text=text,
-                heard=self._heard,
+                heard=heard or self._heard,
                 caller=self._caller.number,
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
             )
-            self._turn_id, self._heard = turn_id, None
+            self._turn_id, self._heard, self.interrupted = turn_id, None, False
             before, begun = self._speaking, asyncio.Event()
             self._speaking = asyncio.create_task(self._answer(request, begun), name="answer")
+            await begun.wait()  # from here on an interruption ends an answer that was begun, with its last frame
             if before:  # it must not let go of the turn before the new one holds it
-                await begun.wait()
                 await _cancel(before)
 
     async def interrupt(self, heard: str | None, kind: HeardKind) -> None:
         """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
         async with self._one_at_a_time:
+            self.interrupted = True
             if heard is not None and self._turn_id is not None:
                 self._heard = HeardReport(heard, self._turn_id, kind)
             await self._stop()

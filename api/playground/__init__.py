@@ -40,6 +40,7 @@ def add_playground(
     inner.include_router(playground_router(PlaygroundContext(Sessions(), backend, api_key, this if own else None)))
     inner.mount("/", _Page(directory=PAGE, html=True))
     app.mount("/", Guard(inner, hosts))
+    app.state.has_sockets = True
     app.add_middleware(
         CORSMiddleware,
         allow_origins=settings.cors_origins,

@@ -19,12 +19,13 @@ SECRET = f"whsec_{secrets.token_hex(16)}"
 
 @dataclass
 class Heard:
-    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. hung_up: whether
-    the line was dropped before that."""
+    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. over: ms when
+    that came, or the line was dropped. hung_up: whether the line was dropped before that."""
 
     sent: list[tuple[int, Literal["say", "show", "control"], Any]] = field(default_factory=list)
     raw: bytes = b""
     ended: int = 0
+    over: int | None = None
     hung_up: bool = False
 
 
@@ -34,13 +35,13 @@ def words_of(sent: Sequence[tuple[int, str, Any]]) -> str:
 
 
 class FakePlatform:
-    """One webhook over ASGI, as a server would carry it, and the caller's end of the line."""
+    """One webhook over ASGI, as a server would carry it, and the caller's end of the line. heard: what came so far."""
 
     def __init__(self, app: FastAPI, turn: runs.RecordedTurn) -> None:
         self._app = app
         self._turn = turn
         self._body: bytes | None = request_body(turn.webhook)
-        self._heard = Heard()
+        self.heard = Heard()
         self._news = asyncio.Event()
         self._dropped = asyncio.Event()
         self._began = asyncio.get_running_loop().time()
@@ -59,7 +60,7 @@ class FakePlatform:
         finally:
             if hanging_up:
                 hanging_up.cancel()
-        return self._heard
+        return self.heard
 
     async def _hang_up(self) -> None:
         """At the recorded moment, and not before as much was heard as then."""
@@ -67,10 +68,16 @@ class FakePlatform:
         assert moment is not None  # noqa: S101 - for the type
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._began + moment.ms / 1000 - loop.time()))
-        while len(self._heard.sent) < moment.events:
+        while len(self.heard.sent) < moment.events:
             self._news.clear()
             await self._news.wait()
-        self._heard.hung_up = not self._heard.ended
+        self.drop()
+
+    def drop(self) -> None:
+        """Drop the line now: nothing more comes through."""
+        self.heard.hung_up = not self.heard.ended
+        if self.heard.hung_up:
+            self.heard.over = self._ms()
         self._dropped.set()
 
     async def _receive(self) -> dict[str, Any]:
@@ -84,18 +91,22 @@ class FakePlatform:
         body = message.get("body", b"")
         if not body.startswith(b"data: "):
             return
-        if self._turn.hung_up and len(self._heard.sent) >= self._turn.hung_up.events:
+        if self._turn.hung_up and len(self.heard.sent) >= self._turn.hung_up.events:
             await asyncio.Event().wait()  # nothing more came through then; the response is cancelled here
         if self._dropped.is_set():
             return
         event = json.loads(body.removeprefix(b"data: "))
-        ms = round((asyncio.get_running_loop().time() - self._began) * 1000)
-        self._heard.raw += body
+        ms = self._ms()
+        self.heard.raw += body
         if event["type"] == "response.end":
-            self._heard.ended += 1
+            self.heard.ended += 1
+            self.heard.over = ms
         else:
-            self._heard.sent.append((ms, "say" if event["type"] == "response.tts" else "show", event["content"]))
+            self.heard.sent.append((ms, "say" if event["type"] == "response.tts" else "show", event["content"]))
         self._news.set()
+
+    def _ms(self) -> int:
+        return round((asyncio.get_running_loop().time() - self._began) * 1000)
 
 
 def request_body(webhook: runs.Webhook) -> bytes:

@@ -121,29 +121,33 @@ def _application(
     answers = {turn.webhook["turn_id"]: deque(turn.models) for turn in run.turns}
     interrupted = [turn.webhook["turn_id"] for turn in run.turns if turn.interrupted]
     model = RecordedModel(answers=answers, interrupted=interrupted, progress=progress)
-    fallback = model if run.settings.fallback else None
-    models = Models(
-        model,
-        fallback,
-        first_token=run.settings.first_token,
-        apology=run.settings.apology,
-        ending=run.settings.ending,
-        thinking=run.settings.thinking,
-    )
-    config = replace(
-        project.config,
-        welcome=run.settings.welcome,
-        welcome_back=run.settings.welcome_back,
-        turn_timeout=run.settings.turn_timeout,
-        max_tool_steps=run.settings.max_tool_steps,
-        today=lambda: run.settings.today,
-        reload_tools=False,
-    )
     taken = {turn.webhook["turn_id"]: turn.summary for turn in run.turns}
     summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
     stand_ins = {"perform": tools.perform, "perform_check": tools.check} if tools else {}
     options: Any = {**stand_ins, "summaries": summaries, "observers": [progress]}
-    return temporary_application(AgentParts(project.folder, models, config), **options)
+    return temporary_application(parts_for(run.settings, project, model), **options)
+
+
+def parts_for(settings: runs.RecordedSettings, project: Project, model: Any) -> AgentParts:
+    """The project's agent with this model and these settings."""
+    models = Models(
+        model,
+        model if settings.fallback else None,
+        first_token=settings.first_token,
+        apology=settings.apology,
+        ending=settings.ending,
+        thinking=settings.thinking,
+    )
+    config = replace(
+        project.config,
+        welcome=settings.welcome,
+        welcome_back=settings.welcome_back,
+        turn_timeout=settings.turn_timeout,
+        max_tool_steps=settings.max_tool_steps,
+        today=lambda: settings.today,
+        reload_tools=False,
+    )
+    return AgentParts(project.folder, models, config)
 
 
 async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:

@@ -65,6 +65,11 @@ async def test_m3_an_answer_that_is_no_use_is_asked_for_again_and_nothing_is_sai
     assert reply.text == "One moment. Your tea is ordered."
     assert reply.ended_once
     assert deeds.done(caller.conversation)["order done"] == 1
+    gemini.script(text("Yes?"))
+    await caller.say("Hello?")
+    answers = [content for content in gemini.requests[-1].body["contents"] if content["role"] == "model"]
+    texts = [part["text"].strip() for content in answers for part in content["parts"] if "text" in part]
+    assert texts == ["One moment.", "Your tea is ordered."]
 
 
 @BOTH_PATHS

@@ -189,10 +189,10 @@ def process(command: list[str], **env: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @asynccontextmanager
-async def served(*, command: str = "serve", **env: str) -> AsyncIterator[Backend]:
+async def served(*options: str, command: str = "serve", **env: str) -> AsyncIterator[Backend]:
     """`voice serve` in a process of its own, once it is ready."""
     port = free_port()
-    with process([command, "--port", str(port)], **{"LAYERCODE_WEBHOOK_SECRET": SECRET, **env}) as running:
+    with process([command, "--port", str(port), *options], **{"LAYERCODE_WEBHOOK_SECRET": SECRET, **env}) as running:
         async with client() as http:
             url = f"http://127.0.0.1:{port}"
             await until_ready(http, url, running)

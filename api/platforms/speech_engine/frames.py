@@ -15,6 +15,7 @@ from api.platforms.sockets import BadFrame
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
+_NEWEST = 20  # lines of the history that are looked at
 PONG = json.dumps({"type": "pong"})
 
 
@@ -27,11 +28,17 @@ class Init(_Frame):
     conversation_id: str = Field(min_length=1, max_length=_MAX_ID)
 
 
-def _last_words(value: object) -> object:
-    """Of the whole history, what the user has said last."""
-    lines = value if isinstance(value, list) else []
-    said = [line.get("content") for line in lines if isinstance(line, dict) and line.get("role") == "user"]
-    return said[-1][:MAX_TEXT] if said and isinstance(said[-1], str) else ""
+def _lines(value: object) -> object:
+    """The newest lines of the whole history that can be understood."""
+    lines = value[-_NEWEST:] if isinstance(value, list) else []
+    return [line for line in lines if isinstance(line, dict) and isinstance(line.get("role"), str)]
+
+
+class Line(_Frame):
+    """What somebody has said. role: `user` or `agent`."""
+
+    role: str
+    content: Annotated[str, BeforeValidator(lambda value: value[:MAX_TEXT] if isinstance(value, str) else "")] = ""
 
 
 class Transcript(_Frame):
@@ -39,9 +46,20 @@ class Transcript(_Frame):
 
     type: Literal["user_transcript"]
     event_id: int
-    text: Annotated[str, BeforeValidator(_last_words)] = Field(
-        default="", validation_alias="user_transcript", repr=False
+    lines: Annotated[list[Line], BeforeValidator(_lines)] = Field(
+        default=[], validation_alias="user_transcript", repr=False
     )
+
+    @property
+    def text(self) -> str:
+        """What the user has said last."""
+        return next((line.content for line in reversed(self.lines) if line.role == "user"), "")
+
+    @property
+    def heard(self) -> str:
+        """The agent's line before that: as it was heard, if the engine cuts it at an interruption."""
+        before = self.lines[-2] if len(self.lines) > 1 else None
+        return before.content if before and before.role == "agent" else ""
 
 
 class Ping(_Frame):

@@ -1,7 +1,8 @@
 """`WS /elevenlabs/speech-engine`: one conversation.
 
 The turn is the `event_id`: a higher one interrupts, the same one again is a retry of an attempt that was given up, and
-gets the same answer. What was heard of an interrupted answer is not told: what was sent counts.
+gets the same answer. What was heard of an answer is derived from the agent's line in the history that comes with the
+next event: it counts when the answer begins with it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from elevenlabs.speech_engine.resource import verify_speech_engine_jwt
 from fastapi import APIRouter, WebSocket
 
 from agent.json_values import strip_nul
-from agent.turns import CallControl
+from agent.turns import CallControl, HeardReport
 from api.platforms.call import Call, Caller
 from api.platforms.platform import Services
 from api.platforms.sockets import POLICY_VIOLATION, Frames, close, send
@@ -80,7 +81,8 @@ async def _converse(socket: WebSocket, services: Services) -> None:
             match frame:
                 case frames.Transcript() if frame.event_id >= line.event_id:
                     line.event_id = frame.event_id
-                    await call.begin(str(frame.event_id), strip_nul(frame.text.strip()))
+                    heard = HeardReport(frame.heard, kind="derived") if frame.heard.strip() else None
+                    await call.begin(str(frame.event_id), strip_nul(frame.text.strip()), heard=heard)
                 case frames.Ping():
                     await send(socket, frames.PONG)
                 case frames.Close():

@@ -296,7 +296,7 @@ async def test_what_does_not_hold_is_told_with_its_place(
     """Here an agent that remembers what it did not say."""
 
     def cut(answer: Any) -> Any:
-        return interrupted_message("Nobody heard this.", answer._id)
+        return [interrupted_message("Nobody heard this.", answer._id)]
 
     monkeypatch.setattr(StreamedAnswer, "cut", cut)
     monkeypatch.setattr(history, "cut", lambda messages, spoken: messages)

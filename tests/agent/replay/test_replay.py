@@ -22,7 +22,7 @@ from api.replay.player import Project, replay
 from tests.support.backend import ROOT, SECRET, Backend, Caller, served, stopped
 from tests.support.gemini import Answer, Gemini, Json, Step, calls, cut, error, stall, text, thought
 from tests.support.recordings import TOOLS, project, pytest_on, record_once, recorded, replayed, write_tools
-from tests.support.run_files import _project
+from tests.support.run_files import project as checkout
 
 COUNTING = text("One two three four five six seven eight.", delay=0.02)
 
@@ -344,9 +344,9 @@ def table(recorded_table: RunFile) -> RunFile:
 
 async def test_a_hundred_replays_are_the_same_to_the_byte(table: RunFile) -> None:
     def replays() -> None:
-        first = replay(table, _project())
+        first = replay(table, checkout())
         for _ in range(99):
-            again = replay(table, _project())
+            again = replay(table, checkout())
             assert [stream.raw for stream in again.streams] == [stream.raw for stream in first.streams]
             assert dump_run(again.run) == dump_run(first.run) == dump_run(table)
 
@@ -363,7 +363,7 @@ async def test_twenty_turns_replay_in_under_a_second(table: RunFile) -> None:
 
     def seconds() -> float:
         began = time.perf_counter()
-        came = replay(run, _project())
+        came = replay(run, checkout())
         assert all(stream.ended == 1 for stream in came.streams)
         return time.perf_counter() - began
 

@@ -297,9 +297,7 @@ async def test_after_hanging_up_say_shows_a_command_that_works(gemini: Gemini, s
 
     assert again.exit_code == 0, again.output
     assert '" said."' in again.stdout
-    heard = gemini.requests[1].body["contents"][1]["parts"][0]["text"]
-    assert "That's $5 for two more".startswith(heard)
-    assert "$5" in heard
+    assert gemini.requests[1].body["contents"][1]["parts"] == [{"text": "That's $5 for two"}]
 
 
 async def test_say_with_the_wrong_secret_is_told_so(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
