@@ -81,8 +81,8 @@ class Call:
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
             before, begun = self._speaking, asyncio.Event()
             self._speaking = asyncio.create_task(self._answer(request, begun), name="answer")
+            await begun.wait()  # from here on an interruption ends an answer that was begun, with its last frame
             if before:  # it must not let go of the turn before the new one holds it
-                await begun.wait()
                 await _cancel(before)
 
     async def interrupt(self, heard: str | None, kind: HeardKind) -> None:

@@ -18,21 +18,12 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.json_values import strip_nul
-from agent.turns import CallAction, HeardReport, TurnRequest
+from agent.turns import HeardReport, TurnRequest
+from api.platforms.completions.tools import TOOLS
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
 _HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
-# The names of the clients' own tools, by what they do to the call, and the argument that takes the value.
-TOOLS: dict[str, tuple[CallAction, str | None]] = {
-    "end_call": ("hang_up", None),
-    "endCall": ("hang_up", None),
-    "transferCall": ("transfer", "destination"),
-    "transfer_call": ("transfer", "destination"),
-    "transfer_to_number": ("transfer", "transfer_number"),
-    "dtmf": ("send_dtmf", "dtmf"),
-    "play_keypad_touch_tone": ("send_dtmf", "dtmf_tones"),
-}
 
 
 class NoConversation(Exception):

@@ -15,14 +15,14 @@ from fastapi import WebSocket
 
 from agent.json_values import strip_nul
 from agent.turns import CallControl
+from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
 from api.platforms.conversation_relay import frames
-from api.platforms.platform import Abilities, Services
+from api.platforms.platform import Services
 from api.platforms.sockets import Frames, close, send
 
 log = logging.getLogger(__name__)
 
-ABILITIES = Abilities(heard="fragment", hang_up=True, transfer=True, send_dtmf=True, dtmf_in=True, may_speak_first=True)
 _DIGITS_SECONDS = 2.5  # without another key, after which the digits are complete
 _MOST_DIGITS = 64
 
@@ -84,7 +84,7 @@ class _Conversation:
             conversation_id=strip_nul(setup.call),
             number=setup.from_ or None,
             metadata=setup.parameters,
-            abilities=ABILITIES.controls,
+            abilities=RELAY.controls,
         )
         self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
         self._session = strip_nul(setup.session) or uuid.uuid4().hex
