@@ -13,7 +13,7 @@ from agent.replay.virtual_time import real_time
 class LiveModels(Models):
     """Models that are asked in real time."""
 
-    async def answer(self, *args: Any, **kwargs: Any) -> list[AIMessage]:  # type: ignore[override]
+    async def answer(self, *args: Any, **kwargs: Any) -> list[AIMessage]:
         with real_time():
             return await super().answer(*args, **kwargs)
 
