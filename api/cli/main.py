@@ -93,6 +93,19 @@ def simulate(
 
 
 @app.command()
+def scenario(
+    from_run: Annotated[Path | None, typer.Option(help="A run file.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="A finished conversation in the database.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file. Default: scenarios/NAME.yaml")] = None,
+) -> None:
+    """Draft a scenario from a recorded conversation, without phone numbers and secrets."""
+    from api.cli.scenario import draft_scenario
+
+    with _explained():
+        raise typer.Exit(draft_scenario(from_run, conversation, out, Settings.load()))
+
+
+@app.command()
 def dev(
     host: Host = "127.0.0.1",
     port: Port = 8000,

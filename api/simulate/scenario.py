@@ -306,6 +306,12 @@ class Scenario(_Model):
             raise ValueError(f"write who calls: either caller:, a list of {_STEP_FORMS}; or persona:")
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_platform(self) -> Scenario:
+        if any(isinstance(step, Dtmf) for step in self.caller):
+            raise ValueError(f"a call over {self.world.platform} does not tell which keys are pressed: leave out dtmf:")
+        return self
+
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.simulate import Scenario, ScenarioError, load_scenario, read_scenario
-from api.simulate.scenario import Dtmf, HangUp, Say, Silence
+from api.simulate.scenario import HangUp, Say, Silence
 
 FILE = Path("scenarios/tides.yaml")
 
@@ -24,9 +24,9 @@ def test_words_that_yaml_takes_for_something_else_are_words() -> None:
 
 
 def test_the_steps_of_a_caller() -> None:
-    scenario = read("caller:\n- {say: Hi, interrupt_after: 4 words}\n- silence: 8s\n- dtmf: 1#\n- hang_up\nmodel: [Hi]")
+    scenario = read("caller:\n- {say: Hi, interrupt_after: 4 words}\n- silence: 8s\n- hang_up\nmodel: [Hi]")
     assert scenario.caller == [
-        Say(say="Hi", interrupt_after="4 words"), Silence(silence="8s"), Dtmf(dtmf="1#"), HangUp(hang_up=True)
+        Say(say="Hi", interrupt_after="4 words"), Silence(silence="8s"), HangUp(hang_up=True)
     ]  # fmt: skip
 
 
@@ -44,6 +44,7 @@ def test_the_steps_of_a_caller() -> None:
          "heard, such as 4 words or 2s."),
         ("caller:\n- Hi\n- silence: long\n", "3: `silence: long`: write a time such as 8s, 500ms or 2m."),
         ("caller:\n- dtmf: one\n", "2: `dtmf: one`: write keys from 0 to 9, * and #."),
+        ("caller:\n- dtmf: 1#\n", "1: a call over layercode does not tell which keys are pressed: leave out dtmf:."),
         ("caller:\n- sing: la\n", "2: a step of the caller's is words to say, or one of say:, silence: 8s, dtmf: "
          '"1#", duplicate, hang_up.'),
         ("about: Nobody.\n", "1: write who calls: either caller:, a list of words to say, or one of say:, silence: 8s, "
