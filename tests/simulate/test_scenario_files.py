@@ -33,7 +33,7 @@ def test_the_steps_of_a_caller() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("caller: [Hi\n", "2: expected ',' or ']', but got '<stream end>'."),
+        ("caller: [Hi\n", "2: a list in brackets goes wrong here: put a text with one of , ? : [ ] { } in quotes."),
         ("caller:\n- say: No: really\n", "2: a colon followed by a space stands in a text: put the text in quotes."),
         ("caller: [Hi]\ncaller: [Ho]\n", "2: `caller` stands twice."),
         ("- Hi", "1: a scenario is a mapping with caller: and model:, see docs/simulate.md."),
@@ -63,6 +63,16 @@ def test_an_error_names_the_line_and_what_to_write(text: str, said: str) -> None
     with pytest.raises(ScenarioError) as error:
         read(text)
     assert str(error.value) == f"scenarios/tides.yaml:{said}"
+
+
+def test_a_tool_that_does_not_exist_is_told_where_the_tools_are_known() -> None:
+    text = "caller: [Hi]\nworld:\n  tools:\n    tide: High.\nexpect:\n  calls:\n  - tool: moon\n"
+    with pytest.raises(ScenarioError) as error:
+        read_scenario(text, FILE, ["tides"])
+    assert str(error.value).splitlines() == [
+        "scenarios/tides.yaml:4: `tide`: there is no such tool, write tides.",
+        "scenarios/tides.yaml:7: `tool: moon`: there is no such tool.",
+    ]
 
 
 def test_every_error_of_a_file_is_told() -> None:
