@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import add_ai_message_chunks
-
+from agent.replay.answers import message_in
 from agent.replay.run_file import RecordedModelCall, RecordedToolCall, RecordedTurn, RunFile
-from agent.turns import chunk_from, compact
+from agent.turns import compact
 
 _LONGEST = 30  # lines of a diff
 _MOST = 8  # differences in a report: the others follow from these
@@ -208,10 +206,7 @@ def _called(call: RecordedToolCall) -> str:
 
 
 def _answered(call: RecordedModelCall) -> list[str]:
-    message = add_ai_message_chunks(
-        AIMessageChunk(content=""), *(chunk_from(chunk, call.common) for chunk in call.chunks)
-    )
-    return [f"- {_message(shown)}" for shown in compact([message])]
+    return [f"- {_message(shown)}" for shown in compact([message_in(call)])]
 
 
 def _lines(value: Any) -> list[str]:

@@ -144,8 +144,8 @@ class RecordedSettings(_Model):
 
 
 class RunFile(_Model):
-    """`platform`: its name, over which the conversation was held; empty: that of the first version. `prompt`: the lines the model was given.
-    `offered`: the tools it had, with description and parameters."""
+    """`platform`: its name, over which the conversation was held; empty: that of the first version. `prompt`: the lines
+    the model was given. `offered`: the tools it had, with description and parameters."""
 
     format: Literal["voice-run"] = "voice-run"
     version: int = VERSION

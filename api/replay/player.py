@@ -144,7 +144,12 @@ def parts_for(settings: runs.RecordedSettings, project: Project, model: Any) -> 
         ending=settings.ending,
         thinking=settings.thinking,
     )
-    config = replace(
+    return AgentParts(project.folder, models, config_for(settings, project))
+
+
+def config_for(settings: runs.RecordedSettings, project: Project) -> AgentConfig:
+    """The project's configuration with these settings."""
+    return replace(
         project.config,
         welcome=settings.welcome,
         welcome_back=settings.welcome_back,
@@ -153,7 +158,6 @@ def parts_for(settings: runs.RecordedSettings, project: Project, model: Any) -> 
         today=lambda: settings.today,
         reload_tools=False,
     )
-    return AgentParts(project.folder, models, config)
 
 
 async def _drive(run: runs.RunFile, wire: Wire, tools: RecordedTools | None, progress: Progress) -> list[Heard]:
