@@ -1,4 +1,4 @@
-"""Two phone calls from the first request to the last, as recorded in tests/runs: what is on the wire, and remembered."""
+"""Two phone calls from beginning to end, as recorded in tests/runs: what is on the wire, and what is remembered."""
 
 from __future__ import annotations
 
