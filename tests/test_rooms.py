@@ -16,10 +16,13 @@ APART = {
     "agent.llm.gemini.declaration",
     "agent.tooling.mcp",
     "api.operations.spans",
+    "api.platforms.completions.platform",
+    "api.platforms.conversation_relay.platform",
     "api.platforms.layercode.platform",
     "api.platforms.platform",
     "api.platforms.playback",
     "api.platforms.registry",
+    "api.platforms.speech_engine.platform",
 }
 
 

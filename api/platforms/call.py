@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -73,10 +73,16 @@ class Call:
         await self._agent().calls.open(self._caller.conversation_id, self._caller.platform, self._holder)
 
     async def begin(
-        self, turn_id: str, text: str = "", kind: Kind = "message", heard: HeardReport | None = None
+        self,
+        turn_id: str,
+        text: str = "",
+        kind: Kind = "message",
+        heard: HeardReport | None = None,
+        frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
-        turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now."""
+        turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
+        frames: see `TurnRequest`."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
@@ -89,12 +95,14 @@ class Call:
                 caller=self._caller.number,
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
+                platform=self._caller.platform,
+                frames=frames,
             )
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
             before, begun = self._speaking, asyncio.Event()
             self._speaking = asyncio.create_task(self._answer(request, begun), name="answer")
+            await begun.wait()  # from here on an interruption ends an answer that was begun, with its last frame
             if before:  # it must not let go of the turn before the new one holds it
-                await begun.wait()
                 await _cancel(before)
 
     async def interrupt(self, heard: str | None, kind: HeardKind) -> None:

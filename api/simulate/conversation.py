@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.replay import Performed
-from agent.replay import run_file as runs
-from agent.turns import Turn
+from agent.turns import ToolCallStatus, Turn
 from api.platforms.playback import SECONDS_PER_CHARACTER, Playback
 from api.replay import Heard, words_of
 
@@ -20,7 +19,8 @@ class Exchange:
 
     number: of the turn, from 1. at: when the request came, in seconds of the call. stream: what the platform got.
     again: what it got when it sent the same once more. cut: seconds into the answer when the caller interrupted it.
-    heard: the agent's words that were heard. turn: as the agent had it; None when it had none.
+    heard: the agent's words that were heard. turn: as the agent had it; None when it had none, and once the
+    conversation is settled. tools: that ran.
     """
 
     number: int
@@ -32,6 +32,7 @@ class Exchange:
     cut: float | None = None
     heard: str = ""
     turn: Turn | None = None
+    tools: Sequence[ToolCallStatus] = ()
 
     @property
     def words(self) -> str:
@@ -67,29 +68,34 @@ class Exchange:
 @dataclass
 class Conversation:
     """name: the scenario's. exchanges: in order. performed: calls of tools' functions. ends: who ended the call.
-    unsaid: what of the script came to nothing. seconds: how long the call took. run: to replay it."""
+    unexpected: what the scenario has nothing for, as (turn id, words). unsaid: what of the script came to nothing.
+    seconds: how long the call took."""
 
     name: str
     exchanges: list[Exchange] = field(default_factory=list)
     performed: Sequence[Performed] = ()
     ends: str = "open"
+    unexpected: Sequence[tuple[str, str]] = ()
     unsaid: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    run: runs.RunFile | None = None
 
     @property
     def heard(self) -> str:
         """All that the caller heard, a line for each answer."""
         return "\n".join(exchange.heard for exchange in self.exchanges)
 
-    def turn_at(self, at: float) -> Exchange | None:
-        """The exchange that had begun last, so many seconds into the call."""
-        return next((exchange for exchange in reversed(self.exchanges) if exchange.at <= at), None)
+    def turn_at(self, at: float) -> str:
+        """The id of the turn that had begun last, so many seconds into the call."""
+        return next((exchange.turn_id for exchange in reversed(self.exchanges) if exchange.at <= at), "")
 
     @property
     def tool_calls(self) -> list[tuple[Exchange, str, dict[str, Any]]]:
         """The tools that ran."""
-        return [(one, tool.name, tool.arguments) for one in self.exchanges if one.turn for tool in one.turn.tools]
+        return [(one, tool.name, tool.arguments) for one in self.exchanges for tool in one.tools]
+
+    def settled(self) -> Conversation:
+        """It, without what belongs to a running agent."""
+        return replace(self, exchanges=[replace(exchange, turn=None) for exchange in self.exchanges])
 
 
 def now() -> float:

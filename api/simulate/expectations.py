@@ -19,7 +19,6 @@ def unmet(expect: Expect, conversation: Conversation) -> Iterator[str]:
     """What did not come as expected, in words."""
     yield from _calls(expect, conversation)
     yield from _words(expect, conversation)
-    yield from _times(expect, conversation)
     if expect.ends is not None and conversation.ends != expect.ends:
         yield f"The call ended otherwise: {conversation.ends}, and not {expect.ends}."
 
@@ -31,7 +30,8 @@ def _calls(expect: Expect, conversation: Conversation) -> Iterator[str]:
         least, most = _bounds(call)
         if len(found) < least or (most is not None and len(found) > most):
             others = [f"{name}({written(arguments)})" for name, arguments in ran]
-            yield f"{_wanted(call)} ran {_times_of(len(found))}, and not {_due(call)}. What ran: {_listed(others)}."
+            count = f"ran {_times_of(len(found))}, and expected is {_due(call)}"
+            yield f"{call.tool}({written(call.arguments)}) {count}. What ran: {_listed(others)}."
     if expect.in_order and not _is_in_order(expect, ran):
         yield f"The tools ran in another order: {_listed([name for name, _ in ran])}."
     for name, arguments in ran if expect.no_other_calls else ():
@@ -55,16 +55,12 @@ def _bounds(call: ExpectedCall) -> tuple[int, int | None]:
     return (call.times, call.times) if isinstance(call.times, int) else (_LEAST[call.times], _MOST[call.times])
 
 
-def _wanted(call: ExpectedCall) -> str:
-    return f"{call.tool}({written(call.arguments)})"
-
-
 def _due(call: ExpectedCall) -> str:
     return _times_of(call.times) if isinstance(call.times, int) else call.times
 
 
 def _times_of(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _listed(texts: list[str]) -> str:
@@ -84,13 +80,3 @@ def _words(expect: Expect, conversation: Conversation) -> Iterator[str]:
 def plain(text: str) -> str:
     """Letters and digits, set apart by single spaces."""
     return f" {' '.join(_WORD.findall(text.casefold()))} "
-
-
-def _times(expect: Expect, conversation: Conversation) -> Iterator[str]:
-    for exchange in conversation.exchanges if expect.first_words is not None else ():
-        first = exchange.first_words
-        if first is not None and first > (expect.first_words or 0):
-            yield (
-                f"Turn {exchange.number}: the first words came after {first:.1f} s; the limit is"
-                f" {expect.first_words:g} s."
-            )

@@ -27,20 +27,21 @@ class Promises:
     expect: Expect
 
     def broken(self, conversation: Conversation) -> Iterator[str]:
-        """What did not hold, in words, in the order of the turns."""
+        """What did not hold, in words: turn by turn, and in a turn the cause before what follows from it."""
         for exchange in conversation.exchanges:
             for fault in self._of(exchange, conversation):
-                yield f"Turn {exchange.number}: {fault}"
+                yield f"Turn {exchange.number}: {fault}."
 
     def _of(self, exchange: Exchange, conversation: Conversation) -> Iterator[str]:
         yield from self._told(exchange)
         yield from _remembered(exchange, conversation)
-        yield from self._tools(exchange)
-        yield from _asked_first(exchange, conversation)
-        yield from _ends(exchange)
-        yield from self._answer(exchange)
+        yield from _ran(exchange, conversation)
+        yield from self._in_time(exchange)
+        yield from _stopped(exchange)
+        yield from (words for turn, words in conversation.unexpected if turn == exchange.turn_id)
+        yield from self._answered(exchange)
         yield from _repeated(exchange)
-        yield from self._silence(exchange)
+        yield from self._prompt(exchange)
 
     def _told(self, exchange: Exchange) -> Iterator[str]:
         """The prompt, with the date of the scenario."""
@@ -51,13 +52,19 @@ class Promises:
             told, meant = next(((one, other) for one, other in pairs if one != other), (prompt, due))
             yield f"the model was told {told!r} in place of {meant!r}"
 
-    def _tools(self, exchange: Exchange) -> Iterator[str]:
-        for tool in exchange.turn.tools if exchange.turn else ():
+    def _in_time(self, exchange: Exchange) -> Iterator[str]:
+        for tool in exchange.tools:
             limit = options_of(self.folder.tools[tool.name]).timeout
             if tool.seconds is not None and tool.seconds > limit + _SLACK:
                 yield f"{tool.name} ran for {tool.seconds:.1f} s, and its time limit is {limit:g} s"
 
-    def _answer(self, exchange: Exchange) -> Iterator[str]:
+    def _answered(self, exchange: Exchange) -> Iterator[str]:
+        """The answer ends once, in words that are worth something, and says no line twice."""
+        stream = exchange.stream
+        if not stream.hung_up and stream.ended != 1:
+            yield f"its answer ended {_times(stream.ended)}"
+        if not stream.hung_up and exchange.said and not exchange.words.strip():
+            yield "the caller got no words"
         if self.apology in exchange.words and not self.expect.apology:
             yield f'the caller heard the apology in place of an answer: "{self.apology}"'
         said = [sent.event for sent in exchange.turn.events if isinstance(sent.event, Say)] if exchange.turn else []
@@ -65,28 +72,22 @@ class Promises:
             if one.of is None and other.of is None and one.text.strip() == other.text.strip():
                 yield f'the line "{one.text.strip()}" was said twice in a row'
 
-    def _silence(self, exchange: Exchange) -> Iterator[str]:
+    def _prompt(self, exchange: Exchange) -> Iterator[str]:
+        """The first words, and those after them, come in time."""
+        first, limit = exchange.first_words, self.expect.first_words
+        if first is not None and limit is not None and first > limit:
+            yield f"the first words came after {first:.1f} s, and the limit is {limit:g} s"
         for since, seconds in exchange.silences():
-            if seconds > self.expect.silence:
-                yield (
-                    f"nothing was said for {seconds:.1f} s, from {since:.1f} s on; the limit is"
-                    f" {self.expect.silence:g} s"
-                )
+            if seconds > (limit := self.expect.silence):
+                yield f"nothing was said for {seconds:.1f} s, from {since:.1f} s on, and the limit is {limit:g} s"
 
 
-def _ends(exchange: Exchange) -> Iterator[str]:
-    """One end, and in words."""
-    stream, turn = exchange.stream, exchange.turn
-    if stream.hung_up:
-        if turn is None:
-            yield "the caller interrupted the answer, and it has not ended"
-        elif exchange.cut is not None and not turn.interrupted:
-            yield "the caller interrupted the answer, and it went on all the same"
-        return
-    if stream.ended != 1:
-        yield f"its answer ended {stream.ended} times"
-    if exchange.said and not exchange.words.strip():
-        yield "the caller got no words"
+def _stopped(exchange: Exchange) -> Iterator[str]:
+    """An answer that the caller interrupts, or leaves, ends there."""
+    turn, cut = exchange.turn, exchange.stream.over or 0
+    late = turn is None or turn.ended_ms is None or turn.ended_ms > cut + _SLACK * 1000
+    if exchange.stream.hung_up and (turn is None or not turn.interrupted or late):
+        yield "the caller interrupted the answer, and it went on all the same"
 
 
 def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
@@ -96,14 +97,14 @@ def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]
             yield fault
 
 
-def _asked_first(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
+def _ran(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
     """Each call of a tool ran once at most, and only after its question was heard, in an earlier turn."""
     runs = Counter(call.key for call in conversation.performed)
     heard = "\n".join(one.heard for one in conversation.exchanges[: exchange.number])
-    mine = [call for call in conversation.performed if conversation.turn_at(call.at) is exchange]
+    mine = [call for call in conversation.performed if conversation.turn_at(call.at) == exchange.turn_id]
     for call in {call.key: call for call in mine}.values():
         if runs[call.key] > 1:
-            yield f"{call.tool} ran {runs[call.key]} times for one call"
+            yield f"{call.tool} ran {_times(runs[call.key])} for one call"
         if call.question and call.question not in heard:
             yield f'{call.tool} ran though the caller had not heard "{call.question}" and agreed'
 
@@ -113,3 +114,7 @@ def _repeated(exchange: Exchange) -> Iterator[str]:
     for stream in exchange.again:
         if [event[1:] for event in stream.sent] != [event[1:] for event in exchange.stream.sent]:
             yield "the same request, sent again, got another answer"
+
+
+def _times(count: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

@@ -12,12 +12,12 @@ from api.simulate.scenario import ToolAnswer
 
 
 class Tools:
-    """The tools as the scenario has them. missing: calls of which it says nothing, in words."""
+    """The tools as the scenario has them. missing: calls of which it says nothing, with the time of each."""
 
     def __init__(self, answers: Mapping[str, Sequence[ToolAnswer]]) -> None:
         self._answers = answers
         self._used: defaultdict[int, int] = defaultdict(int)
-        self.missing: list[str] = []
+        self.missing: list[tuple[float, str]] = []
 
     def answer_of(self, tool: str) -> Answer | None:
         """What answers in the tool's place; None when its own function is to run."""
@@ -28,7 +28,7 @@ class Tools:
         async def answered(arguments: dict[str, Any]) -> Any:
             answer = self._next(tool, answers, arguments)
             if answer is None:
-                self.missing.append(f"{tool}({written(arguments)})")
+                self.missing.append((asyncio.get_running_loop().time(), f"{tool}({written(arguments)})"))
                 raise ToolFailure(f"The scenario does not say what {tool} returns.")
             return await _given(answer)
 

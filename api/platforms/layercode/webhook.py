@@ -1,6 +1,7 @@
 """`POST /api/agent`, Layercode's webhook: verify, parse, hand over, stream.
 
-The order matters: the size first, then the signature over the raw bytes, and only then what they say.
+The order matters: the signature's header first, then the body up to its limit, then the signature over the raw bytes,
+and only then what they say.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fastapi.routing import APIRoute
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
-from api.operations import Rate
+from api.operations import Rate, mark_verified
 from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
@@ -55,8 +56,11 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
     @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
         try:
+            header, now = request.headers.get(signature.HEADER), time.time()
+            signature.read(header, now)
             body = await read_body(request, MAX_BODY)
-            signature.verify(secret, request.headers.get(signature.HEADER), body, time.time())
+            signature.verify(secret, header, body, now)
+            mark_verified(request.scope)
             return await _answer(events.parse(body), body, agent())
         except Refused as bad:
             return no(bad)
