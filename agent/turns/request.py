@@ -40,6 +40,7 @@ class TurnRequest:
     abilities: what the platform can do to the call when a tool asks for it (`CallAction`).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    language: in which the caller speaks, as the platform tells it; empty where it does not.
     """
 
     conversation_id: str
@@ -51,6 +52,7 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    language: str = ""
 
     @property
     def key(self) -> tuple[str, str, Kind]:

@@ -113,12 +113,13 @@ def request_body(webhook: runs.Webhook) -> bytes:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
     heard, caller = webhook.get("heard"), webhook.get("caller")
+    told = {"language": webhook["language"]} if webhook.get("language") else {}
     fields = {name: value for name, value in webhook.items() if name in ("turn_id", "text", "data")}
     return webhook_body(
         kinds[webhook["kind"]],
         webhook["conversation_id"],
         session_id="replay",
-        custom_metadata=webhook.get("metadata", {}),
+        custom_metadata={**webhook.get("metadata", {}), **told},
         heard=(heard.get("turn_id"), heard["text"]) if heard else None,
         **fields,
         **({"from_phone_number": caller} if caller else {}),
