@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ class Caller:
     call begins, if that is known."""
 
     conversation_id: str
+    platform: str
     number: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
@@ -70,10 +71,11 @@ class Call:
         kind: Kind = "message",
         heard: HeardReport | None = None,
         language: str = "",
+        frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
         turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
-        language: in which it was said, if that is told."""
+        language: in which it was said, if that is told. frames: see `TurnRequest`."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
@@ -88,6 +90,8 @@ class Call:
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
                 language=self._language,
+                platform=self._caller.platform,
+                frames=frames,
             )
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
             before, begun = self._speaking, asyncio.Event()
