@@ -7,9 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from click.testing import Result
 from pydantic import SecretStr
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from api.cli.main import app
 from api.platforms import CLIENTS
