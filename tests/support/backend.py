@@ -70,6 +70,9 @@ class Caller:
         self._http = http
         self.turns = 0
 
+    async def close(self) -> None:
+        """Each request is a connection of its own."""
+
     async def say(
         self,
         text: str | None,

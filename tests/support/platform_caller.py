@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from api.platforms import CLIENTS, CallDetails, ClientEvent, PlatformClient, Unreachable, open_client, over_sockets
+from api.platforms.socket_client import SocketClient
 from api.settings import Settings
 from tests.support.backend import Backend, Reply
 
@@ -64,11 +65,15 @@ class PlatformCaller:
         heard: tuple[str, str] | None = None,
         hang_up_after: int | None = None,
         hang_up_at: float | None = None,
+        again: bool = False,
     ) -> Reply:
-        """See `Caller`. The same turn as before is a duplicate. The status is 0 when the server went away."""
+        """See `Caller`. The same turn as before is a duplicate. again: it comes once more while it is answered. The
+        status is 0 when the server went away."""
         reply = Reply(0, turn or "")
         try:
             client = await self.client()
+            if isinstance(client, SocketClient) and not client.is_connected:
+                await client.connect()
             if heard is not None:
                 await client.interrupt(heard[1])
             if turn is not None and turn == self._last:
@@ -76,15 +81,13 @@ class PlatformCaller:
             else:
                 await client.say(text)
             self._last = turn
+            if again:
+                await asyncio.sleep(0.05)
+                await client.duplicate()
         except Unreachable:
             return reply
         await self._listen(client, reply, hang_up_after, hang_up_at)
         return reply
-
-    async def twice(self, text: str, *, turn: str, heard: tuple[str, str] | None = None) -> list[Reply]:
-        """The platform sends the same again while it is answered."""
-        first = await self.say(text, turn=turn, heard=heard, hang_up_at=None)
-        return [first, first]
 
     async def _listen(self, client: PlatformClient, reply: Reply, after: int | None, at: float | None) -> None:
         began = time.monotonic()
@@ -96,6 +99,7 @@ class PlatformCaller:
                     if event.answer != client.answers and event.kind != "closed":
                         continue
                     if event.kind in ("failed", "closed"):
+                        reply.status, reply.hung_up = 0, True
                         return
                     reply.status = 200
                     reply.events.append((time.monotonic() - began, _described(event)))
