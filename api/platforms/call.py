@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.agent import Agent, Stopping
+from agent.failures import logged
+from agent.tooling import HowEnded
 from agent.turns import CallControl, HeardKind, HeardReport, Kind, Say, TooBusy, Turn, TurnRequest
 from api.platforms.playout import Playout
 
 log = logging.getLogger(__name__)
+
+_ENDS: dict[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}
 
 
 class Line(Protocol):
@@ -34,32 +39,41 @@ class Line(Protocol):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and over what. number: the caller's phone number, if the platform tells one."""
+    """Who calls, and over what. number: the caller's phone number, if the platform tells one. language: in which the
+    call begins, if that is known."""
 
     conversation_id: str
     platform: str
     number: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
+    language: str = ""
 
 
 class Call:
-    """One caller on one socket. apology: said when no turn can be begun.
+    """One caller on one socket. apology: said when no turn can be begun, in a language, or in the default one for "".
 
     interrupted: the caller has spoken into an answer, and no turn has begun since.
     """
 
-    def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: str) -> None:
+    def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: Callable[[str], str]) -> None:
         self.playout = Playout()
         self._agent = agent
         self._line = line
         self._caller = caller
         self._apology = apology
+        self._language = caller.language
         self.interrupted = False
+        self._holder = uuid.uuid4().hex
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+
+    async def open(self, heard: HeardReport | None = None) -> None:
+        """The socket is there. heard: what another one that carried the call has left untold."""
+        self._heard = heard
+        await self._agent().calls.open(self._caller.conversation_id, self._caller.platform, self._holder)
 
     async def begin(
         self,
@@ -67,14 +81,16 @@ class Call:
         text: str = "",
         kind: Kind = "message",
         heard: HeardReport | None = None,
+        language: str = "",
         frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
         turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
-        frames: see `TurnRequest`."""
+        language: in which it was said, if that is told. frames: see `TurnRequest`."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
+            self._language = language or self._language
             request = TurnRequest(
                 conversation_id=self._caller.conversation_id,
                 turn_id=turn_id,
@@ -84,6 +100,7 @@ class Call:
                 caller=self._caller.number,
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
+                language=self._language,
                 platform=self._caller.platform,
                 frames=frames,
             )
@@ -98,15 +115,22 @@ class Call:
         """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
         async with self._one_at_a_time:
             self.interrupted = True
-            if heard is not None and self._turn_id is not None:
-                self._heard = HeardReport(heard, self._turn_id, kind)
             await self._stop()
             self.playout.stop()
+            if heard is not None and self._turn_id is not None:
+                self._heard = HeardReport(heard, self._turn_id, kind)
+                await self._keep(self._heard)
 
-    async def close(self) -> None:
-        """The line is gone."""
+    async def close(self, how: HowEnded) -> None:
+        """The line is gone. how: as far as its end shows."""
         async with self._one_at_a_time:
             await self._stop()
+        await self._agent().calls.close(self._caller.conversation_id, self._holder, how)
+
+    async def _keep(self, heard: HeardReport) -> None:
+        """The next turn is told of it; there may be none, or on another socket."""
+        with logged(log, "what was heard could not be kept"):
+            await self._agent().heard(self._caller.conversation_id, heard)
 
     async def _stop(self) -> None:
         """End the present answer, and what would come after it."""
@@ -133,6 +157,8 @@ class Call:
         if controls:
             await self.playout.finished()
         for control in controls:
+            if how := _ENDS.get(control.action):
+                await self._agent().calls.mark(self._caller.conversation_id, how)
             await self._line.control(control)
 
     async def _speak(self, turn: Turn) -> list[CallControl]:
@@ -151,8 +177,9 @@ class Call:
         return controls
 
     async def _apologise(self) -> None:
-        self.playout.sent(self._apology)
-        await self._line.say(self._apology)
+        apology = self._apology(self._language)
+        self.playout.sent(apology)
+        await self._line.say(apology)
         await self._line.end_answer()
 
 

@@ -11,12 +11,15 @@ import asyncio
 import logging
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import WebSocket
 
 from agent.failures import logged
 from agent.json_values import strip_nul
+from agent.languages import tag_of
+from agent.tooling import HowEnded
 from agent.turns import CallControl
 from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
@@ -78,7 +81,14 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
         async for frame in received:
             await conversation.take(frame)
     finally:
-        await conversation.close()
+        await conversation.close(received.how_ended)
+
+
+async def call_over(services: Services, fields: Mapping[str, str], platform: str) -> None:
+    """The platform has asked what becomes of a call: its socket is not opened again. fields: of that request."""
+    if call := strip_nul(fields.get("CallSid", "")):
+        hung_up: HowEnded | None = "caller hung up" if fields.get("CallStatus") == "completed" else None
+        await services.agent().calls.over(call, call, platform, hung_up)
 
 
 class _Conversation:
@@ -90,9 +100,10 @@ class _Conversation:
             platform=platform,
             number=setup.from_ or None,
             metadata=setup.parameters,
+            language=_language(setup, services.settings.relay_options),
             abilities=RELAY.controls,
         )
-        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
+        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_in)
         self._session = strip_nul(setup.session) or uuid.uuid4().hex
         self._services = services
         self._loop = asyncio.get_running_loop()
@@ -103,10 +114,10 @@ class _Conversation:
         self._digits_due: asyncio.Task[None] | None = None
         self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
-    async def close(self) -> None:
+    async def close(self, how: HowEnded) -> None:
         if self._digits_due:
             self._digits_due.cancel()
-        await self._call.close()
+        await self._call.close(how)
         if self._taken:
             with logged(log, "the last frames of a call could not be kept"):
                 id_ = f"frames:{self._session}"
@@ -114,11 +125,12 @@ class _Conversation:
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
-        last = await self._services.agent().last_words(self._conversation)
+        last = await self._services.agent().last_turn(self._conversation)
+        await self._call.open(last.heard if last else None)
         if last is None:
             await self._call.begin(f"{self._session}.0", kind="welcome")
-        elif not last[2]:
-            self._unanswered = last[:2]
+        elif not last.answered:
+            self._unanswered = last.id, last.text
 
     async def take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
@@ -126,7 +138,7 @@ class _Conversation:
         match frame:
             case frames.Prompt(last=True) if frame.text.strip() or self._call.interrupted:
                 self._keep(frame)
-                await self._hear(frame.text)
+                await self._hear(frame.text, tag_of(frame.lang))
             case frames.Interrupt():
                 await self._call.interrupt(frame.heard, "fragment")
             case frames.Dtmf() if frame.digit:
@@ -137,7 +149,7 @@ class _Conversation:
                 log.warning("the platform reports an error with a frame of ours")
                 log.debug("the platform's error: %s", frame.description)
 
-    async def _hear(self, text: str) -> None:
+    async def _hear(self, text: str, language: str = "") -> None:
         """The first words on a new socket may be those that the one before it could not get answered, sent again: then
         they are the same turn, and what it did is not done twice."""
         words = strip_nul(text.strip())
@@ -146,7 +158,7 @@ class _Conversation:
         if self._unanswered and self._unanswered[1] == words:
             turn_id = self._unanswered[0]
         self._unanswered = None
-        await self._call.begin(turn_id, words, frames=self._frames_taken())
+        await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""
@@ -174,3 +186,9 @@ class _Conversation:
         digits, self._digits = self._digits, ""
         self._digits_due = None
         await self._hear(f"pressed {' '.join(digits)}")
+
+
+def _language(setup: frames.Setup, options: Mapping[str, Any]) -> str:
+    """In which the call begins: a parameter of the call's own, or what the relay was told to listen for."""
+    told = (setup.parameters.get("language"), options.get("transcription_language"), options.get("language"))
+    return next(filter(None, map(tag_of, told)), "")

@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
 from api.operations import Rate, mark_verified
 from api.platforms.body import Refused, read_body, too_large
@@ -79,6 +80,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
 async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     match event:
         case events.Message() | events.SessionStart():
+            agent.calls.goes_on(*_call_of(event), agent.calls.times.silent)
             turn = await agent.begin(request_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
             if turn.refused:
@@ -92,12 +94,18 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
             return JSONResponse({})
         case events.SessionEnd():
             await agent.note(event.conversation_id, f"ended:{event.session_id}", "ended", event.model_dump())
+            await agent.calls.over(*_call_of(event), "ended")
         case events.SessionUpdate():
             id_ = f"updated:{event.session_id}:{event.recording_status}"
             await agent.note(event.conversation_id, id_, "updated", event.model_dump())
         case events.Unknown():
             log.info("a webhook of unknown type %r was ignored", event.type[:40])
     return JSONResponse({"status": "ok"})
+
+
+def _call_of(event: events.Message | events.SessionStart | events.SessionEnd) -> tuple[str, str, str]:
+    """Its conversation, session and platform."""
+    return strip_nul(event.conversation_id), strip_nul(event.session_id or event.conversation_id), "Layercode"
 
 
 def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
@@ -107,6 +115,7 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text, context = event.text.strip(), event.interruption_context
         if context and context.text_heard is not None:
             heard = HeardReport(context.text_heard, context.assistant_turn_id and strip_nul(context.assistant_turn_id))
+    metadata = {**event.metadata, **event.custom_metadata}
     return TurnRequest(
         conversation_id=strip_nul(event.conversation_id),
         turn_id=strip_nul(event.turn_id or uuid.uuid4().hex),
@@ -114,7 +123,8 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text=text,
         heard=heard,
         caller=event.from_phone_number,
-        metadata={**event.metadata, **event.custom_metadata},
+        metadata=metadata,
+        language=tag_of(metadata.get("language")),
     )
 
 
