@@ -184,7 +184,7 @@ async def test_m1_what_decides_about_an_action_is_not_guessed(
     gemini.script(*call("book_seat", **{"flight": "BA 7", "seats": 2, **arguments}))
     await ours.caller().say("Book it")
     assert result(gemini) == f"Nothing was done: the arguments are wrong. {fault}."
-    assert not Path(os.environ["RECORD"]).exists()
+    assert not deeds()
     gemini.script(*call("search", city="Rome", page=2))
     await ours.caller().say("Only look")
     assert result(gemini).startswith("BA 7 to Rome.")
