@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.backend import Backend, Caller
 from tests.support.conversation import Tools, caller_said, offered, quiet, results_in
-from tests.support.gemini import Answer, Gemini, calls, error, said, text, thought
+from tests.support.gemini import Answer, Chunk, Gemini, calls, error, said, text, thought
 
 FETCH = calls(("fetch", {"city": "Rome"}))
 ORDER = calls(("order", {"thing": "soup"}))
@@ -237,6 +237,19 @@ async def test_m9_text_behind_a_call_is_a_guess_and_dropped(gemini: Gemini, call
     assert (await caller.say("Weather in Rome?")).text == "Let me look. Sunny."
     assert "raining" not in str(gemini.requests[1].body["contents"])
     assert "Let me look." in str(gemini.requests[1].body["contents"])
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library"])
+async def test_m9_also_when_all_of_it_comes_in_one_event(gemini: Gemini, start: Any, deeds: Tools, fast: bool) -> None:
+    """The order of its parts says which text stands behind the call."""
+    parts = followed_by(calls(("fetch", {"city": "Rome"}), text="Let me look."), text(" It is raining."))
+    at_once = Chunk(tuple(part for chunk in parts.chunks for part in chunk.parts))
+    gemini.script(replace(parts, chunks=(at_once,)), text("Sunny."))
+    caller = (await start(tools_dir=deeds.folder, gemini_fast=fast)).caller()
+    assert (await caller.say("Weather in Rome?")).text == "Let me look. Sunny."
+    shown = str(gemini.requests[1].body["contents"])
+    assert "raining" not in shown
+    assert "look." in shown
 
 
 async def test_m9_with_thoughts_between_the_calls_all_of_them_run(gemini: Gemini, caller: Caller, deeds: Tools) -> None:
