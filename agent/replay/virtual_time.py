@@ -2,15 +2,18 @@
 
 When nothing is ready the clock goes on to the next timer. So a recorded call of forty seconds takes milliseconds,
 and everything happens at the very time it happened. What would take real time is kept away: work for an executor is
-done in the loop's own thread, and there is no network.
+done in the loop's own thread, and there is no network, but where something waits for an answer in real time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import signal
+import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -29,12 +32,17 @@ class NoNetwork(ConnectionError):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """offline: when something wanted to use the network, and the name of its task."""
+    """longest: real seconds until it is ended. online: whether there is a network.
 
-    def __init__(self, longest: float | None = None) -> None:
+    offline: when something wanted to use the network all the same, and the name of its task.
+    """
+
+    def __init__(self, longest: float | None = None, *, online: bool = False) -> None:
         self._selector_of_time = _Jump(self, longest)
         super().__init__(self._selector_of_time)
         self._clock = 0.0
+        self._online = online
+        self.waiting = 0
         self.offline: list[tuple[float, str]] = []
 
     def time(self) -> float:
@@ -53,14 +61,31 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     async def getaddrinfo(self, *args: Any, **kwargs: Any) -> Any:
         self._refuse()
+        return await super().getaddrinfo(*args, **kwargs)
 
     async def sock_connect(self, *args: Any, **kwargs: Any) -> None:
         self._refuse()
+        await super().sock_connect(*args, **kwargs)
 
     def _refuse(self) -> None:
-        task = asyncio.current_task(self)
-        self.offline.append((self._clock, task.get_name() if task else ""))
-        raise NoNetwork("there is no network in virtual time")
+        if not (self._online and self.waiting):
+            task = asyncio.current_task(self)
+            self.offline.append((self._clock, task.get_name() if task else ""))
+            raise NoNetwork("there is no network in virtual time")
+
+
+@contextmanager
+def real_time() -> Iterator[None]:
+    """Within it the clock goes as clocks do: for an answer from elsewhere. Only in a loop that is online."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop, VirtualTimeLoop):
+        yield
+        return
+    loop.waiting += 1
+    try:
+        yield
+    finally:
+        loop.waiting -= 1
 
 
 class _Jump(selectors.DefaultSelector):
@@ -75,15 +100,39 @@ class _Jump(selectors.DefaultSelector):
         if self._until is not None and time.monotonic() > self._until:
             self._until = None  # what is ended is given the time to end
             raise TookTooLong
+        if self._loop.waiting:
+            began = time.monotonic()
+            ready = super().select(timeout)
+            self._loop.jump(time.monotonic() - began)
+            return ready
         if timeout is None:
             raise Stalled("nothing is going to happen any more")
         if timeout > 0:
             self._loop.jump(timeout)
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(0)
-        return ready
+        return super().select(0)
 
 
-def run_in_virtual_time(main: Coroutine[Any, Any, T], *, longest: float | None = None) -> T:
-    """longest: real seconds that it may take. TookTooLong when it takes more."""
-    with asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(longest)) as runner:
+def run_in_virtual_time(main: Coroutine[Any, Any, T], *, longest: float | None = None, online: bool = False) -> T:
+    """longest: real seconds that it may take. TookTooLong when it takes more. online: see `real_time`."""
+    with _alarm(longest), asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(longest, online=online)) as runner:
         return runner.run(main)
+
+
+@contextmanager
+def _alarm(seconds: float | None) -> Iterator[None]:
+    """Ends what holds up the loop itself: once so many seconds are over TookTooLong is raised in it. Where there are
+    no signals, only the loop looks at its time."""
+    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise TookTooLong
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

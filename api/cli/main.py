@@ -80,6 +80,8 @@ def replay(
 def simulate(
     files: Annotated[list[Path] | None, typer.Argument(help="Scenarios, or folders. Default: scenarios/")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Save what fails to tests/runs/.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Ask the configured model, not the scripted ones.")] = False,
+    parallel: Annotated[int | None, typer.Option(min=1, help="How many processes.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write JSON to this file.")] = None,
 ) -> None:
@@ -87,7 +89,20 @@ def simulate(
     from api.cli.simulate import Options, simulate_files
 
     with _explained():
-        raise typer.Exit(simulate_files(files or [], Options(keep, junit, json), Settings.load()))
+        raise typer.Exit(simulate_files(files or [], Options(keep, live, parallel, junit, json), Settings.load()))
+
+
+@app.command()
+def scenario(
+    from_run: Annotated[Path | None, typer.Option(help="A run file.")] = None,
+    conversation: Annotated[str | None, typer.Option(help="A finished conversation in the database.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The file. Default: scenarios/NAME.yaml")] = None,
+) -> None:
+    """Draft a scenario from a recorded conversation, without phone numbers and secrets."""
+    from api.cli.scenario import draft_scenario
+
+    with _explained():
+        raise typer.Exit(draft_scenario(from_run, conversation, out, Settings.load()))
 
 
 @app.command()

@@ -2,78 +2,83 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import typer
 
-from agent.replay import save_run
 from api.cli.replay import project_of
-from api.replay import Project, secrets_of, settings_in_force
+from api.replay import secrets_of, settings_in_force
 from api.settings import NotConfigured, Settings
-from api.simulate import Row, ScenarioError, load_scenario, report, simulate, to_json, to_junit
+from api.simulate import Held, Row, Setup, hold_all, report, to_json, to_junit
+from api.wiring import load_models
 
 SCENARIOS = Path("scenarios")
 KEPT = Path("tests/runs")
 FAILED = Path(".simulated")
+_MANY = 10  # scenarios for which it pays to start processes
+
+_EXITS = {"passed": 0, "skipped": 0, "failed": 1, "broken": 2, "not run": 130}
 
 
 @dataclass(frozen=True)
 class Options:
+    """parallel: processes; None: as many as pay."""
+
     keep: bool = False
+    live: bool = False
+    parallel: int | None = None
     junit: Path | None = None
     json: Path | None = None
 
 
 def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
-    """Hold each. The exit status: 0 when all pass, 1 when one does not, 2 when a file is broken, 130 when broken
-    off."""
+    """Hold each. The exit status: 0 when all pass, 1 when one does not, 2 when a file is broken, 130 when it was
+    broken off."""
     files = _files(paths)
-    project, rows = project_of(settings), []
+    held = Held(partial(setup_of, settings, live=options.live), KEPT if options.keep else FAILED)
+    processes = options.parallel or (os.cpu_count() or 1 if len(files) > _MANY else 1)
+    rows: dict[Path, Row] = {}
     try:
-        for path in files:
-            row = _kept(_row(path, project, settings), options)
-            typer.echo(f"{row.status:<8} {path}", err=True)
-            rows.append(row)
+        for row in hold_all(files, held, processes):
+            rows[row.path] = row
+            typer.echo(f"{len(rows)}/{len(files)} {row.path.stem}: {row.status}", err=True)
     except KeyboardInterrupt:
-        rows += [Row(path, "not run") for path in files[len(rows) :]]
-    typer.echo(report(rows))
+        typer.echo("Broken off. What is over by now is below.", err=True)
+    except BrokenProcessPool:
+        typer.echo("A process that held scenarios has died. What was over by then is below.", err=True)
+    in_order = [rows.get(path, Row(path, "not run")) for path in files]
+    typer.echo(report(in_order))
     for file, text in ((options.junit, to_junit), (options.json, to_json)):
         if file:
-            file.write_text(text(rows), encoding="utf-8")
-    return max((_EXITS[row.status] for row in rows), default=0)
+            _write(file, text(in_order))
+    return max(_EXITS[row.status] for row in in_order)
 
 
-_EXITS = {"passed": 0, "skipped": 0, "failed": 1, "broken": 2, "not run": 130}
+def setup_of(settings: Settings, *, live: bool = False) -> Setup:
+    """Today's tools, prompt and settings. NotConfigured when they cannot be used."""
+    project = project_of(settings)
+    models = partial(load_models, settings) if live else None
+    if models:
+        models()  # what is wrong with the model is told once, and now
+    return Setup(project, settings_in_force(settings, project.config), secrets_of(settings), models)
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
     found = [
-        file for path in paths or [SCENARIOS] for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])
+        file for path in paths or [SCENARIOS] for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])
     ]
     if not found:
-        raise NotConfigured(f"There is no scenario in {' '.join(map(str, paths)) or SCENARIOS}/: see docs/simulate.md.")
-    return found
+        raise NotConfigured(f"There is no scenario in {' '.join(map(str, paths)) or SCENARIOS}: see docs/simulate.md.")
+    return list(dict.fromkeys(found))
 
 
-def _row(path: Path, project: Project, settings: Settings) -> Row:
-    began = time.monotonic()
+def _write(file: Path, text: str) -> None:
     try:
-        scenario = load_scenario(path)
-        if scenario.needs_model:
-            return Row(path, "skipped", why="needs a model")
-        in_force, secrets = settings_in_force(settings, project.config), secrets_of(settings)
-        result = simulate(path.stem, scenario, project, in_force, folder=path.parent, secrets=secrets)
-    except ScenarioError as error:
-        return Row(path, "broken", why=str(error))
-    return Row(path, "passed" if result.passed else "failed", result, seconds=time.monotonic() - began)
-
-
-def _kept(row: Row, options: Options) -> Row:
-    if row.result is None or row.result.run is None:
-        return row
-    file = (KEPT if options.keep else FAILED) / f"{row.path.stem}.json"
-    save_run(row.result.run, file)
-    return replace(row, saved=file)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NotConfigured(f"{file} cannot be written: {error.strerror}.") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from api.replay.application import settings_for, temporary_application
 from api.replay.line import FakePlatform, Heard, words_of
 from api.replay.live_model import Comparison, ask_again
-from api.replay.player import Project, barge_in_everywhere, parts_for, replay, replay_with_tools
+from api.replay.player import Project, barge_in_everywhere, config_for, parts_for, replay, replay_with_tools
 from api.replay.recording import record, secrets_of, settings_in_force
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Project",
     "ask_again",
     "barge_in_everywhere",
+    "config_for",
     "parts_for",
     "record",
     "replay",

@@ -71,6 +71,7 @@ class CallerSide(Observer):
         await asyncio.gather(*self._talking)
         for exchange in self._conversation.exchanges:
             exchange.turn = self._turns.get(exchange.turn_id)
+            exchange.tools = exchange.turn.tools if exchange.turn else ()
         self._conversation.seconds = self.seconds()
 
     async def _do(self, step: Step) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.replay import Performed
-from agent.turns import Turn
+from agent.turns import ToolCallStatus, Turn
 from api.platforms.playback import SECONDS_PER_CHARACTER, Playback
 from api.replay import Heard, words_of
 
@@ -19,7 +19,8 @@ class Exchange:
 
     number: of the turn, from 1. at: when the request came, in seconds of the call. stream: what the platform got.
     again: what it got when it sent the same once more. cut: seconds into the answer when the caller interrupted it.
-    heard: the agent's words that were heard. turn: as the agent had it; None when it had none.
+    heard: the agent's words that were heard. turn: as the agent had it; None when it had none, and once the
+    conversation is settled. tools: that ran.
     """
 
     number: int
@@ -31,6 +32,7 @@ class Exchange:
     cut: float | None = None
     heard: str = ""
     turn: Turn | None = None
+    tools: Sequence[ToolCallStatus] = ()
 
     @property
     def words(self) -> str:
@@ -89,7 +91,11 @@ class Conversation:
     @property
     def tool_calls(self) -> list[tuple[Exchange, str, dict[str, Any]]]:
         """The tools that ran."""
-        return [(one, tool.name, tool.arguments) for one in self.exchanges if one.turn for tool in one.turn.tools]
+        return [(one, tool.name, tool.arguments) for one in self.exchanges for tool in one.tools]
+
+    def settled(self) -> Conversation:
+        """It, without what belongs to a running agent."""
+        return replace(self, exchanges=[replace(exchange, turn=None) for exchange in self.exchanges])
 
 
 def now() -> float:

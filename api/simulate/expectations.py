@@ -30,7 +30,8 @@ def _calls(expect: Expect, conversation: Conversation) -> Iterator[str]:
         least, most = _bounds(call)
         if len(found) < least or (most is not None and len(found) > most):
             others = [f"{name}({written(arguments)})" for name, arguments in ran]
-            yield f"{_wanted(call)} ran {_times_of(len(found))}, and not {_due(call)}. What ran: {_listed(others)}."
+            count = f"ran {_times_of(len(found))}, and expected is {_due(call)}"
+            yield f"{call.tool}({written(call.arguments)}) {count}. What ran: {_listed(others)}."
     if expect.in_order and not _is_in_order(expect, ran):
         yield f"The tools ran in another order: {_listed([name for name, _ in ran])}."
     for name, arguments in ran if expect.no_other_calls else ():
@@ -54,16 +55,12 @@ def _bounds(call: ExpectedCall) -> tuple[int, int | None]:
     return (call.times, call.times) if isinstance(call.times, int) else (_LEAST[call.times], _MOST[call.times])
 
 
-def _wanted(call: ExpectedCall) -> str:
-    return f"{call.tool}({written(call.arguments)})"
-
-
 def _due(call: ExpectedCall) -> str:
     return _times_of(call.times) if isinstance(call.times, int) else call.times
 
 
 def _times_of(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 def _listed(texts: list[str]) -> str:

@@ -53,7 +53,7 @@ class Promises:
             yield f"the model was told {told!r} in place of {meant!r}"
 
     def _in_time(self, exchange: Exchange) -> Iterator[str]:
-        for tool in exchange.turn.tools if exchange.turn else ():
+        for tool in exchange.tools:
             limit = options_of(self.folder.tools[tool.name]).timeout
             if tool.seconds is not None and tool.seconds > limit + _SLACK:
                 yield f"{tool.name} ran for {tool.seconds:.1f} s, and its time limit is {limit:g} s"

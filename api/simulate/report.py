@@ -35,29 +35,29 @@ class Row:
 
 def report(rows: Sequence[Row]) -> str:
     """What has not passed, each with its cause in the first line and its conversation; then the table."""
-    return "\n".join([*(f"{_failure(row)}\n" for row in rows if row.faults), *_table(rows), _sum(rows)])
+    return "\n".join([*(f"{failure(row)}\n" for row in rows if row.faults), *_table(rows), _sum(rows)])
 
 
-def _failure(row: Row) -> str:
-    told = outcome(row.path, row.result) if row.result else row.why
-    return f"{told}\n\n    voice replay {row.saved}" if row.saved else told
-
-
-def outcome(path: Path, result: Result) -> str:
-    """What is wrong with a conversation, the cause in the first line, and the conversation."""
-    more = [f"    {fault}" for fault in result.faults[1:]]
-    lines = [f"    {line}" for line in transcript(result.conversation).splitlines()]
-    return "\n".join([f"{path}: {result.faults[0]}", *more, "", *lines])
+def failure(row: Row) -> str:
+    """What is wrong, the cause in the first line, and the conversation."""
+    if row.result is None:
+        return row.why
+    more = [f"    {fault}" for fault in row.faults[1:]]
+    lines = [f"    {line}" for line in transcript(row.result.conversation).splitlines()]
+    again = ["", f"    voice replay {row.saved}"] if row.saved else []
+    return "\n".join([f"{row.path}: {row.faults[0]}", *more, "", *lines, *again])
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
     width = max((len(row.path.stem) for row in rows), default=0)
     yield f"{'scenario':<{width}}  result   turns  tools  first words  silence    call"
     for row in rows:
-        yield f"{row.path.stem:<{width}}  {row.status:<7}  {_figures(row) if row.result else row.why}".rstrip()
+        yield f"{row.path.stem:<{width}}  {row.status:<7}  {_figures(row)}".rstrip()
 
 
 def _figures(row: Row) -> str:
+    if row.result is None:
+        return row.why if row.status == "skipped" else ""
     measured = measures(row)
     first, silence = (f"{measured[name]:.1f} s" for name in ("first_words", "silence"))
     return f"{measured['turns']:>5}  {measured['tools']:>5}  {first:>11}  {silence:>7}  {measured['call']:>4.0f} s"
@@ -111,7 +111,7 @@ def to_junit(rows: Sequence[Row]) -> str:
         if kind := kinds.get(row.status):
             counts[kind if kind == "skipped" else f"{kind}s"] += 1
             element = ElementTree.SubElement(case, kind, message=row.faults[0] if row.faults else row.why or row.status)
-            element.text = _failure(row) if row.faults else None
+            element.text = failure(row) if row.faults else None
     suite.attrib.update({name: str(count) for name, count in counts.items()})
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -6,10 +6,21 @@ Times are seconds, written `8s`, `500ms` or `2m`.
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    model_validator,
+)
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m)")
@@ -42,6 +53,18 @@ def _moment(value: Any) -> Words | float:
 
 Moment = Annotated[Any, BeforeValidator(_moment)]
 """`Words`, or seconds since the answer's first word."""
+
+
+def _known(name: str, info: ValidationInfo) -> str:
+    """Where the tools are known, one of them."""
+    tools = (info.context or {}).get("tools")
+    if tools is not None and name not in tools:
+        close = get_close_matches(name, tools, n=1)
+        raise ValueError(f"there is no such tool{f', write {close[0]}' if close else ''}")
+    return name
+
+
+ToolName = Annotated[str, AfterValidator(_known)]
 
 
 class _Model(BaseModel):
@@ -170,7 +193,7 @@ class World(_Model):
     date: str = "Monday, 2 March 2026"
     caller: str | None = None
     metadata: dict[str, Any] = {}
-    tools: dict[str, Annotated[list[ToolAnswer], Field(min_length=1), BeforeValidator(_as_answers)]] = {}
+    tools: dict[ToolName, Annotated[list[ToolAnswer], Field(min_length=1), BeforeValidator(_as_answers)]] = {}
 
 
 # The model
@@ -240,7 +263,7 @@ Often = Literal["once", "at most once", "at least once", "never"]
 class ExpectedCall(_Model):
     """How often a tool ran with these arguments; others that it got do not count, but with `exactly`."""
 
-    tool: str
+    tool: ToolName
     arguments: dict[str, Any] = {}
     exactly: bool = False
     times: Annotated[Often | int, BeforeValidator(_times)] = "once"
@@ -281,6 +304,12 @@ class Scenario(_Model):
     def _has_a_caller(self) -> Scenario:
         if bool(self.caller) == bool(self.persona):
             raise ValueError(f"write who calls: either caller:, a list of {_STEP_FORMS}; or persona:")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_platform(self) -> Scenario:
+        if any(isinstance(step, Dtmf) for step in self.caller):
+            raise ValueError(f"a call over {self.world.platform} does not tell which keys are pressed: leave out dtmf:")
         return self
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -47,18 +47,18 @@ for _tag, (_pattern, _first) in _PLAIN.items():
     _Loader.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern.pattern})$"), list(_first))
 
 
-def load_scenario(path: Path) -> Scenario:
-    """The scenario in a file. ScenarioError with all that is wrong."""
+def load_scenario(path: Path, tools: Collection[str] | None = None) -> Scenario:
+    """The scenario in a file. ScenarioError with all that is wrong. tools: the names of those that there are."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ScenarioError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise ScenarioError(f"{path} is not text in UTF-8.") from None
-    return read_scenario(text, path)
+    return read_scenario(text, path, tools)
 
 
-def read_scenario(text: str, path: Path) -> Scenario:
+def read_scenario(text: str, path: Path, tools: Collection[str] | None = None) -> Scenario:
     """path: for what is said of errors."""
     loader = _Loader(text)
     try:
@@ -73,7 +73,7 @@ def read_scenario(text: str, path: Path) -> Scenario:
     if not isinstance(fields, dict):
         raise ScenarioError(f"{path}:1: a scenario is a mapping with caller: and model:, see docs/simulate.md.")
     try:
-        return Scenario.model_validate(fields)
+        return Scenario.model_validate(fields, context={"tools": tools})
     except ValidationError as error:
         faults: dict[int, str] = {}
         for fault in error.errors():
@@ -85,7 +85,9 @@ def read_scenario(text: str, path: Path) -> Scenario:
 def _of_syntax(path: Path, error: yaml.MarkedYAMLError) -> str:
     mark, problem = error.problem_mark or error.context_mark, error.problem or "it cannot be read"
     line = mark.line + 1 if mark else 1
-    if "mapping values are not allowed" in problem:
+    if problem.startswith("expected ',' or"):
+        problem = "a list in brackets goes wrong here: put a text with one of , ? : [ ] { } in quotes"
+    elif "mapping values are not allowed" in problem:
         problem = "a colon followed by a space stands in a text: put the text in quotes"
     elif problem.startswith("found character"):
         problem += ": indent with spaces, and put a text that begins with a sign in quotes"
@@ -121,7 +123,8 @@ def _sentence(fault: ErrorDetails, field: str) -> str:
             message = "write keys from 0 to 9, * and #"
         case _:
             message = fault["msg"][0].lower() + fault["msg"][1:]
-    about = f"`{field}: {_short(fault['input'])}`: " if isinstance(fault["input"], str | int | float) else ""
+    given = f"{field}: {_short(fault['input'])}" if "[key]" not in fault["loc"] else field
+    about = f"`{given}`: " if isinstance(fault["input"], str | int | float) else ""
     return f"{about}{message}."
 
 

@@ -15,7 +15,7 @@ def transcript(conversation: Conversation) -> str:
 def _of(exchange: Exchange) -> Iterator[str]:
     if exchange.said:
         yield _line(exchange.at, "caller", exchange.said)
-    for tool in exchange.turn.tools if exchange.turn else ():
+    for tool in exchange.tools:
         seconds = "" if tool.seconds is None else f", {tool.seconds:.1f} s"
         yield _line(exchange.at, "tool", f"{tool.name}({written(tool.arguments)}): {tool.ended}{seconds}")
     unheard = exchange.words[len(exchange.heard) :].strip()

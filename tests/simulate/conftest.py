@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from api.cli.replay import project_of
-from api.replay import Project, settings_in_force
+from api.cli.simulate import setup_of
 from api.settings import Settings
-from api.simulate import Result, load_scenario, read_scenario, simulate
+from api.simulate import Result, Setup, load_scenario, read_scenario, simulate
 from tests.conftest import TOOLS
 
 SCENARIOS = TOOLS.parent / "scenarios"
@@ -16,19 +15,18 @@ Hold = Callable[[str], Result]
 
 
 @pytest.fixture(scope="session")
-def project() -> Project:
+def setup() -> Setup:
     """The tools and the prompt of this checkout."""
-    return project_of(Settings.model_construct(tools_dir=TOOLS, system_prompt_file=None, welcome_message=""))
+    return setup_of(Settings.model_construct(tools_dir=TOOLS, system_prompt_file=None, welcome_message=""))
 
 
 @pytest.fixture
-def hold(project: Project) -> Hold:
+def hold(setup: Setup) -> Hold:
     """Hold a scenario: the text of one, or the name of one that comes with this project."""
 
     def hold(text: str) -> Result:
-        settings = settings_in_force(Settings.model_construct(), project.config)
         file = SCENARIOS / f"{text}.yaml"
         scenario = read_scenario(text, Path("test.yaml")) if "\n" in text else load_scenario(file)
-        return simulate("test" if "\n" in text else text, scenario, project, settings, folder=SCENARIOS)
+        return simulate("test" if "\n" in text else text, scenario, setup, folder=SCENARIOS)
 
     return hold

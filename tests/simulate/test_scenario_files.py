@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.simulate import Scenario, ScenarioError, load_scenario, read_scenario
-from api.simulate.scenario import Dtmf, HangUp, Say, Silence
+from api.simulate.scenario import HangUp, Say, Silence
 
 FILE = Path("scenarios/tides.yaml")
 
@@ -24,16 +24,16 @@ def test_words_that_yaml_takes_for_something_else_are_words() -> None:
 
 
 def test_the_steps_of_a_caller() -> None:
-    scenario = read("caller:\n- {say: Hi, interrupt_after: 4 words}\n- silence: 8s\n- dtmf: 1#\n- hang_up\nmodel: [Hi]")
+    scenario = read("caller:\n- {say: Hi, interrupt_after: 4 words}\n- silence: 8s\n- hang_up\nmodel: [Hi]")
     assert scenario.caller == [
-        Say(say="Hi", interrupt_after="4 words"), Silence(silence="8s"), Dtmf(dtmf="1#"), HangUp(hang_up=True)
+        Say(say="Hi", interrupt_after="4 words"), Silence(silence="8s"), HangUp(hang_up=True)
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("caller: [Hi\n", "2: expected ',' or ']', but got '<stream end>'."),
+        ("caller: [Hi\n", "2: a list in brackets goes wrong here: put a text with one of , ? : [ ] { } in quotes."),
         ("caller:\n- say: No: really\n", "2: a colon followed by a space stands in a text: put the text in quotes."),
         ("caller: [Hi]\ncaller: [Ho]\n", "2: `caller` stands twice."),
         ("- Hi", "1: a scenario is a mapping with caller: and model:, see docs/simulate.md."),
@@ -44,6 +44,7 @@ def test_the_steps_of_a_caller() -> None:
          "heard, such as 4 words or 2s."),
         ("caller:\n- Hi\n- silence: long\n", "3: `silence: long`: write a time such as 8s, 500ms or 2m."),
         ("caller:\n- dtmf: one\n", "2: `dtmf: one`: write keys from 0 to 9, * and #."),
+        ("caller:\n- dtmf: 1#\n", "1: a call over layercode does not tell which keys are pressed: leave out dtmf:."),
         ("caller:\n- sing: la\n", "2: a step of the caller's is words to say, or one of say:, silence: 8s, dtmf: "
          '"1#", duplicate, hang_up.'),
         ("about: Nobody.\n", "1: write who calls: either caller:, a list of words to say, or one of say:, silence: 8s, "
@@ -63,6 +64,16 @@ def test_an_error_names_the_line_and_what_to_write(text: str, said: str) -> None
     with pytest.raises(ScenarioError) as error:
         read(text)
     assert str(error.value) == f"scenarios/tides.yaml:{said}"
+
+
+def test_a_tool_that_does_not_exist_is_told_where_the_tools_are_known() -> None:
+    text = "caller: [Hi]\nworld:\n  tools:\n    tide: High.\nexpect:\n  calls:\n  - tool: moon\n"
+    with pytest.raises(ScenarioError) as error:
+        read_scenario(text, FILE, ["tides"])
+    assert str(error.value).splitlines() == [
+        "scenarios/tides.yaml:4: `tide`: there is no such tool, write tides.",
+        "scenarios/tides.yaml:7: `tool: moon`: there is no such tool.",
+    ]
 
 
 def test_every_error_of_a_file_is_told() -> None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from api.replay import settings_in_force
+from api.cli.simulate import setup_of
 from api.settings import Settings
-from api.simulate import Result, ScenarioError, load_scenario, outcome, simulate
-from tests.support.run_files import project
+from api.simulate import Held, Row, Setup, failure
+from tests.support.run_files import ROOT
 
 
-class Failed(Exception):
-    """A scenario's conversation did not hold what it should."""
+class NotPassed(Exception):
+    """A scenario's file is broken, or its conversation did not hold what it should."""
 
-    def __init__(self, result: Result) -> None:
-        super().__init__(result.faults[0])
-        self.result = result
+    def __init__(self, row: Row) -> None:
+        super().__init__(row.faults[0])
+        self.row = row
 
 
 class ScenarioFile(pytest.File):
@@ -29,23 +30,31 @@ class ScenarioFile(pytest.File):
 
 class ScenarioTest(pytest.Item):
     def runtest(self) -> None:
-        scenario = load_scenario(self.path)
-        if scenario.needs_model:
-            pytest.skip("needs a live model")
-        settings = settings_in_force(Settings.model_construct(), project().config)
-        result = simulate(self.name, scenario, project(), settings, folder=self.path.parent)
-        if not result.passed:
-            raise Failed(result)
+        live = self.config.getoption("--live")
+        prepare = functools.partial(_setup, live)
+        row = Held(prepare, ROOT / ".simulated").one(self.path, prepare())
+        if row.status == "skipped":
+            pytest.skip(row.why)
+        if row.status != "passed":
+            raise NotPassed(row)
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], *args: Any) -> Any:
-        if isinstance(excinfo.value, Failed):
-            return outcome(self.path, excinfo.value.result)
-        if isinstance(excinfo.value, ScenarioError):
-            return str(excinfo.value)
-        return super().repr_failure(excinfo)
+        return failure(excinfo.value.row) if isinstance(excinfo.value, NotPassed) else super().repr_failure(excinfo)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         return self.path, None, f"the scenario {self.name}"
+
+
+@functools.cache
+def _setup(live: bool) -> Setup:
+    """The tools and the prompt of this checkout, whatever the environment says; but for the live model."""
+    settings = Settings.load() if live else Settings.model_construct()
+    checkout = {"tools_dir": ROOT / "tools", "system_prompt_file": None, "welcome_message": ""}
+    return setup_of(settings.model_copy(update=checkout), live=live)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--live", action="store_true", help="Ask the configured model in the scenarios.")
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

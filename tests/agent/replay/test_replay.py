@@ -458,6 +458,23 @@ async def test_a_changed_tool_is_named_in_the_first_line(parallel: tuple[RunFile
     assert (await asyncio.to_thread(first_lines, run, against))[0] == sentence
 
 
+_NEW_LINE = "@voice_tool\nasync def order", '@voice_tool(say="Ordering {thing}.")\nasync def order'
+
+
+async def test_a_new_line_is_told(tmp_path: Path) -> None:
+    tools = write_tools(tmp_path / "made")
+    order = calls(("order", {"thing": "tea"}))
+    run = await asyncio.to_thread(record_once, tmp_path, tools, says("Go"), order, text("Ordered."))
+    lines = await asyncio.to_thread(first_lines, run, changed(tools, *_NEW_LINE))
+    assert lines[-1] == 'Turn 1: the caller also hears "Ordering tea.".'
+
+
+async def test_a_new_line_beside_another_one_is_not_said_and_changes_nothing(parallel: tuple[RunFile, Path]) -> None:
+    """Calls that begin together are announced once."""
+    run, tools = parallel
+    assert await asyncio.to_thread(first_lines, run, changed(tools, *_NEW_LINE)) == []
+
+
 async def test_the_order_of_two_tools_is_told_with_the_new_one(parallel: tuple[RunFile, Path]) -> None:
     run, tools = parallel
     functions = TOOLS.split("\n\n@")
