@@ -108,9 +108,9 @@ def test_every_secret_of_the_settings_and_of_dot_env_is_known(monkeypatch: pytes
         "METRICS_TOKEN=m-0123456789\nTWILIO_AUTH_TOKEN=t-0123456789\nMY_SERVICE_API_KEY=k-0123456789\n"
         "SMTP_PASSWORD=p-0123456789\nDATABASE_URL=postgresql://me:d%2F0123456789@host/db\nMODEL=demo\n"
     )
-    for name in ("METRICS_TOKEN", "TWILIO_AUTH_TOKEN", "MY_SERVICE_API_KEY", "SMTP_PASSWORD", "DATABASE_URL"):
-        monkeypatch.setenv(name, "")  # and so taken back afterwards
-        monkeypatch.delenv(name)
+    for line in (tmp_path / ".env").read_text().splitlines():
+        monkeypatch.setenv(line.partition("=")[0], "")  # and so taken back afterwards
+        monkeypatch.delenv(line.partition("=")[0])
     monkeypatch.chdir(tmp_path)
     known = secrets_of(Settings.load())
     told = "m-0123456789 t-0123456789 k-0123456789 p-0123456789 d%2F0123456789 d/0123456789"
@@ -166,7 +166,14 @@ BAD: dict[str, str | bytes] = {
     "settings": changed(settings={"turn_timeout": -5}),
     "today": changed(settings={"today": "no date"}),
 }
-OPTIONS = ([], ["--update"], ["--barge-in", "everywhere"], ["--live-tools"], ["--live-model"], ["--from-turn", "2"])
+OPTIONS: tuple[list[str], ...] = (
+    [],
+    ["--update"],
+    ["--barge-in", "everywhere"],
+    ["--live-tools"],
+    ["--live-model"],
+    ["--from-turn", "2"],
+)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options[0] if options else "plain")
