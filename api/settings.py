@@ -247,6 +247,13 @@ class Settings(BaseSettings):
         " seconds that a tool which changes something waits, from the request on, so that nothing is done for one that"
         " is dropped.",
     )
+    call_idle_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Where no platform says that a call is over (`/v1/chat/completions`): seconds without a request"
+        " after which it is, for `call_ended` in tool files.",
+    )
     drain_seconds: float = Field(
         default=20.0,
         ge=0,

@@ -86,6 +86,7 @@ async def _parsed(body: bytes) -> events.Webhook:
 async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     match event:
         case events.Message() | events.SessionStart():
+            agent.calls.goes_on(*_call_of(event), agent.calls.times.silent)
             turn = await agent.begin(request_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
             if turn.refused:
@@ -99,12 +100,18 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
             return JSONResponse({})
         case events.SessionEnd():
             await agent.note(event.conversation_id, f"ended:{event.session_id}", "ended", event.model_dump())
+            await agent.calls.over(*_call_of(event), "ended")
         case events.SessionUpdate():
             id_ = f"updated:{event.session_id}:{event.recording_status}"
             await agent.note(event.conversation_id, id_, "updated", event.model_dump())
         case events.Unknown():
             log.info("a webhook of unknown type %r was ignored", event.type[:40])
     return JSONResponse({"status": "ok"})
+
+
+def _call_of(event: events.Message | events.SessionStart | events.SessionEnd) -> tuple[str, str, str]:
+    """Its conversation, session and platform."""
+    return strip_nul(event.conversation_id), strip_nul(event.session_id or event.conversation_id), "Layercode"
 
 
 def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
