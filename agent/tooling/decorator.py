@@ -43,7 +43,8 @@ class ToolOptions:
         `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
         said first in the next turn.
     confirm: a question that the caller must have heard before the call is run.
-    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any.
+    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any, of
+        a sync one 40.
     needs: what the call's platform must be able to do; elsewhere the model is not offered the tool.
     """
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.agent import Agent, Stopping
+from agent.failures import logged
+from agent.tooling import HowEnded
 from agent.turns import CallControl, HeardKind, HeardReport, Kind, Say, TooBusy, Turn, TurnRequest
 from api.platforms.playout import Playout
 
 log = logging.getLogger(__name__)
+
+_ENDS: dict[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}
 
 
 class Line(Protocol):
@@ -59,10 +64,16 @@ class Call:
         self._apology = apology
         self._language = caller.language
         self.interrupted = False
+        self._holder = uuid.uuid4().hex
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+
+    async def open(self, heard: HeardReport | None = None) -> None:
+        """The socket is there. heard: what another one that carried the call has left untold."""
+        self._heard = heard
+        await self._agent().calls.open(self._caller.conversation_id, self._caller.platform, self._holder)
 
     async def begin(
         self,
@@ -104,15 +115,22 @@ class Call:
         """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
         async with self._one_at_a_time:
             self.interrupted = True
-            if heard is not None and self._turn_id is not None:
-                self._heard = HeardReport(heard, self._turn_id, kind)
             await self._stop()
             self.playout.stop()
+            if heard is not None and self._turn_id is not None:
+                self._heard = HeardReport(heard, self._turn_id, kind)
+                await self._keep(self._heard)
 
-    async def close(self) -> None:
-        """The line is gone."""
+    async def close(self, how: HowEnded) -> None:
+        """The line is gone. how: as far as its end shows."""
         async with self._one_at_a_time:
             await self._stop()
+        await self._agent().calls.close(self._caller.conversation_id, self._holder, how)
+
+    async def _keep(self, heard: HeardReport) -> None:
+        """The next turn is told of it; there may be none, or on another socket."""
+        with logged(log, "what was heard could not be kept"):
+            await self._agent().heard(self._caller.conversation_id, heard)
 
     async def _stop(self) -> None:
         """End the present answer, and what would come after it."""
@@ -139,6 +157,8 @@ class Call:
         if controls:
             await self.playout.finished()
         for control in controls:
+            if how := _ENDS.get(control.action):
+                await self._agent().calls.mark(self._caller.conversation_id, how)
             await self._line.control(control)
 
     async def _speak(self, turn: Turn) -> list[CallControl]:

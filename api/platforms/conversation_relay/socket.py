@@ -19,6 +19,7 @@ from fastapi import WebSocket
 from agent.failures import logged
 from agent.json_values import strip_nul
 from agent.languages import tag_of
+from agent.tooling import HowEnded
 from agent.turns import CallControl
 from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
@@ -80,7 +81,14 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
         async for frame in received:
             await conversation.take(frame)
     finally:
-        await conversation.close()
+        await conversation.close(received.how_ended)
+
+
+async def call_over(services: Services, fields: Mapping[str, str], platform: str) -> None:
+    """The platform has asked what becomes of a call: its socket is not opened again. fields: of that request."""
+    if call := strip_nul(fields.get("CallSid", "")):
+        hung_up: HowEnded | None = "caller hung up" if fields.get("CallStatus") == "completed" else None
+        await services.agent().calls.over(call, call, platform, hung_up)
 
 
 class _Conversation:
@@ -106,10 +114,10 @@ class _Conversation:
         self._digits_due: asyncio.Task[None] | None = None
         self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
-    async def close(self) -> None:
+    async def close(self, how: HowEnded) -> None:
         if self._digits_due:
             self._digits_due.cancel()
-        await self._call.close()
+        await self._call.close(how)
         if self._taken:
             with logged(log, "the last frames of a call could not be kept"):
                 id_ = f"frames:{self._session}"
@@ -117,11 +125,12 @@ class _Conversation:
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
-        last = await self._services.agent().last_words(self._conversation)
+        last = await self._services.agent().last_turn(self._conversation)
+        await self._call.open(last.heard if last else None)
         if last is None:
             await self._call.begin(f"{self._session}.0", kind="welcome")
-        elif not last[2]:
-            self._unanswered = last[:2]
+        elif not last.answered:
+            self._unanswered = last.id, last.text
 
     async def take(self, frame: frames.Frame) -> None:
         if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
