@@ -6,6 +6,7 @@ and only then what they say.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
+_SMALL = 32 * 1024  # bytes that are read without a thread
 _LATER = 5  # seconds
 _REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
@@ -62,7 +64,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             body = await read_body(request, MAX_BODY)
             signature.verify(secret, header, body, now)
             mark_verified(request.scope)
-            return await _answer(events.parse(body), body, agent())
+            return await _answer(await _parsed(body), body, agent())
         except Refused as bad:
             return no(bad)
         except signature.BadSignature as bad:
@@ -75,6 +77,10 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             return no(Refused(503, "Shutting down.", "stopping", _LATER))
 
     return router
+
+
+async def _parsed(body: bytes) -> events.Webhook:
+    return events.parse(body) if len(body) <= _SMALL else await asyncio.to_thread(events.parse, body)
 
 
 async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
