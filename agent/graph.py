@@ -35,6 +35,7 @@ from langgraph.types import Overwrite, Send
 from agent.languages import Texts, own_line, told_to_model
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
+from agent.speech import speakable
 from agent.storage import PendingContext
 from agent.tooling import (
     GatedCall,
@@ -140,7 +141,7 @@ async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 def _welcome(state: State, context: Context) -> str:
     back = history.caller_has_spoken(state["messages"])
-    return own_line(context.welcome_back if back else context.welcome, context.turn.speaks)
+    return speakable(own_line(context.welcome_back if back else context.welcome, context.turn.speaks))
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
