@@ -217,7 +217,10 @@ def offered(tools: Mapping[str, BaseTool], abilities: Collection[str]) -> dict[s
 
 def acts(tool: BaseTool) -> bool:
     """Whether a call of it may change something: what only reads is stopped on an interruption."""
-    options = options_of(tool)
+    return changes(options_of(tool))
+
+
+def changes(options: ToolOptions) -> bool:
     return bool(options.confirm) or options.on_barge_in != "cancel"
 
 
