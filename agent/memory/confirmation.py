@@ -73,6 +73,12 @@ def _confirm(yes: bool) -> str:
 TOOL: BaseTool = _confirm
 
 
+def with_confirm(tools: Mapping[str, BaseTool], asks: bool) -> dict[str, BaseTool]:
+    """What the model may call: the same all through a conversation, as its memory must name nothing else. asks:
+    whether one of the tools is confirmed by the caller."""
+    return {**tools, CONFIRM: TOOL} if asks else dict(tools)
+
+
 def latest(_: Pending | None, new: Pending | None) -> Pending | None:
     return new
 
