@@ -19,7 +19,7 @@ from agent.llm import Models
 from agent.memory import confirmation
 from agent.storage import TURN, Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
 from agent.summaries import Summaries
-from agent.tooling import ToolFolder, ToolRunner, offered, options_of
+from agent.tooling import ToolFolder, ToolRunner, acts, offered, options_of
 from agent.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ class Conversations:
             turn=turn,
             tools=tools,
             declared=confirmation.with_confirm(tools, any(options_of(tool).confirm for tool in tools.values())),
+            actions={name for name, tool in tools.items() if acts(tool)},
             models=self.models,
             tool_runner=self.tool_runner,
             prompt=self.config.prompt.replace("{today}", self.config.today()),

@@ -5,7 +5,7 @@
         async with conversation(model) as talk:
             assert (await talk.say("A table for four at seven")).text == "Book a table for 4 today at 19:00?"
             reply = await talk.say("Yes")
-        assert reply.tool_calls == [("book_table", {"people": 4, "time": "19:00"})]
+        expect(reply).called("book_table", people=4, time="19:00").once().heard("It is booked")
 
 The graph, the tools and the web application are the real ones; memory is gone afterwards.
 """
@@ -13,13 +13,11 @@ The graph, the tools and the web application are the real ones; memory is gone a
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 import uuid
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,8 @@ from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
 from agent.turns import Turn
-from api.replay import FakePlatform, temporary_application, words_of
+from api.replay import FakePlatform, temporary_application
+from api.simulate import Conversation, Exchange, Expectation, call_chunks, now, word_chunks
 from api.wiring import AgentParts
 
 TOOLS = Path(__file__).parent.parent / "tools"
@@ -58,13 +57,21 @@ class Call:
 @dataclass(frozen=True)
 class Reply:
     """What a caller got. text: the words spoken. data: what the page got, tool reports aside. tool_calls: (name,
-    arguments) of every tool that ran. hung_up: whether the line was dropped before the end."""
+    arguments) of every tool that ran. hung_up: whether the line was dropped before the end. conversation: up to here,
+    and what came later; exchange: this one in it."""
 
     text: str
     data: list[Any]
     tool_calls: list[tuple[str, dict[str, Any]]]
     turn_id: str
     hung_up: bool
+    conversation: Conversation = field(repr=False, compare=False)
+    exchange: Exchange = field(repr=False, compare=False)
+
+
+def expect(of: Reply | ConversationClient) -> Expectation:
+    """Assertions about a reply, or about all of a conversation. What fails prints the conversation."""
+    return Expectation(of.conversation, [of.exchange] if isinstance(of, Reply) else of.conversation.exchanges)
 
 
 def call(name: str, /, **arguments: Any) -> Call:
@@ -73,7 +80,8 @@ def call(name: str, /, **arguments: Any) -> Call:
 
 def scripted_model(*answers: str | Call | list[Call]) -> ScriptedModel:
     """A model that gives these answers, one for each time it is asked: words, a call, or several at once."""
-    return ScriptedModel(script=deque(_answer(answer) for answer in answers))
+    numbers = count(1)
+    return ScriptedModel(script=deque(_answer(answer, numbers) for answer in answers))
 
 
 @asynccontextmanager
@@ -90,7 +98,9 @@ async def conversation(
         yield talk
         await agent.drain(5)
     if model.asked_too_often:
-        raise UnexpectedModelCall(f"the model was asked {model.asked_too_often} times more than the script has answers")
+        raise UnexpectedModelCall(
+            f"the model was asked {len(model.asked_too_often)} times more than the script has answers"
+        )
     if model.script:
         raise UnusedAnswers(f"{len(model.script)} answers of the script were never asked for")
 
@@ -101,9 +111,9 @@ class ConversationClient(Observer):
     app: FastAPI
 
     def __init__(self, caller: str | None) -> None:
+        self.conversation = Conversation(f"test-{uuid.uuid4().hex[:8]}")
         self._caller = caller
-        self._conversation = f"test-{uuid.uuid4().hex[:8]}"
-        self._numbers = count(1)
+        self._began = now()
         self._turns: dict[str, Turn] = {}
         self._over = asyncio.Event()
 
@@ -121,6 +131,7 @@ class ConversationClient(Observer):
         fields: dict[str, Any] = {"kind": "message", "text": text}
         if heard:
             fields["heard"] = {"turn_id": heard[0].turn_id, "text": heard[1]}
+            heard[0].exchange.heard = heard[1]
         return await self._send(fields, hang_up_after)
 
     async def begin(self) -> Reply:
@@ -132,21 +143,28 @@ class ConversationClient(Observer):
         await self._send({"kind": "data", "data": data})
 
     async def _send(self, fields: dict[str, Any], hang_up_after: int | None = None) -> Reply:
-        turn_id = f"turn-{next(self._numbers)}"
-        webhook = {"conversation_id": self._conversation, "turn_id": turn_id, "caller": self._caller, **fields}
+        number = len(self.conversation.exchanges) + 1
+        turn_id = f"turn-{number}"
+        webhook = {"conversation_id": self.conversation.name, "turn_id": turn_id, "caller": self._caller, **fields}
         hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
-        heard = await FakePlatform(self.app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up)).talk()
+        platform = FakePlatform(self.app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up))
+        exchange = Exchange(number, turn_id, fields.get("text", ""), now() - self._began, platform.heard)
+        self.conversation.exchanges.append(exchange)
+        heard = await platform.talk()
         while fields["kind"] != "data" and turn_id not in self._turns:
             self._over.clear()  # the stream is over before the turn is journalled
             await self._over.wait()
         turn = self._turns.get(turn_id)
+        exchange.heard, exchange.tools = exchange.words, turn.tools if turn else ()
         shown = [content for _, kind, content in heard.sent if kind == "show"]
         return Reply(
-            text=words_of(heard.sent),
+            text=exchange.words,
             data=[content for content in shown if not _is_report(content)],
             tool_calls=list(turn.tool_calls) if turn else [],
             turn_id=turn_id,
             hung_up=heard.hung_up,
+            conversation=self.conversation,
+            exchange=exchange,
         )
 
 
@@ -154,13 +172,9 @@ def _is_report(content: Any) -> bool:
     return isinstance(content, dict) and content.keys() >= {"tool", "status", "call_id", "ms"}
 
 
-def _answer(answer: str | Call | list[Call]) -> runs.RecordedModelCall:
+def _answer(answer: str | Call | list[Call], numbers: count[int]) -> runs.RecordedModelCall:
     """As a recorded answer: words in a chunk each, calls in one."""
     if isinstance(answer, str):
-        return runs.RecordedModelCall(chunks=[[0, word] for word in re.findall(r"\s*\S+", answer)])
-    made = [
-        {"name": one.name, "args": json.dumps(one.arguments), "id": f"call-{uuid.uuid4().hex[:8]}", "index": number,
-         "type": "tool_call_chunk"}
-        for number, one in enumerate(answer if isinstance(answer, list) else [answer])
-    ]  # fmt: skip
-    return runs.RecordedModelCall(chunks=[[0, "", {"tool_call_chunks": made}]])
+        return runs.RecordedModelCall(chunks=word_chunks(answer))
+    calls = [(one.name, one.arguments) for one in (answer if isinstance(answer, list) else [answer])]
+    return runs.RecordedModelCall(chunks=[[0, "", call_chunks(calls, numbers)]])

@@ -17,6 +17,9 @@ import typer
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import load_servers
 from api.cli.main import app
+from api.cli.simulate import setup_of
+from api.settings import Settings
+from api.simulate import Held, failure
 from api.testing import call, conversation, scripted_model
 from tests.support.backend import ROOT, process
 
@@ -95,6 +98,14 @@ def test_json_in_the_documentation_is_a_file_that_mcp_servers_takes(
     monkeypatch.setenv("FLIGHTS_KEY", "key-7")
     (tmp_path / "mcp.json").write_text(code)
     assert load_servers(tmp_path / "mcp.json")
+
+
+@pytest.mark.parametrize("text", each_block("yaml"))
+def test_a_scenario_in_the_documentation_passes(text: str, tmp_path: Path) -> None:
+    (tmp_path / "documented.yaml").write_text(text)
+    setup = setup_of(Settings.model_construct(tools_dir=ROOT / "tools", system_prompt_file=None, welcome_message=""))
+    row = Held(lambda: setup, tmp_path).one(tmp_path / "documented.yaml", setup)
+    assert row.status == "passed", failure(row)
 
 
 async def test_the_readmes_tool_is_recorded_in_a_chat_and_the_file_is_a_test(tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ APART = {
     "agent.llm.gemini.declaration",
     "agent.tooling.mcp",
     "api.operations.spans",
+    "api.platforms.completions.platform",
+    "api.platforms.conversation_relay.platform",
     "api.platforms.layercode.platform",
     "api.platforms.platform",
+    "api.platforms.playback",
     "api.platforms.registry",
+    "api.platforms.speech_engine.platform",
 }
 
 
@@ -38,7 +42,7 @@ def room_of(module: str) -> str:
 
 
 def test_what_a_room_does_not_export_is_not_imported_from_outside() -> None:
-    assert len(ROOMS) == 12
+    assert len(ROOMS) == 13
     for path in [file for folder in ("agent", "api", "tools") for file in (ROOT / folder).rglob("*.py")]:
         mine = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in imports(path):

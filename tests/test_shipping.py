@@ -14,7 +14,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from api.settings import Settings
 from tests.support.backend import ROOT

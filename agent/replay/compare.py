@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from langchain_core.messages import AIMessageChunk
-from langchain_core.messages.ai import add_ai_message_chunks
-
+from agent.replay.answers import message_in
 from agent.replay.run_file import RecordedModelCall, RecordedToolCall, RecordedTurn, RunFile
-from agent.turns import chunk_from, compact
+from agent.turns import compact
 
 _LONGEST = 30  # lines of a diff
 _MOST = 8  # differences in a report: the others follow from these
@@ -43,7 +41,7 @@ def differences(expected: RunFile, came: RunFile, *, from_turn: int = 1) -> list
             found += [
                 *_of_tool_calls(number, then.tools, now.tools),
                 *_of_models(number, then, now, shown, seen),
-                *_of_sent(number, then, now),
+                *(_of_sent(number, then, now) or _of_frames(number, then, now)),
             ]
     return found
 
@@ -136,12 +134,18 @@ def _of_models(
         yield Difference(cause, [f"+ {line}" for line in seen[call][-3:]], True)
 
 
-def _of_sent(number: int, then: RecordedTurn, now: RecordedTurn) -> Iterator[Difference]:
+def _of_sent(number: int, then: RecordedTurn, now: RecordedTurn) -> list[Difference]:
     old, new = _as_sent(then), _as_sent(now)
     if cause := _sent_otherwise(timeless(then), timeless(now)):
-        yield Difference(f"Turn {number}: {cause}", _diff(old, new))
-    elif old != new:
-        yield Difference(f"Turn {number}: the same was sent at other times.", _diff(old, new))
+        return [Difference(f"Turn {number}: {cause}", _diff(old, new))]
+    if old != new:
+        return [Difference(f"Turn {number}: the same was sent at other times.", _diff(old, new))]
+    return []
+
+
+def _of_frames(number: int, then: RecordedTurn, now: RecordedTurn) -> list[Difference]:
+    old, new = _as_framed(then), _as_framed(now)
+    return [Difference(f"Turn {number}: the platform got other frames.", _diff(old, new))] if old != new else []
 
 
 def _of_the_project(tools: Sequence[str]) -> list[str]:
@@ -193,15 +197,16 @@ def _as_sent(turn: RecordedTurn) -> list[str]:
     return [f"{ms} ms {kind} {json.dumps(content, ensure_ascii=False)}" for ms, kind, content in turn.sent]
 
 
+def _as_framed(turn: RecordedTurn) -> list[str]:
+    return [f"{ms} ms {way} {json.dumps(frame, ensure_ascii=False)}" for ms, way, frame in turn.frames]
+
+
 def _called(call: RecordedToolCall) -> str:
     return f"{call.name}({json.dumps(call.arguments, ensure_ascii=False)})"
 
 
 def _answered(call: RecordedModelCall) -> list[str]:
-    message = add_ai_message_chunks(
-        AIMessageChunk(content=""), *(chunk_from(chunk, call.common) for chunk in call.chunks)
-    )
-    return [f"- {_message(shown)}" for shown in compact([message])]
+    return [f"- {_message(shown)}" for shown in compact([message_in(call)])]
 
 
 def _lines(value: Any) -> list[str]:

@@ -31,6 +31,7 @@ class _Model(BaseModel):
 
 
 Chunk = tuple[int, str | list[Any]] | tuple[int, str | list[Any], dict[str, Any]]
+Line = str | dict[str, str]  # or one for each language
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -45,7 +46,7 @@ class RecordedHeard(TypedDict, total=False):
 
 
 class Webhook(TypedDict, total=False):
-    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place: see `TurnRequest`."""
+    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, language: see `TurnRequest`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -58,6 +59,7 @@ class Webhook(TypedDict, total=False):
     heard: RecordedHeard
     abilities: list[str]
     place: str
+    language: str
     data: Any
 
 
@@ -75,15 +77,15 @@ class RecordedModelCall(_Model):
 
 
 class RecordedToolCall(_Model):
-    """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
-    interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
+    """One run of a tool. did: [ms, "say" | "show" | "control", value] while it worked. ended: finished; failed; stopped
+    by an interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
     told: the later one that was told of that, if there was one; after: the one before that, if it is not the call's
     own: it did not know yet. Times are since the first call of its step began."""
 
     key: str
     name: str
     arguments: dict[str, Any]
-    did: list[tuple[int, Literal["say", "show"], Any]] = []
+    did: list[tuple[int, Literal["say", "show", "control"], Any]] = []
     result: str = ""
     ended: Literal["finished", "failed", "stopped", "unknown"] = "finished"
     late: bool = False
@@ -109,7 +111,8 @@ class RecordedSummary(_Model):
 class RecordedTurn(_Model):
     """One webhook and what came of it. at: since the conversation began. summary: of older turns, taken in by this
     one. checks: by call, what came of its tool's check, {arguments} or {refused}. superseded: a newer one came before
-    it was over. sent: [ms, kind, content]."""
+    it was over. sent: [ms, kind, content]. frames: [ms, "in" | "out", frame], what the platform sent and got from this
+    request on until the next; empty where its requests and answers say no more than the other fields."""
 
     at: int
     webhook: Webhook
@@ -120,6 +123,7 @@ class RecordedTurn(_Model):
     hung_up: HungUp | None = None
     superseded: bool = False
     sent: list[tuple[int, Literal["say", "show", "control"], Any]] = []
+    frames: list[tuple[int, Literal["in", "out"], Any]] = []
 
     @property
     def interrupted(self) -> bool:
@@ -129,11 +133,12 @@ class RecordedTurn(_Model):
 class RecordedSettings(_Model):
     """What the conversation depended on beside the code. fallback: whether there was a second model."""
 
-    welcome: str = ""
-    welcome_back: str = ""
-    apology: str = ""
-    ending: str = "I have to stop there."
-    thinking: str = ""
+    welcome: Line = ""
+    welcome_back: Line = ""
+    apology: Line = ""
+    ending: Line = "I have to stop there."
+    thinking: Line = ""
+    language: str = "en"
     turn_timeout: Seconds = 60.0
     first_token: Seconds = 5.0
     fallback: bool = False
@@ -142,10 +147,12 @@ class RecordedSettings(_Model):
 
 
 class RunFile(_Model):
-    """`prompt`: the lines the model was given. `offered`: the tools it had, with description and parameters."""
+    """`platform`: its name, over which the conversation was held; empty: that of the first version. `prompt`: the lines
+    the model was given. `offered`: the tools it had, with description and parameters."""
 
     format: Literal["voice-run"] = "voice-run"
     version: int = VERSION
+    platform: str = ""
     settings: RecordedSettings = Field(default_factory=RecordedSettings)
     prompt: list[str] = []
     offered: dict[str, Any] = {}

@@ -21,11 +21,12 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGenerationChunk, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
+from pydantic import Field
 
 from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.tooling import ToolCall, ToolResult, ToolRun, recorded_outcome
-from agent.turns import Turn, chunk_from
+from agent.turns import CallControl, Turn, chunk_from
 
 
 class Unexpected(Exception):
@@ -87,7 +88,7 @@ class Progress(Observer):
         self.over: dict[str, Turn] = {}
 
     def turn_over(self, turn: Turn) -> None:
-        self.over[turn.request.turn_id] = turn
+        self.over.setdefault(turn.request.turn_id, turn)  # the same again is told what was sent then
         self.begun[turn.request.turn_id].set()
 
 
@@ -99,8 +100,7 @@ class RecordedModel(_Given):
     progress: Progress
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
-        asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
-        turn = asked.partition(":")[2]
+        turn = _turn_of(messages)
         self.progress.begun[turn].set()
         if self.answers.get(turn):
             return self.answers[turn].popleft()
@@ -110,16 +110,22 @@ class RecordedModel(_Given):
 
 
 class ScriptedModel(_Given):
-    """Gives the answers of a script, in order."""
+    """Gives the answers of a script, in order. asked_too_often: the turns in which it had none left."""
 
     script: deque[runs.RecordedModelCall]
-    asked_too_often: int = 0
+    asked_too_often: list[str] = Field(default_factory=list)
 
     def next_answer(self, messages: Sequence[BaseMessage]) -> runs.RecordedModelCall:
         if not self.script:
-            self.asked_too_often += 1
+            self.asked_too_often.append(_turn_of(messages))
             raise Unexpected("the model")
         return self.script.popleft()
+
+
+def _turn_of(messages: Sequence[BaseMessage]) -> str:
+    """The id of the turn that asks."""
+    asked = next((m.id for m in reversed(messages) if isinstance(m, HumanMessage) and m.id), "")
+    return asked.partition(":")[2]
 
 
 class RecordedTools:
@@ -148,7 +154,13 @@ class RecordedTools:
             await until.ms(ms)
             if due and due.is_set():
                 await run.turn.sleep(math.inf)  # what is not done by now was not heard
-            (run.say if kind == "say" else run.show)(value)
+            match kind:
+                case "say":
+                    run.say(value)
+                case "show":
+                    run.show(value)
+                case "control":
+                    run.control(CallControl(**value))
         if call.late:
             await run.turn.sleep(math.inf)
         if call.after in self._turns:

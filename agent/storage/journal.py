@@ -6,7 +6,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
     worker    who runs it, of several on one database (agent/storage/workers.py); "" of one
     asked     JSON: {text, caller, metadata, heard: {text, turn_id, kind} | null}, and if any: abilities: [action],
-              place
+              place, language, platform, frames: [[ms, frame]]
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
@@ -26,13 +26,14 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     result    what the model is told
     told      whether the conversation's memory holds the result: 1 since its own turn, 2 since a later one; 0 for
               one that came late, until then
-    did       JSON: [[ms, "say" | "show", value], …], what the tool said and showed, ms since it started
+    did       JSON: [[ms, "say" | "show" | "control", value], …], what the tool said, showed and wanted to become of
+              the call, ms since it started
     ms        how long it ran
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
 `notes`, what else the model shall know next time: {kind: data, body: JSON}, of which it is told the newest 20, and
 the newest 200 are kept; and what the platform says of a session, {kind: ended | updated, body: JSON}: its transcript,
-figures, recording.
+figures, recording; {kind: frames, body: [[ms before it, frame]]}, what it has sent after the last turn.
 
 `summaries`, a row per conversation at most: one that was made since the last turn (agent/summaries.py).
 
@@ -42,7 +43,6 @@ A turn costs two small writes, a tool call two more; nothing is written per toke
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -92,6 +92,7 @@ class Journal:
         self._impatient = storage.database
         self._database = storage.journal
         self._workers = workers
+        self._now = storage.now
 
     async def ping(self) -> None:
         await self._impatient.fetch("SELECT 1 FROM turns LIMIT 1")
@@ -105,9 +106,14 @@ class Journal:
         entry["heard"] = asdict(request.heard) if request.heard else None
         if request.abilities:
             entry["abilities"] = sorted(request.abilities)
-        if request.place:
-            entry["place"] = request.place
-        row = *request.key, as_json(entry), time.time(), self._workers.name, request.conversation_id
+        more = {
+            "place": request.place,
+            "language": request.language,
+            "platform": request.platform,
+            "frames": request.frames,
+        }
+        entry |= {name: value for name, value in more.items() if value}
+        row = *request.key, as_json(entry), self._now(), self._workers.name, request.conversation_id
         while True:
             new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))
             if new:
@@ -135,8 +141,8 @@ class Journal:
         """Complete a turn whose checkpoint is written, in one transaction with marking what that told as reported.
         False when the turn is not in the journal any more: its conversation has been deleted."""
         *_, completed = await self._database.execute_each(
-            *reported(turn, pending_context),
-            (_FINISH, turn.outcome, as_json([row_of(sent) for sent in turn.sent]), as_json(turn.trace), time.time(),
+            *reported(turn, pending_context, self._now()),
+            (_FINISH, turn.outcome, as_json([row_of(sent) for sent in turn.sent]), as_json(turn.trace), self._now(),
              *turn.request.key, self._workers.name),
         )  # fmt: skip
         return bool(completed)
@@ -177,7 +183,7 @@ class Journal:
             " started, worker) SELECT ?, ?, ?, ?, ?, ?, ?, 'started', 0, ?, ? FROM mine WHERE true"
             " ON CONFLICT DO NOTHING RETURNING 1",
             *request.key, self._workers.name, request.conversation_id, call, answers, request.turn_id, name,
-            as_json(arguments), as_json(message), time.time(), self._workers.name,
+            as_json(arguments), as_json(message), self._now(), self._workers.name,
         )  # fmt: skip
         if new:
             return None
@@ -193,7 +199,7 @@ class Journal:
         await self._database.execute(
             "UPDATE tool_calls SET state = ?, result = ?, did = ?, ms = ?, said = ?, ended = ?,"
             f" told = CASE WHEN ? = 1 AND EXISTS ({MINE}) THEN 1 ELSE 0 END WHERE conversation = ? AND call = ?",
-            state, result, as_json(progress), ms, as_json(unspoken), time.time(),
+            state, result, as_json(progress), ms, as_json(unspoken), self._now(),
             int(reported), *request.key, self._workers.name, request.conversation_id, call,
         )  # fmt: skip
 
@@ -204,7 +210,7 @@ class Journal:
         await self._database.execute(
             "INSERT INTO notes (conversation, id, kind, body, seen, at) VALUES (?, ?, ?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
-            conversation, id_, kind, as_json(body), int(kind != "data"), time.time(),
+            conversation, id_, kind, as_json(body), int(kind != "data"), self._now(),
         )  # fmt: skip
         if kind == "data":
             await self._database.execute(_FORGET_NOTES, conversation, conversation, _KEPT_NOTES)

@@ -9,9 +9,10 @@ Postgres (`postgresql://user@host/database`): any number of processes; see agent
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ _PRUNED_EVERY = 10  # turns; that is a dozen statements
 @dataclass(frozen=True)
 class Storage:
     """saver: the conversations, for the graph. database: the tools' tables, and the journal's. journal: the same
-    database, for what may be asked again while it is away. shared: whether other processes use it too."""
+    database, for what may be asked again while it is away. shared: whether other processes use it too. now: the Unix
+    time that is entered."""
 
     saver: BaseCheckpointSaver[str]
     database: Database
     journal: Database
     shared: bool = False
+    now: Callable[[], float] = time.time
 
     async def state(self, conversation: str) -> Mapping[str, Any]:
         """What a conversation's newest checkpoint holds; empty when there is none."""
@@ -60,12 +63,12 @@ class Storage:
 
 
 @asynccontextmanager
-async def open_temporary_storage() -> AsyncIterator[Storage]:
-    """Memory that is gone afterwards."""
+async def open_temporary_storage(now: Callable[[], float] = time.time) -> AsyncIterator[Storage]:
+    """Memory that is gone afterwards. now: see `Storage`."""
     database = InLoopSQLite()
     try:
         await upgrade(database)
-        yield await _on_sqlite(database)
+        yield replace(await _on_sqlite(database), now=now)
     finally:
         await database.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator, Sequence
 
 from agent.storage.database import Database, Query, Row
@@ -83,13 +82,13 @@ async def read_pending(
     )
 
 
-def reported(turn: Turn, pending_context: PendingContext) -> Iterator[Query]:
+def reported(turn: Turn, pending_context: PendingContext, now: float) -> Iterator[Query]:
     """The statements that mark what `turn` was told as known to the memory. A call that has ended since is reported in
     the next turn."""
     conversation, crashed = turn.request.conversation_id, pending_context.crashed
     for other in crashed:
         if other.request.key != turn.request.key:
-            yield _END_CRASHED, time.time(), *other.request.key
+            yield _END_CRASHED, now, *other.request.key
     for call in [*pending_context.late, *(call for other in crashed for call in other.calls)]:
         yield _TELL, call.state, conversation, call.call
     if notes := pending_context.notes:

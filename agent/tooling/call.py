@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 
 from agent.json_values import replace_surrogates, to_json
+from agent.languages import Texts
 from agent.tooling.arguments import Refused, validated, values_of
 from agent.tooling.decorator import ToolOptions, fill, options_of
-from agent.turns import Marker, ToolCallStatus, Turn, tool_message
+from agent.turns import CallControl, Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
@@ -36,14 +37,13 @@ class ToolCall:
     def options(self) -> ToolOptions:
         return options_of(self.tool)
 
-    @property
-    def question(self) -> str:
+    def question(self, language: str) -> str:
         """What the caller is asked before it is run; empty when they are not."""
-        return self.fill(self.options.confirm or "")
+        return self.fill(self.options.confirm or "", language)
 
-    def fill(self, text: str) -> str:
+    def fill(self, texts: Texts, language: str) -> str:
         """A text of the tool's options, with the call's arguments, or their defaults, in its braces."""
-        return fill(text, self.values)
+        return fill(texts, self.values, language)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -106,6 +106,12 @@ class ToolRun:
         if line and self._counts():
             self.progress.append((self.ms(), "say", line))
             self.speak(line)
+
+    def control(self, control: CallControl) -> None:
+        """The tool wants something to become of the call."""
+        if self._counts():
+            self.progress.append((self.ms(), "control", asdict(control)))
+            self.turn.control(control)
 
     def _counts(self) -> bool:
         """Whether the tool may still say and show something: nothing grows without bound."""

@@ -161,7 +161,7 @@ class ToolRunner:
         the calls that begin together."""
         message, line = run.tool_call.message, run.tool_call.options.say
         if line and not message.text.strip() and self._announced.get(run.turn) != message.id:
-            run.turn.progress(run.tool_call.fill(line))
+            run.turn.progress(run.tool_call.fill(line, run.turn.speaks))
             self._announced[run.turn] = message.id
         run.report("started")
 
@@ -209,7 +209,7 @@ class ToolRunner:
         reads = options.on_barge_in == "cancel"
         try:
             async with asyncio.timeout(options.timeout) as limit:
-                with use_context(self._context(run.turn, tool_call, run.say, run.show, run.turn.control)):
+                with use_context(self._context(run.turn, tool_call, run.say, run.show, run.control)):
                     answer = await tool_call.tool.arun({**tool_call.arguments})
             return ToolResult(text_of(answer), failed=isinstance(answer, ToolMessage) and answer.status == "error")
         except TimeoutError as error:

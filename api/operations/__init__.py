@@ -14,6 +14,7 @@ from api.operations.metrics import Metrics, metrics_router
 from api.operations.rate import Rate, network_of
 from api.operations.recorder import Recorder, delete_run_file
 from api.operations.unknown_paths import answer_unknown_paths
+from api.operations.unverified import mark_verified
 from api.operations.workers import serve
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "health_router",
     "is_local",
     "is_loopback",
+    "mark_verified",
     "metrics_router",
     "network_of",
     "serve",

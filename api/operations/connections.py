@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from agent.failures import logged
+from api.operations.unverified import Unverified, extension
 
 log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 10.0  # from the first byte of a request, or the connection's beginning, until the application has it
 WRITE_SECONDS = 20.0  # in which a peer must read some of what is waiting for it
 MAX_HEAD = 64 * 1024  # bytes
-MAX_CONNECTIONS = 4096
 
 if TYPE_CHECKING:
 
@@ -67,19 +67,20 @@ class _Bounded(_Protocol):
 
 
 class Connection(_Bounded, HttpToolsProtocol):
-    """Closed when a request's head takes too long or is too large. Of too many connections the one that has been
-    without a request longest is closed."""
+    """Closed when a request's head takes too long or is too large, and when there is no room for it (unverified.py)."""
 
-    _waiting: asyncio.TimerHandle | None = None
-    _head = 0
-    _idle_since: float | None = None  # by the event loop's time; None while there is a request
+    def __init__(self, *arguments: Any, unverified: Unverified, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._unverified = unverified
+        self._waiting: asyncio.TimerHandle | None = None
+        self._head = 0
+        self._verified = False  # the sender of the present request is known
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._idle_since = self.loop.time()
         self._await_head()
-        if len(self.connections) > MAX_CONNECTIONS:
-            self._close_the_oldest()
+        self._unverified.enter(self)
+        self._unverified.make_room(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -94,17 +95,26 @@ class Connection(_Bounded, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         before = self.cycle
+        self.scope["extensions"] = extension(self._on_verified)
         super().on_headers_complete()
         if self.cycle is not before:  # else it asks for a WebSocket, and what comes of it is not yet known
             self._stop_waiting()
-            self._idle_since = None
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self.cycle and not self.cycle.response_complete:
+            self._unverified.add_to_body(self, len(body))
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_waiting()
+        self._unverified.leave(self)
         super().handle_websocket_upgrade()
 
     def on_response_complete(self) -> None:
-        self._idle_since = self.loop.time()
+        if self._verified and not self.transport.is_closing():
+            self._unverified.enter(self, known=True)
+        self._verified = False
+        self._unverified.drop_body(self)
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -116,7 +126,21 @@ class Connection(_Bounded, HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._unverified.leave(self)
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self.cycle and self.cycle.more_body and not self._verified:
+            self.transport.abort()
+        else:
+            super().shutdown()
+
+    def close_at_once(self) -> None:
+        self.transport.abort()
+
+    def _on_verified(self) -> None:
+        self._verified = True
+        self._unverified.leave(self)
 
     def _should_upgrade(self) -> bool:
         """A handshake has no body: a request with one is answered as any other."""
@@ -134,13 +158,6 @@ class Connection(_Bounded, HttpToolsProtocol):
         if self._waiting:
             self._waiting.cancel()
             self._waiting = None
-
-    def _close_the_oldest(self) -> None:
-        """Of those that are not being closed already; this one is among them."""
-        idle = [one for one in self.connections if isinstance(one, Connection) and one._idle_since is not None]
-        oldest = min(idle, key=lambda one: one._idle_since or 0.0)
-        oldest._idle_since = None
-        oldest.transport.abort()
 
 
 class Socket(_Bounded, WebSocketsSansIOProtocol):

@@ -13,6 +13,7 @@ import resource
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 import uvicorn
@@ -20,6 +21,7 @@ from fastapi import FastAPI
 
 from api.operations.connections import Connection, Socket
 from api.operations.logs import configure_logging
+from api.operations.unverified import Unverified
 from api.settings import NotConfigured, Settings
 
 log = logging.getLogger(__name__)
@@ -106,7 +108,7 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, ready: Callab
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=Connection,
+        http=partial(Connection, unverified=Unverified()),  # type: ignore[arg-type]
         ws=Socket if getattr(app.state, "has_sockets", False) else "none",
         ws_max_size=_MAX_FRAME,
         log_config=None,

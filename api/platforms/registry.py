@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.platforms import completions, conversation_relay, speech_engine
+from api.platforms.completions import platform as completions
+from api.platforms.conversation_relay import platform as conversation_relay
 from api.platforms.layercode import platform as layercode
 from api.platforms.platform import Platform, Services
+from api.platforms.speech_engine import platform as speech_engine
 from api.settings import NotConfigured, Settings
 
 PLATFORMS = (

@@ -9,9 +9,9 @@ from contextlib import aclosing, suppress
 from typing import Any
 
 from agent.failures import log_failure
+from api.platforms.playback import Playback
 from api.playground.conversation import InterruptedAnswer
 from api.playground.pacer import PlaybackPacer
-from api.playground.playback import Playback
 from api.playground.webhooks import WebhookFailed, WebhookRequest
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from api.playground.playback import Playback
+from api.platforms.playback import SECONDS_PER_CHARACTER, Playback
 
-SECONDS_PER_CHARACTER = 1 / 15  # about 170 words a minute
 _KEEPALIVE_SECONDS = 1.0  # between two empty audio messages
 
 SendAudio = Callable[[str], Awaitable[None]]

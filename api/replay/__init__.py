@@ -5,21 +5,27 @@ May import: platforms, operations, wiring. Open first: player.py.
 
 from __future__ import annotations
 
-from api.replay.application import temporary_application
-from api.replay.line import FakePlatform, words_of
+from api.replay.application import settings_for, temporary_application
+from api.replay.line import FakePlatform, Heard, words_of
 from api.replay.live_model import Comparison, ask_again
-from api.replay.player import Project, barge_in_everywhere, replay, replay_with_tools
-from api.replay.recording import record
+from api.replay.player import Project, barge_in_everywhere, config_for, parts_for, replay, replay_with_tools
+from api.replay.recording import record, secrets_of, settings_in_force
 
 __all__ = [
     "Comparison",
     "FakePlatform",
+    "Heard",
     "Project",
     "ask_again",
     "barge_in_everywhere",
+    "config_for",
+    "parts_for",
     "record",
     "replay",
     "replay_with_tools",
+    "secrets_of",
+    "settings_for",
+    "settings_in_force",
     "temporary_application",
     "words_of",
 ]

@@ -24,21 +24,27 @@ async def record(
     run = await export_run(database, conversation)
     if run is None:
         return None
-    run.settings = runs.RecordedSettings(
+    run.settings = settings_in_force(settings, config)
+    clean = runs.scrubbed(run, secrets_of(settings))
+    replayed = (await asyncio.to_thread(replay, clean, Project(folder, config))).run
+    return replayed, sent_otherwise(clean, replayed)
+
+
+def settings_in_force(settings: Settings, config: AgentConfig) -> runs.RecordedSettings:
+    """What a conversation depends on today."""
+    return runs.RecordedSettings(
         welcome=config.welcome,
         welcome_back=config.welcome_back,
         apology=settings.apology_message,
         ending=settings.ending_message,
         thinking=settings.thinking_message,
+        language=config.language,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,
         fallback=settings.model_fallback is not None,
         max_tool_steps=settings.max_tool_steps,
         today=config.today(),
     )
-    clean = runs.scrubbed(run, _secrets(settings))
-    replayed = (await asyncio.to_thread(replay, clean, Project(folder, config))).run
-    return replayed, sent_otherwise(clean, replayed)
 
 
 def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
@@ -47,6 +53,7 @@ def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
     return [n for n, (one, other) in enumerate(pairs, 1) if timeless(one) != timeless(other)]
 
 
-def _secrets(settings: Settings) -> list[str]:
+def secrets_of(settings: Settings) -> list[str]:
+    """What must not stand in a file."""
     kept = (settings.layercode_webhook_secret, settings.layercode_api_key, settings.google_api_key)
     return [secret.get_secret_value() for secret in kept if secret]

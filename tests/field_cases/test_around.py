@@ -1,22 +1,26 @@
-"""Balancers, proxies and wrong addresses: the cases A2 to A4 of what people who run such agents reported."""
+"""Balancers, proxies and wrong addresses: the cases A1 to A4 of what people who run such agents reported."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from agent.storage import DatabaseError, open_storage
+from agent.tls import tls_context
 from api.operations import connections
 from api.operations.server import server_config
 from api.settings import Settings
 from tests.support.backend import SECRET, Backend, process, signed
 from tests.support.gemini import Gemini, text
 from tests.support.pooler import Pooler
+from tests.support.proxy import Proxy
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -41,6 +45,61 @@ async def is_closed(line: Line) -> bool:
             return await line[0].read() == b""
     except TimeoutError:
         return False
+
+
+# A1: what the environment says of connections
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Certificates are read once in a process."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    tls_context.cache_clear()
+    yield monkeypatch
+    tls_context.cache_clear()
+
+
+async def test_a1_the_proxy_and_the_certificates_of_the_environment_are_used(
+    start: Any, gemini: Gemini, environment: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server that only the proxy can reach, and whose certificate only SSL_CERT_FILE knows."""
+    gemini.script(text("Here I am."))
+    async with Proxy(gemini.url) as proxy:
+        proxy.authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+        environment.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+        environment.setenv("HTTPS_PROXY", proxy.url)
+        backend: Backend = await start(google_gemini_base_url="https://gemini.test")
+        assert (await backend.caller().say("Hello?")).text == "Here I am."
+    assert set(proxy.asked) == {"CONNECT gemini.test:443 HTTP/1.1"}
+    assert gemini.warmed
+
+
+async def test_a1_a_certificate_that_nobody_knows_is_refused(
+    start: Any, gemini: Gemini, environment: pytest.MonkeyPatch
+) -> None:
+    async with Proxy(gemini.url) as proxy:
+        environment.setenv("HTTPS_PROXY", proxy.url)
+        backend: Backend = await start(google_gemini_base_url="https://gemini.test")
+        assert "Sorry" in (await backend.caller().say("Hello?")).text
+    assert not gemini.requests
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "all_proxy"])
+@pytest.mark.parametrize("around", ["", "127.0.0.1, localhost", "other.test,*"])
+async def test_a1_no_proxy_is_heeded(
+    start: Any, gemini: Gemini, environment: pytest.MonkeyPatch, name: str, around: str
+) -> None:
+    gemini.script(text("Here I am."))
+    async with Proxy(gemini.url) as proxy:
+        environment.setenv(name, proxy.url)
+        environment.setenv("NO_PROXY", around or "127.0.0.1")  # the test's own way to the backend
+        url = gemini.url.replace("127.0.0.1", "localhost")
+        backend: Backend = await start(google_gemini_base_url=url)
+        assert (await backend.caller().say("Hello?")).text == "Here I am."
+    assert bool(proxy.asked) == (not around)
+    assert all(f" {url}/" in line for line in proxy.asked)
 
 
 # A2: a load balancer that keeps its connections

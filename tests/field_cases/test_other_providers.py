@@ -1,4 +1,4 @@
-"""Another provider's real client, and a conversation that goes from one provider to another."""
+"""Other providers' real clients, and a conversation that goes from one provider to another."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from agent.llm.verdict import OPENAI, Action
+from agent.llm.verdict import ANTHROPIC, OPENAI, Action
+from tests.support.anthropic import Anthropic, anthropic, fails, uses, writes
 from tests.support.conversation import Tools, results_in
 from tests.support.gemini import Gemini, calls, error, text, thought
 from tests.support.openai import OpenAI, makes, openai, refuses, says
 
+ENDING = "I have to stop there."
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 NAME = "openai:gpt-test"
 
@@ -20,7 +22,7 @@ NAME = "openai:gpt-test"
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAI]:
     with openai() as server:
         monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
         yield server
 
 
@@ -106,3 +108,75 @@ async def test_m17_each_provider_is_shown_what_it_takes(
             assert message["content"] is None or isinstance(message["content"], str)
     assert [m["content"] for m in server.requests[0]["messages"] if m["role"] == "assistant"] == [None, "Ordered."]
     assert results_in(gemini.requests[-1].body) == [("order", "Ordered tea."), ("fetch", "Sunny in Rome.")]
+
+
+# Anthropic
+
+CLAUDE = "anthropic:claude-test"
+
+
+@pytest.fixture
+def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[Anthropic]:
+    with anthropic() as server:
+        monkeypatch.setenv("ANTHROPIC_API_KEY", "test-key")
+        monkeypatch.setenv("ANTHROPIC_BASE_URL", server.url)
+        yield server
+
+
+async def test_a_whole_turn_with_anthropics_client(claude: Anthropic, start: Any, deeds: Tools) -> None:
+    """A call in pieces: run once, its result shown, the next turn remembers."""
+    claude.script(uses("order", {"thing": "tea"}, text="One moment."), writes("It is ", "ordered."), writes("Yes."))
+    caller = (await start(model=CLAUDE, tools_dir=deeds.folder)).caller()
+    reply = await caller.say("Order tea")
+    assert reply.text == "One moment. It is ordered."
+    assert reply.ended_once
+    assert deeds.done(caller.conversation)["order done"] == 1
+    assert (await caller.say("Sure?")).text == "Yes."
+    shown = claude.requests[-1]["messages"]
+    assert [message["role"] for message in shown] == ["user", "assistant", "user", "assistant", "user"]
+    assert "Ordered tea." in str(shown[2])
+
+
+@pytest.mark.parametrize("reason", [*ANTHROPIC, "a_new_reason"])
+async def test_each_of_anthropics_reasons_leads_where_the_table_says(
+    claude: Anthropic, start: Any, reason: str
+) -> None:
+    """Through the real client: words with this reason at their end."""
+    action = ANTHROPIC.get(reason, Action.ACCEPT)
+    said = {
+        Action.ACCEPT: "The story begins.",
+        Action.GO_ON: "The story begins. And it ends.",
+        Action.END: f"The story begins. {ENDING}",
+        Action.REFUSE: f"The story begins. {ENDING}",
+    }
+    claude.script(writes("The story ", "begins.", stop=reason))
+    if action is Action.GO_ON:
+        claude.script(writes("And it ends."))
+    reply = await (await start(model=CLAUDE)).caller().say("A story")
+    assert reply.text == said[action]
+    assert reply.ended_once
+
+
+@pytest.mark.parametrize("reason", [reason for reason, action in ANTHROPIC.items() if action is not Action.ACCEPT])
+async def test_a_call_with_one_of_anthropics_bad_reasons_is_not_run(
+    claude: Anthropic, start: Any, deeds: Tools, reason: str
+) -> None:
+    claude.script(uses("order", {"thing": "tea"}, stop=reason))
+    refused = ANTHROPIC[reason] is Action.REFUSE
+    if not refused:
+        claude.script(writes("Not ordered."))
+    caller = (await start(model=CLAUDE, tools_dir=deeds.folder)).caller()
+    assert (await caller.say("Order tea")).text == (APOLOGY if refused else "Not ordered.")
+    assert not deeds.done(caller.conversation)
+
+
+async def test_a_stream_of_anthropics_that_is_cut_off_and_an_error_are_not_an_answer(
+    claude: Anthropic, start: Any, deeds: Tools
+) -> None:
+    claude.script(writes("Half a", stop=None), uses("order", {"thing": "tea"}, stop=None), writes("Not ordered."))
+    claude.script(fails(529), writes("Here I am."))
+    caller = (await start(model=CLAUDE, tools_dir=deeds.folder)).caller()
+    assert (await caller.say("A story")).text == f"Half a {APOLOGY}"
+    assert (await caller.say("Order tea")).text == "Not ordered."
+    assert not deeds.done(caller.conversation)
+    assert (await caller.say("Hello?")).text == "Here I am."

@@ -11,7 +11,7 @@ come back with the very signature it left with, and the placeholder the client p
 refused.
 
 Where it is simpler: it serves `alt=sse` and the plain `:generateContent` only, one part counts as one token,
-and no field but `contents` is looked at.
+and no fields but `contents` and the names of the tools are looked at. The rules are in gemini_rules.py.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import TracebackType
@@ -33,12 +33,11 @@ from typing import Any, Self, TypeVar
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from tests.support.gemini_rules import PLACEHOLDER, check, plain
+
 Json = dict[str, Any]
 Send = Callable[[Json], Awaitable[None]]
 Receive = Callable[[], Awaitable[Json]]
-
-# What langchain-google-genai sends for a call whose signature was lost on the way.
-PLACEHOLDER = "skip_thought_signature_validator"
 
 _STATUS = {
     400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
@@ -52,7 +51,6 @@ _STATUS = {
 }
 _SSE = [(b"content-type", b"text/event-stream")]
 _ROUTE = re.compile(r"/v1(?:beta)?/models/([^/:]+):(streamGenerateContent|generateContent)")
-_DATA = ("text", "functionCall", "functionResponse", "inlineData", "fileData")
 
 
 # The steps of a script
@@ -72,6 +70,7 @@ class Part:
 class Chunk:
     parts: tuple[Part, ...]
     delay: float = 0.0  # seconds before it is sent
+    before: bytes = b""  # what stands in the stream before its event, such as a comment
 
 
 @dataclass(frozen=True)
@@ -220,75 +219,6 @@ def responses(body: Json) -> list[Json]:
     return [part["functionResponse"] for part in body["contents"][-1]["parts"] if "functionResponse" in part]
 
 
-def check(body: Json, issued: Mapping[str, str | None]) -> None:
-    """Raises AssertionError unless the history is one Gemini would take.
-
-    `issued` maps each signature given out to the name of the call it was on, or None for text.
-    """
-    contents: list[Json] = body.get("contents") or []
-    assert contents, "contents is empty"
-    assert contents[0].get("role") == "user", "contents[0] is not the user's"
-    assert contents[-1].get("role") == "user", "the last content is not the user's"
-    for at, content in enumerate(contents):
-        _check_content(at, content, issued)
-    for at, (before, after) in enumerate(pairwise(contents), start=1):
-        assert after["role"] != before["role"], f"contents[{at}] is a second {after['role']} content in a row"
-    for at, content in enumerate(contents):
-        _check_responses(at, contents[at - 1] if at else {"parts": []}, content)
-    spoken = [at for at, content in enumerate(contents) if _user_speaks(content)]
-    assert spoken, "the user never spoke"
-    for at, content in enumerate(contents[spoken[-1] :], start=spoken[-1]):
-        _check_signed(at, content)
-
-
-def _check_content(at: int, content: Json, issued: Mapping[str, str | None]) -> None:
-    assert content.get("role") in ("user", "model"), f"contents[{at}] has the role {content.get('role')!r}"
-    assert content.get("parts"), f"contents[{at}] has no parts"
-    for index, part in enumerate(content["parts"]):
-        where = f"contents[{at}].parts[{index}]"
-        signature = _plain(part.get("thoughtSignature"))
-        assert any(part.get(key) for key in _DATA) or signature, f"{where} is empty: {part}"
-        lost = signature == _plain(PLACEHOLDER) and signature not in issued
-        assert not lost, f"{where} lost its signature: the client put in its placeholder"
-        assert signature is None or signature in issued, f"{where} has a signature never issued: {signature}"
-        call = part.get("functionCall")
-        assert not call or content["role"] == "model", f"{where} is a call, in a user content"
-        if signature:
-            name = call["name"] if call else None
-            assert issued[signature] == name, (
-                f"{where} has the signature issued for {issued[signature]!r}, not {name!r}"
-            )
-
-
-def _check_responses(at: int, before: Json, content: Json) -> None:
-    wanted = _names(before, "functionCall")
-    given = _names(content, "functionResponse")
-    assert given == wanted, f"contents[{at}] responds to {given}, where the calls before it were {wanted}"
-    extra = len(content["parts"]) - len(given)
-    assert not (given and extra), f"contents[{at}] mixes {extra} other part(s) with its function responses"
-
-
-def _check_signed(at: int, content: Json) -> None:
-    """Only in the current turn, that is since the user last spoke."""
-    first = next((part for part in content["parts"] if "functionCall" in part), None)
-    if first:
-        name = first["functionCall"]["name"]
-        assert first.get("thoughtSignature"), f"contents[{at}] calls {name!r} in the current turn without a signature"
-
-
-def _plain(signature: str | None) -> str | None:
-    """The client sends bytes back in the URL-safe alphabet of base64; to Google's JSON that is the same."""
-    return signature and signature.replace("-", "+").replace("_", "/")
-
-
-def _names(content: Json, key: str) -> list[str]:
-    return [part[key]["name"] for part in content["parts"] if key in part]
-
-
-def _user_speaks(content: Json) -> bool:
-    return content["role"] == "user" and not _names(content, "functionResponse")
-
-
 # The server
 
 
@@ -349,7 +279,7 @@ class Gemini:
 
     def allow_unsigned(self, name: str) -> None:
         """Another provider's model will call this function: the placeholder is right there."""
-        self.issued[str(_plain(PLACEHOLDER))] = name
+        self.issued[str(plain(PLACEHOLDER))] = name
 
     def check(self, body: Json) -> None:
         check(body, self.issued)
@@ -431,7 +361,8 @@ class Gemini:
             await asyncio.sleep(chunk.delay)
             event = self._event(chunk.parts, step.finish if at == last else None, tail)
             request.tokens.append(time.monotonic())
-            await send({"type": "http.response.body", "body": b"data: %b\r\n\r\n" % event, "more_body": True})
+            body = b"%bdata: %b\r\n\r\n" % (chunk.before, event)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
         if step.cut_after is None:
             await send({"type": "http.response.body"})
             request.finished = True

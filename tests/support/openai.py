@@ -6,15 +6,12 @@ It streams what its script says: a list of deltas for each answer, then a finish
 from __future__ import annotations
 
 import json
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from typing import Any
 
-Json = dict[str, Any]
+from tests.support.scripted import REFUSED, Events, Json, Scripted, scripted
 
 
 @dataclass(frozen=True)
@@ -51,19 +48,11 @@ def refuses(status: int) -> Completion:
     return Completion([], None, status)
 
 
-@dataclass
-class OpenAI:
-    """requests: the bodies, in order."""
-
-    url: str = ""
-    unused: deque[Completion] = field(default_factory=deque)
-    requests: list[Json] = field(default_factory=list)
-
-    def script(self, *answers: Completion) -> None:
-        self.unused.extend(answers)
+def _events(answer: Completion) -> Events:
+    return (answer.status, _stream(answer)) if answer.status == 200 else (answer.status, [REFUSED])
 
 
-def _events(answer: Completion) -> Iterator[bytes]:
+def _stream(answer: Completion) -> Iterator[bytes]:
     base = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-test"}
     for delta in answer.deltas:
         yield _event({**base, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
@@ -76,34 +65,11 @@ def _event(fields: Json) -> bytes:
     return b"data: %b\n\n" % json.dumps(fields).encode()
 
 
+OpenAI = Scripted[Completion]
+
+
 @contextmanager
 def openai() -> Iterator[OpenAI]:
     """At the end every answer has been asked for."""
-    stand_in = OpenAI()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/chat/completions"
-            stand_in.requests.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            answer = stand_in.unused.popleft() if stand_in.unused else refuses(500)
-            self.send_response(answer.status)
-            self.send_header("Content-Type", "text/event-stream" if answer.status == 200 else "application/json")
-            self.end_headers()
-            for event in _events(answer) if answer.status == 200 else [b'{"error": {"message": "no"}}']:
-                self.wfile.write(event)
-                self.wfile.flush()
-
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the library's name
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    stand_in.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield stand_in
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-    assert not stand_in.unused, f"answers never asked for: {list(stand_in.unused)}"
+    with scripted("/v1/chat/completions", _events) as server:
+        yield server

@@ -18,10 +18,10 @@ from api.settings import Settings
 ROOT = Path(__file__).parents[2]
 
 
-def check(path: Path, project: Project) -> list[Difference]:
+def check(path: Path, against: Project) -> list[Difference]:
     """Replay a file and compare. RunFileError when it cannot be read."""
     run = load_run(path)
-    return differences(run, replay(run, project).run)
+    return differences(run, replay(run, against).run)
 
 
 class Differs(Exception):
@@ -37,7 +37,7 @@ class RunFileTests(pytest.File):
 
 class RunFileTest(pytest.Item):
     def runtest(self) -> None:
-        found = check(self.path, _project())
+        found = check(self.path, project())
         if found:
             raise Differs(found)
 
@@ -53,7 +53,7 @@ class RunFileTest(pytest.Item):
 
 
 @functools.cache
-def _project() -> Project:
+def project() -> Project:
     """The tools and the prompt of this checkout, whatever the environment says."""
     return project_of(Settings.model_construct(tools_dir=ROOT / "tools", system_prompt_file=None, welcome_message=""))
 

@@ -250,7 +250,7 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: Left, then: Path
 ) -> None:
     """`voice record`: in today's replay each turn sends what was sent. The files were made from the SQLite database,
-    and those that it gives today are the same, the date and the prompt aside."""
+    and those that it gives today are the same, but for the date, the prompt, and what is said below of `confirm`."""
     _project(monkeypatch, tmp_path, then)
     monkeypatch.setenv("DATABASE_URL", left.url)
     now = tmp_path / "now.json"
@@ -258,7 +258,8 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
     assert _voice("record", "--conversation", conversation, "--out", str(now)) == f"{now}: 3 turns\n"
     assert _voice("replay", str(now)) == f"{now}: ok\n"
     if left.url.startswith("sqlite"):
-        assert _without_confirm(now.read_text())["turns"] == _without_confirm(_with_todays_notes(then))["turns"]
+        expected = _with_confirm_declared(json.loads(_with_todays_notes(then)))
+        assert json.loads(now.read_text())["turns"] == expected["turns"]
 
 
 # Run files
@@ -267,19 +268,19 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
 @pytest.mark.parametrize("then", RUNS, ids=lambda path: path.stem)
 def test_a_run_file_of_then_replays_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, then: Path) -> None:
     """With the tools and the prompt of then. `--update` writes what came into a copy of the file: the same, but that
-    `confirm` is declared in every request now, as a history that names it is refused otherwise."""
+    `confirm` is declared in every request now, behind the project's own tools: then it was only while something was to
+    be confirmed, and a history that names a function which is not declared is refused."""
     _project(monkeypatch, tmp_path, then)
     copy, asked = tmp_path / "copy.json", _with_todays_notes(then)
     copy.write_text(asked)
     assert _voice("replay", str(copy)) == f"{copy}: ok\n"
     assert _voice("replay", "--update", str(copy)) == f"{copy}: updated\n"
-    assert _expected(copy.read_text()) == _expected(asked)
+    assert _compared(json.loads(copy.read_text())) == _compared(_with_confirm_declared(json.loads(asked)))
 
 
-def _expected(run: str) -> Any:
-    """A schema's titles and the order of its keys say nothing: they are not compared."""
-    fields = _without_confirm(run)
-    return {**fields, "offered": {name: meaning(tool) for name, tool in fields["offered"].items()}}
+def _compared(run: Any) -> Any:
+    """A schema's titles and the order of its keys say nothing."""
+    return {**run, "offered": {name: meaning(tool) for name, tool in run["offered"].items()}}
 
 
 def _with_todays_notes(run: Path) -> str:
@@ -298,11 +299,9 @@ def test_the_run_files_hold_what_they_are_kept_for() -> None:
     assert [(call["name"], call["late"]) for call in agreed["tools"]] == [("reserve", True)]
 
 
-def _without_confirm(text: str) -> Any:
-    """A run file, without what the system declares beside the project's tools."""
-    run = json.loads(text)
+def _with_confirm_declared(run: Any) -> Any:
     for call in (call for turn in run["turns"] for call in turn.get("models", [])):
-        call["tools"] = [name for name in call["tools"] if name != "confirm"]
+        call["tools"] = [*(name for name in call["tools"] if name != "confirm"), "confirm"]
     return run
 
 

@@ -7,6 +7,9 @@ Chosen by measurement: 200 streams of 40 tokens at once on one core, CPU per str
     httpx2                               3.4 ms   109 ms
     one httpx client                      19 ms   1.2 s
 
+The environment's proxies are used (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY), read when a server is first asked;
+aiohttp itself would look for them, and in ~/.netrc, at every request. SSL_CERT_FILE is OpenSSL's affair (agent/tls.py).
+
 There is no time limit but that on connecting, unless a request has some: whoever asks has a deadline. What goes
 wrong is raised as httpx does (ConnectError, ReadError, RemoteProtocolError), so that nobody has to know what is
 underneath.
@@ -20,6 +23,7 @@ from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpcore  # noqa: F401 - httpx would import it in the first request: a tenth of a second
@@ -60,6 +64,7 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
         self._server: httpx.URL | None = None
+        self._proxies: dict[URL, URL | None] = {}
         self._answered: ContextVar[Answered | None] = ContextVar("answered", default=None)
 
     @contextmanager
@@ -92,13 +97,13 @@ class Transport(httpx.AsyncBaseTransport):
         body = _Events(response) if _has_events(response.headers) else _Body(response)
         return httpx.Response(response.status, headers=kept, stream=body, request=request)
 
-    async def _send(self, *request: Any, **more: Any) -> aiohttp.ClientResponse:
+    async def _send(self, method: str, url: URL, **more: Any) -> aiohttp.ClientResponse:
         """Until it goes out on a connection that lives. Servers close those that have been idle, all of them at about
         the same time, and it may be that this has not been noticed here yet."""
         while True:
             _is_new.set(False)
             try:
-                return await self._open().request(*request, **more)
+                return await self._open().request(method, url, proxy=self._proxy_for(url), **more)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 if _is_new.get():
                     raise
@@ -107,7 +112,8 @@ class Transport(httpx.AsyncBaseTransport):
         """Have a connection open to the server that the first request was for. Whether that works is no matter yet."""
         if self._server:
             with suppress(aiohttp.ClientError, TimeoutError):
-                async with self._open().head(str(self._server), timeout=aiohttp.ClientTimeout(_CONNECT)):
+                url, limit = URL(str(self._server)), aiohttp.ClientTimeout(_CONNECT)
+                async with self._open().head(url, proxy=self._proxy_for(url), timeout=limit):
                     pass
 
     async def aclose(self) -> None:
@@ -118,6 +124,12 @@ class Transport(httpx.AsyncBaseTransport):
 
     def close(self) -> None:
         """Gemini's client gives its transport to a sync client as well, which is never used."""
+
+    def _proxy_for(self, url: URL) -> URL | None:
+        origin = url.origin()
+        if origin not in self._proxies:
+            self._proxies[origin] = _proxy_of(origin)
+        return self._proxies[origin]
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -175,6 +187,16 @@ def _limits(request: httpx.Request) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(
         total=None, sock_connect=limits.get("connect") or _CONNECT, sock_read=limits.get("read")
     )
+
+
+def _proxy_of(origin: URL) -> URL | None:
+    """What the environment names for a server, as httpx reads it."""
+    proxies = getproxies()
+    named = proxies.get(origin.scheme) or proxies.get("all")
+    around = {name.strip() for name in proxies.get("no", "").split(",")}
+    if not named or "*" in around or proxy_bypass(origin.host or ""):
+        return None
+    return URL(named if "://" in named else f"http://{named}")
 
 
 @contextmanager

@@ -10,7 +10,6 @@ abilities     what the client's `tools` can do to the call
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -18,21 +17,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.json_values import strip_nul
-from agent.turns import CallAction, HeardReport, TurnRequest
+from agent.languages import tag_of
+from agent.turns import HeardReport, TurnRequest
+from api.platforms.completions.ids import place_of, turn_id_of
+from api.platforms.completions.tools import TOOLS
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
 _HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
-# The names of the clients' own tools, by what they do to the call, and the argument that takes the value.
-TOOLS: dict[str, tuple[CallAction, str | None]] = {
-    "end_call": ("hang_up", None),
-    "endCall": ("hang_up", None),
-    "transferCall": ("transfer", "destination"),
-    "transfer_call": ("transfer", "destination"),
-    "transfer_to_number": ("transfer", "transfer_number"),
-    "dtmf": ("send_dtmf", "dtmf"),
-    "play_keypad_touch_tone": ("send_dtmf", "dtmf_tones"),
-}
 
 
 class NoConversation(Exception):
@@ -95,18 +87,20 @@ def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
     """NoConversation when the client does not name one."""
     said = [message.content.strip() for message in body.messages if message.role == "user"]
     text = strip_nul(said[-1]) if said else ""
-    place = f"p{len(said)}."
+    place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
     request = TurnRequest(
         conversation_id=_conversation(body, headers),
-        turn_id=place + hashlib.sha256(text.encode()).hexdigest()[:12],
+        turn_id=turn_id_of(place, text),
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
         caller=_number(body),
         metadata=body.metadata,
+        language=tag_of(body.metadata.get("language")),
         abilities=frozenset(tools),
         place=place,
+        platform="chat completions",
     )
     return Asked(request, tools)
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from agent.agent import Stopping
 from agent.turns import TooBusy, Turn
+from api.operations import mark_verified
 from api.platforms.body import Refused, read_body
 from api.platforms.completions.answer import Chunks
 from api.platforms.completions.request import Asked, Completion, NoConversation, asked
@@ -46,7 +47,10 @@ def completions_router(services: Services) -> APIRouter:
         return JSONResponse({"error": {"message": text, "type": kind, "param": None, "code": None}}, status, headers)
 
     def is_let_in(request: Request) -> bool:
-        return hmac.compare_digest(request.headers.get("authorization", "").encode(), bearer)
+        right = hmac.compare_digest(request.headers.get("authorization", "").encode(), bearer)
+        if right:
+            mark_verified(request.scope)
+        return right
 
     @router.get("/models")
     async def models(request: Request) -> Response:

@@ -10,21 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 from fastapi import WebSocket
 
+from agent.failures import logged
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import CallControl
+from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
 from api.platforms.conversation_relay import frames
-from api.platforms.platform import Abilities, Services
+from api.platforms.platform import Services
 from api.platforms.sockets import Frames, close, send
 
 log = logging.getLogger(__name__)
 
-ABILITIES = Abilities(heard="fragment", hang_up=True, transfer=True, send_dtmf=True, dtmf_in=True, may_speak_first=True)
 _DIGITS_SECONDS = 2.5  # without another key, after which the digits are complete
 _MOST_DIGITS = 64
+_MOST_KEPT = 100  # frames between two turns
+_SPEAKING, _SILENT = (frames.Info(type="info", name="agentSpeaking", value=value) for value in ("on", "off"))
 
 
 class RelayLine:
@@ -63,11 +70,11 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
     received = Frames[frames.Frame](socket, frames.parse)
     setup = await received.first()
     if not isinstance(setup, frames.Setup) or not setup.call:
-        services.refused(f"{platform}: no setup")
+        services.refused(f"{platform.lower()}: no setup")
         log.warning("a call on %s was refused: its first frame is no setup with a callSid", platform)
         await close(socket)
         return
-    conversation = _Conversation(socket, services, setup)
+    conversation = _Conversation(socket, services, setup, platform)
     try:
         await conversation.begin()
         async for frame in received:
@@ -79,26 +86,34 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
 class _Conversation:
     """What the frames of one socket do, in their order."""
 
-    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup) -> None:
+    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup, platform: str) -> None:
         caller = Caller(
             conversation_id=strip_nul(setup.call),
+            platform=platform,
             number=setup.from_ or None,
             metadata=setup.parameters,
-            abilities=ABILITIES.controls,
+            language=_language(setup, services.settings.relay_options),
+            abilities=RELAY.controls,
         )
-        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
+        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_in)
         self._session = strip_nul(setup.session) or uuid.uuid4().hex
         self._services = services
+        self._loop = asyncio.get_running_loop()
         self._conversation = caller.conversation_id
         self._prompts = 0
         self._unanswered: tuple[str, str] | None = None  # turn and words that the socket before this one left
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
+        self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
     async def close(self) -> None:
         if self._digits_due:
             self._digits_due.cancel()
         await self._call.close()
+        if self._taken:
+            with logged(log, "the last frames of a call could not be kept"):
+                id_ = f"frames:{self._session}"
+                await self._services.agent().note(self._conversation, id_, "frames", self._frames_taken())
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
@@ -109,9 +124,12 @@ class _Conversation:
             self._unanswered = last[:2]
 
     async def take(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
+            self._keep(frame)
         match frame:
             case frames.Prompt(last=True) if frame.text.strip() or self._call.interrupted:
-                await self._hear(frame.text)
+                self._keep(frame)
+                await self._hear(frame.text, tag_of(frame.lang))
             case frames.Interrupt():
                 await self._call.interrupt(frame.heard, "fragment")
             case frames.Dtmf() if frame.digit:
@@ -122,7 +140,7 @@ class _Conversation:
                 log.warning("the platform reports an error with a frame of ours")
                 log.debug("the platform's error: %s", frame.description)
 
-    async def _hear(self, text: str) -> None:
+    async def _hear(self, text: str, language: str = "") -> None:
         """The first words on a new socket may be those that the one before it could not get answered, sent again: then
         they are the same turn, and what it did is not done twice."""
         words = strip_nul(text.strip())
@@ -131,7 +149,17 @@ class _Conversation:
         if self._unanswered and self._unanswered[1] == words:
             turn_id = self._unanswered[0]
         self._unanswered = None
-        await self._call.begin(turn_id, words)
+        await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
+
+    def _keep(self, frame: frames.Frame) -> None:
+        """For replay."""
+        self._taken.append((self._loop.time(), frame))
+
+    def _frames_taken(self) -> list[tuple[int, dict[str, Any]]]:
+        """Those since the last time: (ms before now, frame)."""
+        now, taken = self._loop.time(), list(self._taken)
+        self._taken.clear()
+        return [(round((at - now) * 1000), frames.kept(frame)) for at, frame in taken]
 
     async def _press(self, digit: str) -> None:
         """Collected until `#`, or until no key is pressed any more."""
@@ -149,3 +177,9 @@ class _Conversation:
         digits, self._digits = self._digits, ""
         self._digits_due = None
         await self._hear(f"pressed {' '.join(digits)}")
+
+
+def _language(setup: frames.Setup, options: Mapping[str, Any]) -> str:
+    """In which the call begins: a parameter of the call's own, or what the relay was told to listen for."""
+    told = (setup.parameters.get("language"), options.get("transcription_language"), options.get("language"))
+    return next(filter(None, map(tag_of, told)), "")

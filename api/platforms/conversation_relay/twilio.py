@@ -8,12 +8,14 @@ that a proxy's X-Forwarded-Proto and -Host tell. Whoever forges those headers st
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
 
 from fastapi import APIRouter, Request, Response, WebSocket
 from starlette.requests import HTTPConnection
 from twilio.request_validator import RequestValidator
 
+from api.operations import mark_verified
 from api.platforms.conversation_relay import twiml
 from api.platforms.conversation_relay.forms import read_form
 from api.platforms.conversation_relay.public_url import public_url
@@ -24,6 +26,9 @@ from api.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_HEADER = "x-twilio-signature"
+_SIGNATURE = re.compile(r"[A-Za-z0-9+/]{27}=")  # 20 bytes
+
 
 def twilio_router(services: Services) -> APIRouter:
     settings = services.settings
@@ -32,8 +37,10 @@ def twilio_router(services: Services) -> APIRouter:
 
     def is_signed(connection: HTTPConnection, scheme: str, fields: Mapping[str, str]) -> bool:
         url = public_url(connection, settings.public_url, scheme)
-        signed: bool = validator.validate(url, dict(fields), connection.headers.get("x-twilio-signature", ""))
-        if not signed:
+        signed: bool = validator.validate(url, dict(fields), connection.headers.get(_HEADER, ""))
+        if signed:
+            mark_verified(connection.scope)
+        else:
             services.refused("twilio: signature")
             log.warning("Twilio: a request was refused, its signature is not one for the URL that this server sees")
         return signed
@@ -41,7 +48,7 @@ def twilio_router(services: Services) -> APIRouter:
     @router.post("/voice")
     async def voice(request: Request) -> Response:
         """A call comes in."""
-        if not is_signed(request, "http", await read_form(request)):
+        if not is_signed(request, "http", await _fields_of(request)):
             return Response(status_code=403)
         base = public_url(request, settings.public_url, "ws").partition("/twilio/")[0]
         return twiml.connect(f"{base}/twilio/relay", "/twilio/ended", settings.relay_options)
@@ -49,19 +56,24 @@ def twilio_router(services: Services) -> APIRouter:
     @router.websocket("/relay")
     async def relay(socket: WebSocket) -> None:
         if is_signed(socket, "ws", {}):
-            await serve_call(socket, services, "twilio")
+            await serve_call(socket, services, "Twilio")
         else:
             await socket.close(POLICY_VIOLATION)
 
     @router.post("/ended")
     async def ended(request: Request) -> Response:
         """The relay has left the call: what now?"""
-        fields = await read_form(request)
+        fields = await _fields_of(request)
         if not is_signed(request, "http", fields):
             return Response(status_code=403)
         return twiml.after_relay(fields.get("HandoffData", ""))
 
     return router
+
+
+async def _fields_of(request: Request) -> dict[str, str]:
+    """The form. None of its fields where there is no signature: then nothing has to be read."""
+    return await read_form(request) if _SIGNATURE.fullmatch(request.headers.get(_HEADER, "")) else {}
 
 
 def _token(settings: Settings) -> str:

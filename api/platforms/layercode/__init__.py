@@ -7,6 +7,21 @@ are not exported: they load the agent, which `voice say` does not need.
 from __future__ import annotations
 
 from api.platforms.layercode import signature
-from api.platforms.layercode.client import compact_json, interruption_context, signed_headers, webhook_body
+from api.platforms.layercode.client import (
+    LayercodeClient,
+    compact_json,
+    interruption_context,
+    read_event,
+    signed_headers,
+    webhook_body,
+)
 
-__all__ = ["compact_json", "interruption_context", "signature", "signed_headers", "webhook_body"]
+__all__ = [
+    "LayercodeClient",
+    "compact_json",
+    "interruption_context",
+    "read_event",
+    "signature",
+    "signed_headers",
+    "webhook_body",
+]

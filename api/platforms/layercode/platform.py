@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from api.platforms.abilities import LAYERCODE
 from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
-from api.platforms.platform import Abilities, Platform, Services
+from api.platforms.platform import Platform, Services
 
 
 def _routers(services: Services) -> list[APIRouter]:
@@ -27,6 +28,6 @@ def _routers(services: Services) -> list[APIRouter]:
 PLATFORM = Platform(
     "Layercode",
     "layercode_webhook_secret",
-    Abilities(heard="exact", page_data=True, may_speak_first=True),
+    LAYERCODE,
     _routers,
 )

@@ -38,6 +38,14 @@ def verify(secret: str, header: str | None, body: bytes, now: float, tolerance: 
     As in the Node SDK the age is counted in whole seconds, and both ends of the tolerance are within it.
     """
     _require(secret)
+    digits, given = read(header, now, tolerance)
+    if not hmac.compare_digest(_digest(secret, digits, body).encode(), given.encode()):
+        raise BadSignature("mismatch", _OTHER_SECRET)
+
+
+def read(header: str | None, now: float, tolerance: int = 300) -> tuple[str, str]:
+    """What the header says, before there is a body: the time as it was signed, and the HMAC. BadSignature when it is
+    missing, malformed or stale."""
     if not header:
         raise BadSignature("missing")
     match = _PATTERN.search(header)
@@ -46,8 +54,7 @@ def verify(secret: str, header: str | None, body: bytes, now: float, tolerance: 
     digits = match[1].lstrip("0") or "0"
     if len(digits) > _LONGEST_TIME or abs(math.floor(now) - int(digits)) > tolerance:
         raise BadSignature("stale", _SKEW.format(math.floor(now) - int(digits[:_LONGEST_TIME]), tolerance))
-    if not hmac.compare_digest(_digest(secret, digits, body).encode(), match[2].encode()):
-        raise BadSignature("mismatch", _OTHER_SECRET)
+    return digits, match[2]
 
 
 def sign(secret: str, body: bytes, now: int) -> str:

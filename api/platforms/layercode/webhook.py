@@ -1,6 +1,7 @@
 """`POST /api/agent`, Layercode's webhook: verify, parse, hand over, stream.
 
-The order matters: the size first, then the signature over the raw bytes, and only then what they say.
+The order matters: the signature's header first, then the body up to its limit, then the signature over the raw bytes,
+and only then what they say.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from fastapi.routing import APIRoute
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
-from api.operations import Rate
+from api.operations import Rate, mark_verified
 from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
@@ -55,8 +57,11 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
     @router.post("/api/agent", **WEBHOOK)
     async def webhook(request: Request) -> Response:
         try:
+            header, now = request.headers.get(signature.HEADER), time.time()
+            signature.read(header, now)
             body = await read_body(request, MAX_BODY)
-            signature.verify(secret, request.headers.get(signature.HEADER), body, time.time())
+            signature.verify(secret, header, body, now)
+            mark_verified(request.scope)
             return await _answer(events.parse(body), body, agent())
         except Refused as bad:
             return no(bad)
@@ -103,6 +108,7 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text, context = event.text.strip(), event.interruption_context
         if context and context.text_heard is not None:
             heard = HeardReport(context.text_heard, context.assistant_turn_id and strip_nul(context.assistant_turn_id))
+    metadata = {**event.metadata, **event.custom_metadata}
     return TurnRequest(
         conversation_id=strip_nul(event.conversation_id),
         turn_id=strip_nul(event.turn_id or uuid.uuid4().hex),
@@ -110,7 +116,8 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text=text,
         heard=heard,
         caller=event.from_phone_number,
-        metadata={**event.metadata, **event.custom_metadata},
+        metadata=metadata,
+        language=tag_of(metadata.get("language")),
     )
 
 

@@ -74,8 +74,8 @@ async def _converse(socket: WebSocket, services: Services) -> None:
         await close(socket)
         return
     line = EngineLine(socket)
-    caller = Caller(strip_nul(init.conversation_id))
-    call = Call(services.agent, line, caller, services.settings.apology_message)
+    caller = Caller(strip_nul(init.conversation_id), "ElevenLabs Speech Engine")
+    call = Call(services.agent, line, caller, services.settings.apology_in)
     try:
         async for frame in received:
             match frame:

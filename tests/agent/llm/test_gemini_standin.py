@@ -26,8 +26,8 @@ from langchain_google_genai.chat_models import (
 )
 
 from agent.llm.gemini.transport import Transport
-from tests.support import gemini as standin
-from tests.support.gemini import PLACEHOLDER, Gemini, Json, calls, cut, error, said, stall, text, thought
+from tests.support.gemini import Gemini, Json, Step, calls, cut, error, responses, said, stall, text, thought
+from tests.support.gemini_rules import PLACEHOLDER, check
 
 MODEL = "gemini-3.5-flash-lite"
 SIGNATURES = "__gemini_function_call_thought_signatures__"
@@ -172,7 +172,7 @@ async def test_a_call_comes_back_with_the_signature_it_left_with(gemini: Gemini,
     [part] = signed_parts(gemini.requests[1].body)
     assert part["functionCall"] == {"name": "weather", "args": {"city": "Paris"}}
     assert same_bytes(part["thoughtSignature"], issued)
-    [response] = standin.responses(gemini.requests[1].body)
+    [response] = responses(gemini.requests[1].body)
     assert response["name"] == "weather"
     gemini.verify()
 
@@ -269,7 +269,7 @@ async def test_a_step_never_used_is_an_error_of_the_test(gemini: Gemini) -> None
 
 
 async def test_an_answer_that_raises_is_recorded(gemini: Gemini, model: ChatGoogleGenerativeAI) -> None:
-    def answer(body: Json) -> standin.Step:
+    def answer(body: Json) -> Step:
         raise LookupError(said(body))
 
     gemini.answer = answer
@@ -323,7 +323,7 @@ async def test_a_stream_cut_in_the_middle_raises_after_what_was_said(
 
 @pytest.mark.parametrize("step", [text("a b c d e f", delay=5), stall(5, text("late"))])
 async def test_a_cancelled_consumer_is_noticed_at_once(
-    gemini: Gemini, model: ChatGoogleGenerativeAI, step: standin.Step
+    gemini: Gemini, model: ChatGoogleGenerativeAI, step: Step
 ) -> None:
     gemini.script(step)
     consumer = asyncio.create_task(ask(model, [HumanMessage("hi")]))
@@ -473,6 +473,15 @@ BAD: dict[str, tuple[list[Json], str]] = {
         [user(), called("clock", thoughtSignature="s2"), responded("clock")],
         "issued for 'weather', not 'clock'",
     ),
+    "two things in one part": (
+        [user(), {"role": "model", "parts": [{"text": "x", "functionCall": {"name": "clock"}}]}, responded("clock")],
+        "more than one thing",
+    ),
+    "a call without a name": ([user(), called(""), responded("")], "a function named ''"),
+    "an illegal name": (
+        [user(), called("look up!"), responded("look up!")],
+        "a function named 'look up!'",
+    ),
     "the placeholder": (
         [user(), called("clock", thoughtSignature=PLACEHOLDER), responded("clock")],
         "lost its signature",
@@ -482,10 +491,18 @@ BAD: dict[str, tuple[list[Json], str]] = {
 
 @pytest.mark.parametrize("contents", GOOD.values(), ids=GOOD.keys())
 def test_a_history_gemini_takes(contents: list[Json]) -> None:
-    standin.check({"contents": contents}, ISSUED)
+    check({"contents": contents}, ISSUED)
 
 
 @pytest.mark.parametrize(("contents", "complaint"), BAD.values(), ids=BAD.keys())
 def test_a_history_gemini_refuses(contents: list[Json], complaint: str) -> None:
     with pytest.raises(AssertionError, match=complaint):
-        standin.check({"contents": contents}, ISSUED)
+        check({"contents": contents}, ISSUED)
+
+
+def test_a_history_that_names_a_function_which_is_not_declared_is_refused() -> None:
+    contents = [user(), called("clock", thoughtSignature="s1"), responded("clock"), spoke(), user()]
+    tools = [{"functionDeclarations": [{"name": "weather"}]}]
+    check({"contents": contents, "tools": [*tools, {"functionDeclarations": [{"name": "clock"}]}]}, ISSUED)
+    with pytest.raises(AssertionError, match="names 'clock', which is not declared"):
+        check({"contents": contents, "tools": tools}, ISSUED)

@@ -22,7 +22,7 @@ from api.replay.player import Project, replay
 from tests.support.backend import ROOT, SECRET, Backend, Caller, served, stopped
 from tests.support.gemini import Answer, Gemini, Json, Step, calls, cut, error, stall, text, thought
 from tests.support.recordings import TOOLS, project, pytest_on, record_once, recorded, replayed, write_tools
-from tests.support.run_files import _project
+from tests.support.run_files import project as checkout
 
 COUNTING = text("One two three four five six seven eight.", delay=0.02)
 
@@ -344,9 +344,9 @@ def table(recorded_table: RunFile) -> RunFile:
 
 async def test_a_hundred_replays_are_the_same_to_the_byte(table: RunFile) -> None:
     def replays() -> None:
-        first = replay(table, _project())
+        first = replay(table, checkout())
         for _ in range(99):
-            again = replay(table, _project())
+            again = replay(table, checkout())
             assert [stream.raw for stream in again.streams] == [stream.raw for stream in first.streams]
             assert dump_run(again.run) == dump_run(first.run) == dump_run(table)
 
@@ -363,7 +363,7 @@ async def test_twenty_turns_replay_in_under_a_second(table: RunFile) -> None:
 
     def seconds() -> float:
         began = time.perf_counter()
-        came = replay(run, _project())
+        came = replay(run, checkout())
         assert all(stream.ended == 1 for stream in came.streams)
         return time.perf_counter() - began
 
@@ -456,6 +456,23 @@ async def test_a_changed_tool_is_named_in_the_first_line(parallel: tuple[RunFile
     old, new, sentence = CHANGED_TOOLS[change]
     against = changed(tools, old, new)
     assert (await asyncio.to_thread(first_lines, run, against))[0] == sentence
+
+
+_NEW_LINE = "@voice_tool\nasync def order", '@voice_tool(say="Ordering {thing}.")\nasync def order'
+
+
+async def test_a_new_line_is_told(tmp_path: Path) -> None:
+    tools = write_tools(tmp_path / "made")
+    order = calls(("order", {"thing": "tea"}))
+    run = await asyncio.to_thread(record_once, tmp_path, tools, says("Go"), order, text("Ordered."))
+    lines = await asyncio.to_thread(first_lines, run, changed(tools, *_NEW_LINE))
+    assert lines[-1] == 'Turn 1: the caller also hears "Ordering tea.".'
+
+
+async def test_a_new_line_beside_another_one_is_not_said_and_changes_nothing(parallel: tuple[RunFile, Path]) -> None:
+    """Calls that begin together are announced once."""
+    run, tools = parallel
+    assert await asyncio.to_thread(first_lines, run, changed(tools, *_NEW_LINE)) == []
 
 
 async def test_the_order_of_two_tools_is_told_with_the_new_one(parallel: tuple[RunFile, Path]) -> None:

@@ -109,7 +109,7 @@ async def send(host: str, port: int, request: bytes) -> str:
             writer.write_eof()
         async with asyncio.timeout(30):
             answer = await reader.read()
-    except ConnectionError:
+    except OSError:  # also for a line that is closed before all was sent
         return "closed"
     finally:
         writer.close()

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from api.operations import connections
+from api.operations import connections, unverified
 from api.platforms import body
-from tests.support.backend import Backend
+from tests.support.backend import Backend, signed
 from tests.support.gemini import Gemini, text
 
 HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
@@ -76,7 +76,7 @@ async def test_of_too_many_connections_the_idlest_goes_and_callers_are_answered(
     start: Any, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "HEAD_SECONDS", 30)
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 20)
+    monkeypatch.setattr(unverified, "MAX_CONNECTIONS", 20)
     gemini.answer = lambda _: text("Still here.")
     backend: Backend = await start()
     idle = [await connect(backend) for _ in range(50)]
@@ -95,11 +95,13 @@ async def test_a_body_that_does_not_come_is_given_up_with_a_408(
 ) -> None:
     monkeypatch.setattr(body, "BODY_SECONDS", 0.3)
     reader, writer = await connect(await start(layercode_api_key="lc_0123456789"))
-    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{" % path.encode())
+    signature = signed(b"{")["headers"]["layercode-signature"]
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nlayercode-signature: {signature}\r\nContent-Length: 999\r\n\r\n{{"
+    writer.write(head.encode())
     async with asyncio.timeout(5):
-        head = await reader.readuntil(b"\r\n\r\n")
+        answer = await reader.readuntil(b"\r\n\r\n")
         said = await reader.readuntil(b"}")
-    assert head.startswith(b"HTTP/1.1 408 ")
+    assert answer.startswith(b"HTTP/1.1 408 ")
     assert said == b'{"error":"The body took too long."}'
     writer.close()
 

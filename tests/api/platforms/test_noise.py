@@ -35,6 +35,7 @@ async def test_on_a_phone_what_noise_has_cut_off_is_taken_up_again(
 ) -> None:
     gemini.script(text(LONG, delay=delay), text(REST))
     async with phone(server.url) as caller:
+        assert await caller.answer() == "", "the greeting, of no words"
         await caller.say("The weather in Paris?")
         await (caller.words(30) if delay else caller.answer())
         await caller.interrupt("It is fourteen degrees in")

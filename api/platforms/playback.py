@@ -1,10 +1,12 @@
-"""How much of an answer has been played, by the server's clock: clients do not report it reliably (§7.3)."""
+"""How much of an answer has been played, by the server's clock: clients do not report it reliably."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from agent.memory import whole_words
+
+SECONDS_PER_CHARACTER = 1 / 15  # about 170 words a minute
 
 
 @dataclass(frozen=True)

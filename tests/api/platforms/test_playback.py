@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.playground.playback import Playback
+from api.platforms.playback import Playback
 
 
 def test_nothing_is_heard_before_it_begins() -> None:

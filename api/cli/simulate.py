@@ -1,0 +1,84 @@
+"""`voice simulate`: what it prints, and its exit status."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from api.cli.replay import project_of
+from api.replay import secrets_of, settings_in_force
+from api.settings import NotConfigured, Settings
+from api.simulate import Held, Row, Setup, hold_all, report, to_json, to_junit
+from api.wiring import load_models
+
+SCENARIOS = Path("scenarios")
+KEPT = Path("tests/runs")
+FAILED = Path(".simulated")
+_MANY = 10  # scenarios for which it pays to start processes
+
+_EXITS = {"passed": 0, "skipped": 0, "failed": 1, "broken": 2, "not run": 130}
+
+
+@dataclass(frozen=True)
+class Options:
+    """parallel: processes; None: as many as pay."""
+
+    keep: bool = False
+    live: bool = False
+    parallel: int | None = None
+    junit: Path | None = None
+    json: Path | None = None
+
+
+def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
+    """Hold each. The exit status: 0 when all pass, 1 when one does not, 2 when a file is broken, 130 when it was
+    broken off."""
+    files = _files(paths)
+    held = Held(partial(setup_of, settings, live=options.live), KEPT if options.keep else FAILED)
+    processes = options.parallel or (os.cpu_count() or 1 if len(files) > _MANY else 1)
+    rows: dict[Path, Row] = {}
+    try:
+        for row in hold_all(files, held, processes):
+            rows[row.path] = row
+            typer.echo(f"{len(rows)}/{len(files)} {row.path.stem}: {row.status}", err=True)
+    except KeyboardInterrupt:
+        typer.echo("Broken off. What is over by now is below.", err=True)
+    except BrokenProcessPool:
+        typer.echo("A process that held scenarios has died. What was over by then is below.", err=True)
+    in_order = [rows.get(path, Row(path, "not run")) for path in files]
+    typer.echo(report(in_order))
+    for file, text in ((options.junit, to_junit), (options.json, to_json)):
+        if file:
+            _write(file, text(in_order))
+    return max(_EXITS[row.status] for row in in_order)
+
+
+def setup_of(settings: Settings, *, live: bool = False) -> Setup:
+    """Today's tools, prompt and settings. NotConfigured when they cannot be used."""
+    project = project_of(settings)
+    models = partial(load_models, settings) if live else None
+    if models:
+        models()  # what is wrong with the model is told once, and now
+    return Setup(project, settings_in_force(settings, project.config), secrets_of(settings), models)
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    found = [
+        file for path in paths or [SCENARIOS] for file in (sorted(path.glob("*.y*ml")) if path.is_dir() else [path])
+    ]
+    if not found:
+        raise NotConfigured(f"There is no scenario in {' '.join(map(str, paths)) or SCENARIOS}: see docs/simulate.md.")
+    return list(dict.fromkeys(found))
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise NotConfigured(f"{file} cannot be written: {error.strerror}.") from None

@@ -1,0 +1,109 @@
+"""The clients of platforms whose every request is answered by a stream of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from httpx_sse import EventSource, SSEError
+
+from api.platforms.client import CallDetails, EventKind, PlatformClient
+from api.platforms.network import Network
+
+
+class HttpClient(PlatformClient):
+    """path: of the requests. words: by answer, what was said so far."""
+
+    def __init__(self, network: Network, call: CallDetails, path: str) -> None:
+        super().__init__(network, call)
+        self.words: dict[int, str] = {}
+        self._path = path
+        self._body = b""
+        self._reading: dict[int, asyncio.Task[None]] = {}
+
+    @abstractmethod
+    def _headers(self, body: bytes) -> dict[str, str]:
+        """Of a request, signed."""
+
+    @abstractmethod
+    def _read_event(self, data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
+        """One server-sent event: the frame, and what it means; ("end", "complete") once."""
+
+    async def duplicate(self) -> None:
+        before = self._reading.get(self.answers)
+        answered = self._ask(self._body)
+        await answered.wait()
+        if before:
+            await _cancel(before)
+
+    async def interrupt(self, heard: str | None = None) -> None:
+        reading = self._reading.pop(self.answers, None)
+        if reading and not reading.done():
+            self._cut()
+            await _cancel(reading)
+
+    async def hang_up(self) -> None:
+        await self.drop()
+
+    async def drop(self) -> None:
+        for task in list(self._reading.values()):
+            await _cancel(task)
+        self._reading.clear()
+
+    def _ask(self, body: bytes) -> asyncio.Event:
+        """Send a request, and read the answer in a task. What is returned is set once the answer has begun, or there
+        is none."""
+        answer, begun = self._new_answer(), asyncio.Event()
+        self._body = body
+        self._log("in", body.decode())
+        task = asyncio.create_task(self._read(answer, body, begun), name="answer")
+        self._reading[answer] = task
+        return begun
+
+    async def _read(self, answer: int, body: bytes, begun: asyncio.Event) -> None:
+        self.words[answer], ended = "", False
+        try:
+            async with self._posted(body) as response:
+                begun.set()
+                if response.status_code != httpx.codes.OK:
+                    self._emit(answer, "failed", f"{response.status_code}: {(await response.aread()).decode()[:500]}")
+                    return
+                async for data in self._data(response, answer):
+                    frame, events = self._read_event(data)
+                    self._log("out", frame)
+                    for kind, content in events:
+                        ended = ended or kind == "end"
+                        self.words[answer] += content if kind == "say" else ""
+                        self._emit(answer, kind, content, frame)
+            if not ended:
+                self._emit(answer, "failed", "The stream broke off before its end.")
+        except (httpx.HTTPError, SSEError, ValueError, LookupError) as error:
+            self._emit(answer, "failed", f"No answer, or no rest of it: {type(error).__name__}.")
+        finally:
+            begun.set()
+
+    @asynccontextmanager
+    async def _posted(self, body: bytes) -> AsyncIterator[httpx.Response]:
+        http = self._network.http
+        async with http.stream("POST", self._path, content=body, headers=self._headers(body)) as response:
+            yield response
+
+    async def _data(self, response: httpx.Response, answer: int) -> AsyncIterator[str]:
+        events = EventSource(response).aiter_sse()
+        while True:
+            if answer == self.answers:
+                await self._may_read()
+            event = await anext(events, None)
+            if event is None:
+                return
+            if event.data:
+                yield event.data
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])

@@ -1,0 +1,43 @@
+"""Simulated calls: a scenario's caller talks to the real application, and what must hold is checked.
+
+May import: replay, platforms, wiring. Open first: scenario.py, which is the schema of a file; then simulation.py.
+"""
+
+from __future__ import annotations
+
+from api.simulate.assertions import Expectation
+from api.simulate.conversation import Conversation, Exchange, now
+from api.simulate.draft import draft
+from api.simulate.report import Row, failure, report, to_json, to_junit
+from api.simulate.runner import Held, hold_all
+from api.simulate.scenario import Scenario
+from api.simulate.scenario_file import ScenarioError, load_scenario, read_scenario
+from api.simulate.script import call_chunks, word_chunks
+from api.simulate.simulation import Result, Setup, run_file_of, simulate
+from api.simulate.transcript import transcript
+
+__all__ = [
+    "Conversation",
+    "Exchange",
+    "Expectation",
+    "Held",
+    "Result",
+    "Row",
+    "Scenario",
+    "ScenarioError",
+    "Setup",
+    "call_chunks",
+    "draft",
+    "failure",
+    "hold_all",
+    "load_scenario",
+    "now",
+    "read_scenario",
+    "report",
+    "run_file_of",
+    "simulate",
+    "to_json",
+    "to_junit",
+    "transcript",
+    "word_chunks",
+]

@@ -1,0 +1,76 @@
+"""Holding many scenarios: one after the other, or in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.replay import run_file as runs
+from agent.replay import save_run
+from api.simulate.report import Row
+from api.simulate.scenario_file import ScenarioError, load_scenario
+from api.simulate.simulation import Setup, run_file_of, simulate
+
+
+@dataclass(frozen=True)
+class Held:
+    """How scenarios are held. prepare: makes their setup, in each process once. keep: the folder for the run files of
+    conversations that have not passed."""
+
+    prepare: Callable[[], Setup]
+    keep: Path
+
+    def one(self, path: Path, setup: Setup) -> Row:
+        began = time.monotonic()
+        try:
+            row = self._row(path, setup)
+        except (ScenarioError, runs.RunFileError) as error:
+            row = Row(path, "broken", why=str(error))
+        return replace(row, seconds=time.monotonic() - began)
+
+    def _row(self, path: Path, setup: Setup) -> Row:
+        scenario = load_scenario(path, setup.project.folder.tools)
+        if scenario.persona or (scenario.model is None and setup.live is None):
+            return Row(path, "skipped", why="needs a live model")
+        result = simulate(path.stem, scenario, setup, folder=path.parent)
+        if result.passed:
+            return Row(path, "passed", result)
+        file = self.keep / f"{path.stem}.json"
+        if run := run_file_of(result, setup):
+            save_run(run, file)
+        return Row(path, "failed", result, saved=file if run else None)
+
+
+def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]:
+    """Each as it is over. Closing it ends those that run, and begins no others."""
+    if processes == 1 or len(paths) == 1:
+        setup = held.prepare()
+        yield from (held.one(path, setup) for path in paths)
+        return
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(min(processes, len(paths)), context, _begin, (held,)) as pool:
+        try:
+            for done in as_completed([pool.submit(_hold, path) for path in paths]):
+                yield done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_of_process: list[tuple[Held, Setup]] = []
+
+
+def _begin(held: Held) -> None:
+    """In a process of its own. Ctrl-C is for the first one, which lets what has begun come to its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _of_process.append((held, held.prepare()))
+
+
+def _hold(path: Path) -> Row:
+    held, setup = _of_process[0]
+    return held.one(path, setup)

@@ -1,0 +1,148 @@
+"""Holding the conversation of a scenario through the real application, in virtual time, and judging it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from agent.llm import Models
+from agent.replay import (
+    ScriptedModel,
+    SimulatedTools,
+    Stalled,
+    TookTooLong,
+    VirtualTimeLoop,
+    export_run,
+    in_real_time,
+    run_in_virtual_time,
+)
+from agent.replay import run_file as runs
+from api.replay import Project, config_for, parts_for, replay, temporary_application
+from api.simulate.caller import CallerSide, ScriptedCaller
+from api.simulate.conversation import Conversation
+from api.simulate.expectations import unmet
+from api.simulate.promises import Promises
+from api.simulate.scenario import Scenario
+from api.simulate.script import model_of
+from api.simulate.world import Tools
+from api.wiring import AgentParts
+
+_LONGEST = 20.0  # real seconds that one conversation may take
+_LONGEST_LIVE = 600.0
+_TOOLS_END = 60.0  # seconds that tools have after the call
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What scenarios are held with. settings: what the project is set to. secrets: what must not stand in a run file.
+    live: makes the configured model, which is asked in place of the scenarios' own."""
+
+    project: Project
+    settings: runs.RecordedSettings
+    secrets: Sequence[str] = ()
+    live: Callable[[], Models] | None = None
+
+
+@dataclass
+class Result:
+    """What came of a scenario. faults: in words, the cause first; none when it has passed. run: what was recorded of
+    the conversation; None when nothing could be."""
+
+    name: str
+    conversation: Conversation
+    faults: Sequence[str] = ()
+    run: runs.RunFile | None = None
+
+    @property
+    def passed(self) -> bool:
+        return not self.faults
+
+
+def simulate(name: str, scenario: Scenario, setup: Setup, *, folder: Path) -> Result:
+    """Hold it once. folder: where the scenario's file is."""
+    call = _Call(name, scenario, setup, model_of(scenario, folder) if setup.live is None else None)
+    faults = call.faults()
+    return Result(name, call.conversation.settled(), faults, call.run)
+
+
+def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
+    """The conversation, to be replayed without a model."""
+    return result.run and replay(runs.scrubbed(result.run, setup.secrets), setup.project).run
+
+
+class _Call:
+    """A scenario's call. model: the scripted one."""
+
+    def __init__(self, name: str, scenario: Scenario, setup: Setup, model: ScriptedModel | None) -> None:
+        self.conversation = Conversation(name)
+        self.run: runs.RunFile | None = None
+        self._scenario, self._setup, self._model = scenario, setup, model
+        self._settings = setup.settings.model_copy(update={"today": scenario.world.date, "fallback": False})
+        self._tools = Tools(scenario.world.tools)
+        self._offline: Sequence[tuple[float, str]] = ()
+
+    def faults(self) -> list[str]:
+        """Hold it; what is wrong with it, the cause first."""
+        broken_off = list(self._hold())
+        self.conversation.unexpected = list(self._unexpected())
+        config = config_for(self._settings, self._setup.project)
+        promises = Promises(self._setup.project.folder, config, self._settings.apology, self._scenario.expect)
+        return [
+            *broken_off,
+            *promises.broken(self.conversation),
+            *unmet(self._scenario.expect, self.conversation),
+            *(self._unused() if not broken_off else ()),
+        ]
+
+    def _parts(self, project: Project) -> AgentParts:
+        if self._setup.live is None:
+            return parts_for(self._settings, project, self._model)
+        models = in_real_time(self._setup.live())
+        return AgentParts(project.folder, models, config_for(self._settings, project))
+
+    def _hold(self) -> Iterator[str]:
+        live = self._setup.live is not None
+        longest = _LONGEST_LIVE if live else _LONGEST
+        try:
+            run_in_virtual_time(self._held(), longest=longest, online=live)
+        except TimeoutError:
+            yield f"The call was not over after {self._scenario.at_most:g} s, which at_most: allows."
+        except TookTooLong:
+            yield f"The call was not over after {longest:g} s of real time: something in it goes on without end."
+        except Stalled:
+            yield "The call stands still: everything waits, and nothing is going to happen."
+
+    async def _held(self) -> None:
+        loop, side = asyncio.get_running_loop(), CallerSide(self._scenario.world, self.conversation)
+        tools = SimulatedTools(self._tools.answer_of, side.seconds)
+        self.conversation.performed = tools.performed
+        project = replace(self._setup.project, folder=tools.in_place_of(self._setup.project.folder))
+        parts = self._parts(project)
+        async with temporary_application(parts, now=loop.time, observers=[side]) as (app, agent, storage):
+            try:
+                async with asyncio.timeout(self._scenario.at_most):
+                    await side.call(app, ScriptedCaller(self._scenario.caller))
+            finally:
+                await agent.drain(_TOOLS_END)
+                await side.settle()
+                if run := await export_run(storage.database, self.conversation.name):
+                    self.run = run.model_copy(update={"settings": self._settings})
+                self._offline = loop.offline if isinstance(loop, VirtualTimeLoop) else ()
+
+    def _unexpected(self) -> Iterator[tuple[str, str]]:
+        """What the scenario has nothing for, by turn."""
+        for at, call in self._tools.missing:
+            yield self.conversation.turn_at(at), f"the scenario does not say under world: tools: what {call} returns"
+        for at, task in dict.fromkeys(self._offline):
+            yield self.conversation.turn_at(at), f"the {task} wanted to use the network: say what it returns"
+        for turn in dict.fromkeys(self._model.asked_too_often if self._model else ()):
+            yield turn, "the model was asked for more answers than there are under model:"
+
+    def _unused(self) -> Iterator[str]:
+        """What of the scenario came to nothing."""
+        for step in self.conversation.unsaid:
+            yield f"The call was over before this came: {step}."
+        if left := len(self._model.script) if self._model else 0:
+            yield f"{left} of the model's answers {'was' if left == 1 else 'were'} never asked for."
