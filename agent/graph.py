@@ -170,9 +170,7 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
         return await _confirm(state, context)
     if call.asks:
         question = call.tool_call.question(context.turn.speaks)
-        pending = confirmation.pin(
-            state["pending"], key=call.key, call=call.id, name=call.name, arguments=call.arguments, question=question
-        )
+        pending = confirmation.pin(state["pending"], call.key, call.id, call.name, call.arguments, question)
         return {"messages": call.answers(confirmation.not_done_yet(question)), "pending": pending}
     return {"messages": call.share(await context.tool_runner.run(context.turn, call.tool_call))}
 

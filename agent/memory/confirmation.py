@@ -83,7 +83,7 @@ def latest(_: Pending | None, new: Pending | None) -> Pending | None:
     return new
 
 
-def pin(before: Pending | None, *, key: str, call: str, name: str, arguments: dict[str, Any], question: str) -> Pending:
+def pin(before: Pending | None, key: str, call: str, name: str, arguments: dict[str, Any], question: str) -> Pending:
     """An action that waits for its question to be put. before: the one that waited."""
     again = before and _is_for(before, name, arguments) and before["question"] == question
     return Pending(
