@@ -104,7 +104,8 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         for line in call.unspoken:
             turn.progress(line)
     turn.language = turn.language or state.get("language", "")
-    was_guess = len(history.without_guess(state["messages"], turn.request, actions)) < len(state["messages"])
+    meant = history.without_guess(state["messages"], turn.request, runtime.context.actions)
+    was_guess = len(meant) < len(state["messages"])
     before = state.get("before") if was_guess else state.get("pending")
     pending = confirmation.heard(before, messages)
     return {"messages": Overwrite(messages), "pending": pending, "before": before, "language": turn.language}
