@@ -159,6 +159,10 @@ class Agent:
         """The conversation's turns that are not over and journalled."""
         return self._turns.of(conversation_id)
 
+    def is_at_work(self, conversation_id: str) -> bool:
+        """Whether a turn or a tool call of the conversation runs in this process."""
+        return bool(self.live(conversation_id) or self._tool_runner.running_calls(conversation_id))
+
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the configuration says so. What is newly wrong with them is logged."""
         await self._conversations.read_tools()

@@ -218,6 +218,25 @@ class Settings(BaseSettings):
         default="One moment.",
         description="Said once in a turn when the model has been thinking for a while. Empty: nothing is said.",
     )
+    idle_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="On a phone: seconds in which nobody speaks and nothing is being done, after which the caller hears"
+        " `IDLE_MESSAGE`. Empty: silence is waited for.",
+    )
+    idle_message: Line = Field(
+        default="Are you still there?", description="Said after `IDLE_SECONDS` of silence, and after as many again."
+    )
+    idle_reminders: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="How often `IDLE_MESSAGE` is said in a row; after it `IDLE_GOODBYE_MESSAGE`, and the call ends.",
+    )
+    idle_goodbye_message: Line = Field(
+        default="I am hanging up now. Goodbye.", description="Said before a call with a silent caller is ended."
+    )
     system_prompt_file: Path | None = Field(
         default=None,
         description="A prompt to use instead of `agent/prompt.md`. `{today}` in it becomes the date.",
@@ -325,6 +344,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "welcome_message", "welcome_back_message", "apology_message", "ending_message", "thinking_message",
+        "idle_message", "idle_goodbye_message",
         mode="before",
     )  # fmt: skip
     @classmethod

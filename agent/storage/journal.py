@@ -119,6 +119,7 @@ class Journal:
         more = {
             "place": request.place,
             "language": request.language,
+            "line": request.line,
             "platform": request.platform,
             "frames": request.frames,
         }

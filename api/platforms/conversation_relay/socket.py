@@ -25,6 +25,7 @@ from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
 from api.platforms.conversation_relay import frames
 from api.platforms.platform import Services
+from api.platforms.silence import Silence
 from api.platforms.sockets import Frames, close, send
 
 log = logging.getLogger(__name__)
@@ -112,9 +113,13 @@ class _Conversation:
         self._unanswered: tuple[str, str] | None = None  # turn and words that the socket before this one left
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
+        self._caller_speaks = False
+        self._silence = Silence(services.settings.idle_seconds, self._is_quiet, self._fell_silent)
+        self._silences = 0
         self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
     async def close(self, how: HowEnded) -> None:
+        self._silence.close()
         if self._digits_due:
             self._digits_due.cancel()
         await self._call.close(how)
@@ -131,8 +136,29 @@ class _Conversation:
             await self._call.begin(f"{self._session}.0", kind="welcome")
         elif not last.answered:
             self._unanswered = last.id, last.text
+        self._silence.start()
+
+    def _is_quiet(self) -> bool:
+        return not (self._caller_speaks or self._digits) and self._call.is_quiet
+
+    async def _fell_silent(self, count: int) -> None:
+        """Nobody has spoken for a while, so often in a row. What was interrupted without words is taken up first."""
+        settings = self._services.settings
+        self._silences += 1
+        turn_id = f"{self._session}.silence{self._silences}"
+        if self._call.interrupted:
+            await self._hear("")
+        elif count <= settings.idle_reminders:
+            await self._call.begin(turn_id, kind="silence", line=settings.idle_message)
+        elif count == settings.idle_reminders + 1:
+            then = CallControl("hang_up", reason="silence")
+            await self._call.begin(turn_id, kind="silence", line=settings.idle_goodbye_message, then=then)
 
     async def take(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Prompt | frames.Interrupt | frames.Dtmf):
+            self._silence.broken()
+        if isinstance(frame, frames.Interrupt) and frame.heard is None and self._call.playout.played:
+            frame = frame.model_copy(update={"heard": self._call.playout.played})
         if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
             self._keep(frame)
         match frame:
@@ -145,6 +171,10 @@ class _Conversation:
                 await self._press(frame.digit)
             case frames.Info(name="agentSpeaking"):
                 self._call.playout.speaks(frame.value == "on")
+            case frames.Info(name="clientSpeaking"):
+                self._caller_speaks = frame.value == "on"
+            case frames.Info(name="tokensPlayed"):
+                self._call.playout.has_played(frame.value)
             case frames.Fault():
                 log.warning("the platform reports an error with a frame of ours")
                 log.debug("the platform's error: %s", frame.description)
