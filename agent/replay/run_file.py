@@ -50,7 +50,8 @@ class RecordedHeard(TypedDict, total=False):
 
 
 class Webhook(TypedDict, total=False):
-    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, instructions, language: see `TurnRequest`."""
+    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, instructions, language: see
+    `TurnRequest`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
