@@ -13,9 +13,10 @@ from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.turns import Turn
 from api.platforms.playback import SECONDS_PER_CHARACTER
-from api.replay import FakePlatform, Heard
+from api.replay import FakePlatform
 from api.simulate.conversation import Conversation, Exchange, now
-from api.simulate.scenario import Duplicate, HangUp, Say, Silence, Step, Words, World
+from api.simulate.scenario import World
+from api.simulate.steps import Duplicate, HangUp, Say, Silence, Step, Words
 
 _LOOK = 0.05  # seconds between two looks at what has been heard
 _REPEATED_AFTER = 0.1  # seconds, when the platform sends the same twice at once
@@ -48,6 +49,7 @@ class CallerSide(Observer):
         self._turns: dict[str, Turn] = {}
         self._heard: dict[str, Any] = {}  # what the next webhook reports
         self._talking: list[asyncio.Task[Any]] = []
+        self._lines: list[FakePlatform] = []  # those that carry the present answer
 
     def turn_over(self, turn: Turn) -> None:
         self._turns.setdefault(turn.request.turn_id, turn)  # that of a repeated request is another one
@@ -84,7 +86,7 @@ class CallerSide(Observer):
             case Silence():
                 await asyncio.sleep(step.silence)
             case Duplicate():
-                await self._repeat(self._conversation.exchanges[-1], self._last, _REPEATED_AFTER)
+                await self._repeat(self._conversation.exchanges[-1])
             case HangUp():
                 self._conversation.ends = "hung up by the caller"
 
@@ -96,24 +98,25 @@ class CallerSide(Observer):
             "metadata": self._world.metadata, **self._heard, **fields,
         }  # fmt: skip
         self._heard, self._last = {}, webhook
-        platform = self._platform()
-        exchange = Exchange(number, turn_id, said, self.seconds(), platform.heard)
+        exchange = Exchange(number, turn_id, said, self.seconds(), (platform := self._platform()).heard)
         self._conversation.exchanges.append(exchange)
+        self._lines = [platform]
         self._talking.append(asyncio.create_task(platform.talk()))
         if step and step.duplicate:
-            self._talking.append(asyncio.create_task(self._repeat(exchange, webhook, _REPEATED_AFTER)))
-        await self._listen(exchange, platform, step.interrupt_after if step else None)
+            self._talking.append(asyncio.create_task(self._repeat(exchange)))
+        await self._listen(exchange, step.interrupt_after if step else None)
         return exchange
 
     def _platform(self) -> FakePlatform:
         return FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=self._last))
 
-    async def _repeat(self, exchange: Exchange, webhook: Any, after: float) -> None:
-        await asyncio.sleep(after)
-        heard: Heard = await FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=webhook)).talk()
-        exchange.again.append(heard)
+    async def _repeat(self, exchange: Exchange) -> None:
+        """Send the last words once more."""
+        await asyncio.sleep(_REPEATED_AFTER)
+        self._lines.append(platform := self._platform())
+        exchange.again.append(await platform.talk())
 
-    async def _listen(self, exchange: Exchange, platform: FakePlatform, until: Words | float | None) -> None:
+    async def _listen(self, exchange: Exchange, until: Words | float | None) -> None:
         """Until the answer has been heard to its end, or so much of it."""
         began = now()
         while True:
@@ -125,7 +128,8 @@ class CallerSide(Observer):
             if exchange.stream.over is not None and into >= playback.ends_at:
                 return
         exchange.cut = into
-        platform.drop()
+        for line in self._lines:
+            line.drop()
         self._heard = {"heard": {"turn_id": exchange.turn_id, "text": exchange.heard}}
 
 

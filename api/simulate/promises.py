@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -100,18 +100,23 @@ def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]
 def _ran(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
     """Each call of a tool ran once at most, and only after its question was heard, in an earlier turn."""
     runs = Counter(call.key for call in conversation.performed)
-    heard = "\n".join(one.heard for one in conversation.exchanges[: exchange.number])
     mine = [call for call in conversation.performed if conversation.turn_at(call.at) == exchange.turn_id]
     for call in {call.key: call for call in mine}.values():
         if runs[call.key] > 1:
             yield f"{call.tool} ran {_times(runs[call.key])} for one call"
-        if call.question and call.question not in heard:
+        if call.question and not _was_heard(call.question, conversation.exchanges[: exchange.number]):
             yield f'{call.tool} ran though the caller had not heard "{call.question}" and agreed'
+
+
+def _was_heard(question: str, exchanges: Sequence[Exchange]) -> bool:
+    """Also when the report lacked its last word, twice: then it lags behind what the caller hears and answers."""
+    nearly = question.rsplit(maxsplit=1)[0]
+    return any(question in one.heard for one in exchanges) or sum(nearly in one.heard for one in exchanges) > 1
 
 
 def _repeated(exchange: Exchange) -> Iterator[str]:
     """The same request gets the same answer."""
-    for stream in exchange.again:
+    for stream in exchange.again if not exchange.stream.hung_up else ():
         if [event[1:] for event in stream.sent] != [event[1:] for event in exchange.stream.sent]:
             yield "the same request, sent again, got another answer"
 

@@ -14,7 +14,7 @@ from agent.replay.run_file import load_run
 from api.cli.main import app
 from api.settings import Settings
 from api.simulate import Setup, draft, read_scenario, run_file_of
-from api.simulate.scenario import Say, Words
+from api.simulate.steps import Say, Words
 from tests.conftest import TOOLS
 from tests.simulate.conftest import SCENARIOS, Hold
 from tests.support.gemini import Gemini, calls, text

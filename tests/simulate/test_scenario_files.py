@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.simulate import Scenario, ScenarioError, load_scenario, read_scenario
-from api.simulate.scenario import HangUp, Say, Silence
+from api.simulate.steps import HangUp, Say, Silence
 
 FILE = Path("scenarios/tides.yaml")
 
