@@ -200,6 +200,11 @@ class Scenario(_Model):
     judge: list[str] = []
     at_most: Seconds = 600.0
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_empty(cls, value: Any) -> Any:
+        return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
+
     @model_validator(mode="after")
     def _has_a_caller(self) -> Scenario:
         if bool(self.caller) == bool(self.persona):

@@ -81,7 +81,7 @@ class _Call:
         self._scenario, self._setup, self._model = scenario, setup, model
         self._settings = setup.settings.model_copy(update={"today": scenario.world.date, "fallback": False})
         self._tools = Tools(scenario.world.tools)
-        self._offline: Sequence[tuple[float, str]] = ()
+        self._offline: Sequence[float] = ()
 
     def faults(self) -> list[str]:
         """Hold it; what is wrong with it, the cause first."""
@@ -135,8 +135,12 @@ class _Call:
         """What the scenario has nothing for, by turn."""
         for at, call in self._tools.missing:
             yield self.conversation.turn_at(at), f"the scenario does not say under world: tools: what {call} returns"
-        for at, task in dict.fromkeys(self._offline):
-            yield self.conversation.turn_at(at), f"the {task} wanted to use the network: say what it returns"
+        for at in dict.fromkeys(self._offline):
+            real = [
+                call.tool for call in self.conversation.performed if call.at <= at and self._tools.is_real(call.tool)
+            ]
+            words = "wanted to use the network, which a real one has not: write what it returns"
+            yield self.conversation.turn_at(at), f"{real[-1] if real else 'something'} {words}"
         for turn in dict.fromkeys(self._model.asked_too_often if self._model else ()):
             yield turn, "the model was asked for more answers than there are under model:"
 

@@ -19,11 +19,15 @@ class Tools:
         self._used: defaultdict[int, int] = defaultdict(int)
         self.missing: list[tuple[float, str]] = []
 
+    def is_real(self, tool: str) -> bool:
+        """Whether its own function runs."""
+        return any(answer.real for answer in self._answers.get(tool, ()))
+
     def answer_of(self, tool: str) -> Answer | None:
         """What answers in the tool's place; None when its own function is to run."""
-        answers = self._answers.get(tool, ())
-        if any(answer.real for answer in answers):
+        if self.is_real(tool):
             return None
+        answers = self._answers.get(tool, ())
 
         async def answered(arguments: dict[str, Any]) -> Any:
             answer = self._next(tool, answers, arguments)

@@ -56,6 +56,9 @@ def test_the_steps_of_a_caller() -> None:
          "of result: …, fails: words or true, times_out: true, real: true."),
         ("caller: [Hi]\nexpect:\n  calls:\n  - tool: tides\n    times: twice\n", "5: `times: twice`: write once, "
          "at most once, at least once, never, or a number."),
+        ("caller: Hi\n", "1: `caller: Hi`: write under `caller:` a list, each line with a dash."),
+        ("caller: [Hi]\nworld: rainy\n", "2: `world: rainy`: write under `world:` a field and its value in each "
+         "line."),
         ("caller: [Hi]\nexpect:\n  ends: badly\n", "3: `ends: badly`: write 'hung up by the agent', 'transferred', "
          "'hung up by the caller' or 'open'."),
     ],
