@@ -41,7 +41,7 @@ def differences(expected: RunFile, came: RunFile, *, from_turn: int = 1) -> list
             found += [
                 *_of_tool_calls(number, then.tools, now.tools),
                 *_of_models(number, then, now, shown, seen),
-                *_of_sent(number, then, now),
+                *(_of_sent(number, then, now) or _of_frames(number, then, now)),
             ]
     return found
 
@@ -134,12 +134,18 @@ def _of_models(
         yield Difference(cause, [f"+ {line}" for line in seen[call][-3:]], True)
 
 
-def _of_sent(number: int, then: RecordedTurn, now: RecordedTurn) -> Iterator[Difference]:
+def _of_sent(number: int, then: RecordedTurn, now: RecordedTurn) -> list[Difference]:
     old, new = _as_sent(then), _as_sent(now)
     if cause := _sent_otherwise(timeless(then), timeless(now)):
-        yield Difference(f"Turn {number}: {cause}", _diff(old, new))
-    elif old != new:
-        yield Difference(f"Turn {number}: the same was sent at other times.", _diff(old, new))
+        return [Difference(f"Turn {number}: {cause}", _diff(old, new))]
+    if old != new:
+        return [Difference(f"Turn {number}: the same was sent at other times.", _diff(old, new))]
+    return []
+
+
+def _of_frames(number: int, then: RecordedTurn, now: RecordedTurn) -> list[Difference]:
+    old, new = _as_framed(then), _as_framed(now)
+    return [Difference(f"Turn {number}: the platform got other frames.", _diff(old, new))] if old != new else []
 
 
 def _of_the_project(tools: Sequence[str]) -> list[str]:
@@ -189,6 +195,10 @@ def _message(message: dict[str, Any]) -> str:
 
 def _as_sent(turn: RecordedTurn) -> list[str]:
     return [f"{ms} ms {kind} {json.dumps(content, ensure_ascii=False)}" for ms, kind, content in turn.sent]
+
+
+def _as_framed(turn: RecordedTurn) -> list[str]:
+    return [f"{ms} ms {way} {json.dumps(frame, ensure_ascii=False)}" for ms, way, frame in turn.frames]
 
 
 def _called(call: RecordedToolCall) -> str:

@@ -18,6 +18,7 @@ _CALLS = (
     "SELECT turn, call, name, arguments, did, result, state, told, ms, ended, message FROM tool_calls"
     " WHERE conversation = ? ORDER BY started"
 )
+_LAST_FRAMES = "SELECT body, at FROM notes WHERE conversation = ? AND kind = 'frames' ORDER BY at"
 _NOTES = "SELECT body, at FROM notes WHERE conversation = ? AND kind = 'data' ORDER BY at"
 
 
@@ -38,7 +39,39 @@ async def export_run(database: Database, conversation: str) -> runs.RunFile | No
         if turns[number][5] == "interrupted" and not turn.hung_up:
             _say_how_it_ended(turn, turns[number], turns[number + 1 :])
     made += [(row[1], _data(conversation, number, row, began)) for number, row in enumerate(notes)]
-    return runs.RunFile(turns=[turn for _, turn in sorted(made, key=lambda one: one[0])])
+    asked = [json.loads(row[2]) for row in turns]
+    _place_frames([(at, turn, request.get("frames", [])) for (at, turn), request in zip(made, asked, strict=False)])
+    _place_last_frames(made, await database.fetch(_LAST_FRAMES, conversation))
+    platform = asked[0].get("platform", "")
+    return runs.RunFile(platform=platform, turns=[turn for _, turn in sorted(made, key=lambda one: one[0])])
+
+
+def _place_frames(turns: Sequence[tuple[float, runs.RecordedTurn, Sequence[tuple[int, Any]]]]) -> None:
+    """Give each turn the frames that began it, and the turn before it those that came until then. `turns`: when it
+    began, the turn, the frames: (ms before it, frame)."""
+    for (before_began, before, _), (began, turn, frames) in zip([turns[0], *turns], turns, strict=False):
+        first = _where_it_begins([frame for _, frame in frames])
+        _add_frames(before, frames[:first], began - before_began)
+        _add_frames(turn, frames[first:], 0)
+
+
+def _place_last_frames(turns: Sequence[tuple[float, runs.RecordedTurn]], rows: Sequence[Row]) -> None:
+    """Those that came after a socket's last turn."""
+    for body, at in rows:
+        began, turn = max((one for one in turns if one[0] <= at), key=lambda one: one[0], default=turns[0])
+        _add_frames(turn, json.loads(body), at - began)
+
+
+def _add_frames(turn: runs.RecordedTurn, frames: Sequence[tuple[int, Any]], seconds: float) -> None:
+    turn.frames += [(round(ms + seconds * 1000), "in", frame) for ms, frame in frames]
+
+
+def _where_it_begins(frames: Sequence[dict[str, Any]]) -> int:
+    """Of the frames before a turn, the first of those that ask for it: words, or all its keys."""
+    first = max(0, len(frames) - 1)
+    while first and frames[first].get("type") == frames[first - 1].get("type") == "dtmf":
+        first -= 1
+    return first
 
 
 def _turn(conversation: str, row: Row, began: float) -> runs.RecordedTurn:
@@ -77,7 +110,8 @@ def _webhook(conversation: str, turn: str, kind: str, request: dict[str, Any]) -
     if heard := request.get("heard"):
         heard = {name: value for name, value in heard.items() if (name, value) != ("kind", "exact")}
         request = {**request, "heard": heard}
-    return {**fields, **{name: value for name, value in request.items() if value}}
+    own = {name: value for name, value in request.items() if value and name not in ("platform", "frames")}
+    return {**fields, **own}
 
 
 def _call(

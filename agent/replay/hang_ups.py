@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from langchain_core.messages import SystemMessage
 
@@ -11,26 +12,34 @@ from agent.replay import run_file as runs
 from agent.replay.remembered import is_within, words_shown
 from agent.turns import Turn
 
-_AFTER = 2_000  # ms between the hang-up and the caller's next words
+_QUESTION = "Hello?"
 _REPLY = "Here I am."
 
+Follow = Callable[[runs.Webhook, str], Mapping[str, Any]]  # (webhook, the next words): the next one's ids
 
-def interrupted_everywhere(run: runs.RunFile) -> Iterator[tuple[str, runs.RunFile]]:
-    """For each event of each message's turn: the run up to there, a hang-up, and one more question."""
+
+def interrupted_everywhere(run: runs.RunFile, follow: Follow, after: int) -> Iterator[tuple[str, runs.RunFile]]:
+    """For each event of each message's turn: the run up to there, a hang-up, and one more question. follow: gives what
+    names the request for it. after: ms until it is asked."""
     for number, turn in enumerate(run.turns):
         if turn.webhook["kind"] != "message":
             continue
         for events in range(len(turn.sent) + 1):
             ms = turn.sent[events - 1][0] if events else 0
-            cut = turn.model_copy(update={"hung_up": runs.HungUp(events=events, ms=ms)})
+            frames = [frame for frame in turn.frames if frame[1] == "in" and frame[0] <= 0]
+            cut = turn.model_copy(update={"hung_up": runs.HungUp(events=events, ms=ms), "frames": frames})
             label = f"turn {number + 1}, after {events} events"
-            yield label, run.model_copy(update={"turns": [*run.turns[:number], cut, _question(turn, ms)]})
+            yield (
+                label,
+                run.model_copy(update={"turns": [*run.turns[:number], cut, _question(turn, ms + after, follow)]}),
+            )
 
 
-def _question(turn: runs.RecordedTurn, ms: int) -> runs.RecordedTurn:
-    webhook = {"kind": "message", "conversation_id": turn.webhook["conversation_id"], "turn_id": "after-the-hang-up"}
+def _question(turn: runs.RecordedTurn, ms: int, follow: Follow) -> runs.RecordedTurn:
     answer = runs.RecordedModelCall(chunks=[[0, _REPLY]])
-    return runs.RecordedTurn(at=turn.at + ms + _AFTER, webhook={**webhook, "text": "Hello?"}, models=[answer])
+    webhook: Any = {"kind": "message", "conversation_id": turn.webhook["conversation_id"], "text": _QUESTION}
+    webhook |= follow(turn.webhook, _QUESTION)
+    return runs.RecordedTurn(at=turn.at + ms, webhook=webhook, models=[answer])
 
 
 def broken(cut: runs.RecordedTurn, received: str, question: Turn, answer: str, ran: Sequence[str]) -> Iterator[str]:

@@ -75,15 +75,15 @@ class RecordedModelCall(_Model):
 
 
 class RecordedToolCall(_Model):
-    """One run of a tool. did: [ms, "say" | "show", value] while it worked. ended: finished; failed; stopped by an
-    interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
+    """One run of a tool. did: [ms, "say" | "show" | "control", value] while it worked. ended: finished; failed; stopped
+    by an interruption or a deadline; unknown when the recording does not have its end. late: it ended after its turn;
     told: the later one that was told of that, if there was one; after: the one before that, if it is not the call's
     own: it did not know yet. Times are since the first call of its step began."""
 
     key: str
     name: str
     arguments: dict[str, Any]
-    did: list[tuple[int, Literal["say", "show"], Any]] = []
+    did: list[tuple[int, Literal["say", "show", "control"], Any]] = []
     result: str = ""
     ended: Literal["finished", "failed", "stopped", "unknown"] = "finished"
     late: bool = False
@@ -109,7 +109,8 @@ class RecordedSummary(_Model):
 class RecordedTurn(_Model):
     """One webhook and what came of it. at: since the conversation began. summary: of older turns, taken in by this
     one. checks: by call, what came of its tool's check, {arguments} or {refused}. superseded: a newer one came before
-    it was over. sent: [ms, kind, content]."""
+    it was over. sent: [ms, kind, content]. frames: [ms, "in" | "out", frame], what the platform sent and got from this
+    request on until the next; empty where its requests and answers say no more than the other fields."""
 
     at: int
     webhook: Webhook
@@ -120,6 +121,7 @@ class RecordedTurn(_Model):
     hung_up: HungUp | None = None
     superseded: bool = False
     sent: list[tuple[int, Literal["say", "show", "control"], Any]] = []
+    frames: list[tuple[int, Literal["in", "out"], Any]] = []
 
     @property
     def interrupted(self) -> bool:
@@ -142,10 +144,12 @@ class RecordedSettings(_Model):
 
 
 class RunFile(_Model):
-    """`prompt`: the lines the model was given. `offered`: the tools it had, with description and parameters."""
+    """`platform`: its name, over which the conversation was held; empty: that of the first version. `prompt`: the lines
+    the model was given. `offered`: the tools it had, with description and parameters."""
 
     format: Literal["voice-run"] = "voice-run"
     version: int = VERSION
+    platform: str = ""
     settings: RecordedSettings = Field(default_factory=RecordedSettings)
     prompt: list[str] = []
     offered: dict[str, Any] = {}

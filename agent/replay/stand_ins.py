@@ -26,7 +26,7 @@ from pydantic import Field
 from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.tooling import ToolCall, ToolResult, ToolRun, recorded_outcome
-from agent.turns import Turn, chunk_from
+from agent.turns import CallControl, Turn, chunk_from
 
 
 class Unexpected(Exception):
@@ -88,7 +88,7 @@ class Progress(Observer):
         self.over: dict[str, Turn] = {}
 
     def turn_over(self, turn: Turn) -> None:
-        self.over[turn.request.turn_id] = turn
+        self.over.setdefault(turn.request.turn_id, turn)  # the same again is told what was sent then
         self.begun[turn.request.turn_id].set()
 
 
@@ -154,7 +154,13 @@ class RecordedTools:
             await until.ms(ms)
             if due and due.is_set():
                 await run.turn.sleep(math.inf)  # what is not done by now was not heard
-            (run.say if kind == "say" else run.show)(value)
+            match kind:
+                case "say":
+                    run.say(value)
+                case "show":
+                    run.show(value)
+                case "control":
+                    run.control(CallControl(**value))
         if call.late:
             await run.turn.sleep(math.inf)
         if call.after in self._turns:

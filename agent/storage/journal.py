@@ -6,7 +6,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
     worker    who runs it, of several on one database (agent/storage/workers.py); "" of one
     asked     JSON: {text, caller, metadata, heard: {text, turn_id, kind} | null}, and if any: abilities: [action],
-              place
+              place, platform, frames: [[ms, frame]]
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
@@ -26,13 +26,14 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     result    what the model is told
     told      whether the conversation's memory holds the result: 1 since its own turn, 2 since a later one; 0 for
               one that came late, until then
-    did       JSON: [[ms, "say" | "show", value], …], what the tool said and showed, ms since it started
+    did       JSON: [[ms, "say" | "show" | "control", value], …], what the tool said, showed and wanted to become of
+              the call, ms since it started
     ms        how long it ran
     said      JSON: lines of a `protect` tool that nobody could hear any more
 
 `notes`, what else the model shall know next time: {kind: data, body: JSON}, of which it is told the newest 20, and
 the newest 200 are kept; and what the platform says of a session, {kind: ended | updated, body: JSON}: its transcript,
-figures, recording.
+figures, recording; {kind: frames, body: [[ms before it, frame]]}, what it has sent after the last turn.
 
 `summaries`, a row per conversation at most: one that was made since the last turn (agent/summaries.py).
 
@@ -105,8 +106,8 @@ class Journal:
         entry["heard"] = asdict(request.heard) if request.heard else None
         if request.abilities:
             entry["abilities"] = sorted(request.abilities)
-        if request.place:
-            entry["place"] = request.place
+        more = {"place": request.place, "platform": request.platform, "frames": request.frames}
+        entry |= {name: value for name, value in more.items() if value}
         row = *request.key, as_json(entry), self._now(), self._workers.name, request.conversation_id
         while True:
             new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))

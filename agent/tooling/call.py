@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from langchain_core.messages import AIMessage, ToolMessage
@@ -13,7 +13,7 @@ from langchain_core.tools import BaseTool
 from agent.json_values import replace_surrogates, to_json
 from agent.tooling.arguments import Refused, validated, values_of
 from agent.tooling.decorator import ToolOptions, fill, options_of
-from agent.turns import Marker, ToolCallStatus, Turn, tool_message
+from agent.turns import CallControl, Marker, ToolCallStatus, Turn, tool_message
 
 _LONGEST_LINE = 300  # characters that a tool may say at once
 _LONGEST_SHOWN = 64_000  # characters of JSON that a tool may show at once
@@ -106,6 +106,12 @@ class ToolRun:
         if line and self._counts():
             self.progress.append((self.ms(), "say", line))
             self.speak(line)
+
+    def control(self, control: CallControl) -> None:
+        """The tool wants something to become of the call."""
+        if self._counts():
+            self.progress.append((self.ms(), "control", asdict(control)))
+            self.turn.control(control)
 
     def _counts(self) -> bool:
         """Whether the tool may still say and show something: nothing grows without bound."""

@@ -209,7 +209,7 @@ class ToolRunner:
         reads = options.on_barge_in == "cancel"
         try:
             async with asyncio.timeout(options.timeout) as limit:
-                with use_context(self._context(run.turn, tool_call, run.say, run.show, run.turn.control)):
+                with use_context(self._context(run.turn, tool_call, run.say, run.show, run.control)):
                     answer = await tool_call.tool.arun({**tool_call.arguments})
             return ToolResult(text_of(answer), failed=isinstance(answer, ToolMessage) and answer.status == "error")
         except TimeoutError as error:

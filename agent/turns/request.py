@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -38,6 +38,9 @@ class TurnRequest:
     """One request for a turn. (conversation_id, turn_id, kind) identifies it: the same again is a duplicate.
 
     abilities: what the platform can do to the call when a tool asks for it (`CallAction`).
+    platform: over which the request came, by its name; empty: not told.
+    frames: for replay: what the platform has sent since the turn before that is not in the other fields, and what
+        began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
     """
@@ -51,6 +54,8 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    platform: str = ""
+    frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
 
     @property
     def key(self) -> tuple[str, str, Kind]:

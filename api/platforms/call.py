@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,6 +37,7 @@ class Caller:
     """Who calls, and over what. number: the caller's phone number, if the platform tells one."""
 
     conversation_id: str
+    platform: str
     number: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
@@ -61,10 +62,16 @@ class Call:
         self._one_at_a_time = asyncio.Lock()
 
     async def begin(
-        self, turn_id: str, text: str = "", kind: Kind = "message", heard: HeardReport | None = None
+        self,
+        turn_id: str,
+        text: str = "",
+        kind: Kind = "message",
+        heard: HeardReport | None = None,
+        frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
-        turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now."""
+        turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
+        frames: see `TurnRequest`."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
@@ -77,6 +84,8 @@ class Call:
                 caller=self._caller.number,
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
+                platform=self._caller.platform,
+                frames=frames,
             )
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
             before, begun = self._speaking, asyncio.Event()

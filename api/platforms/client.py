@@ -24,6 +24,8 @@ from typing import Any, ClassVar, Literal, Self
 from api.platforms.abilities import Abilities
 from api.platforms.network import Network
 
+_NOTICED = 0.001  # seconds
+
 EventKind = Literal["say", "show", "control", "end", "failed", "closed"]
 
 
@@ -92,7 +94,7 @@ class PlatformClient(ABC):
     @reads.setter
     def reads(self, events: int | None) -> None:
         self._reads = events
-        self._go_on_reading.set()
+        self._read_on()
 
     # What the caller does.
 
@@ -164,14 +166,18 @@ class PlatformClient(ABC):
     def _new_answer(self) -> int:
         self.answers += 1
         self._read_of_newest, self._is_cut = 0, False
-        self._go_on_reading.set()
+        self._read_on()
         return self.answers
 
     def _cut(self) -> None:
         """The newest answer is interrupted."""
         self._is_cut = True
-        self._go_on_reading.set()
+        self._read_on()
         self._emit(self.answers, "end", "cut")
+
+    def _read_on(self) -> None:
+        """What was held back is read once the server has seen what was sent just now."""
+        self._loop.call_later(_NOTICED, self._go_on_reading.set)
 
     def _log(self, direction: Literal["in", "out"], frame: Any) -> None:
         self.wire.append((self._loop.time(), direction, frame))

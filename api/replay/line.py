@@ -1,28 +1,32 @@
-"""One webhook over ASGI, as a server would carry it, and the caller's end of the line: for replay and for tests."""
+"""One request over ASGI, as a server would carry it, and the caller's end of the line: for replay and for tests."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fastapi import FastAPI
 
 from agent.replay import run_file as runs
-from api.platforms.layercode import signed_headers, webhook_body
+from api.platforms.layercode import read_event, signed_headers, webhook_body
 
 SECRET = f"whsec_{secrets.token_hex(16)}"
+
+Way = Literal["in", "out"]
+Sent = tuple[int, Literal["say", "show", "control"], Any]
 
 
 @dataclass
 class Heard:
-    """A stream as it came. sent: [ms, kind, content]. raw: its bytes. ended: how many response.end. over: ms when
-    that came, or the line was dropped. hung_up: whether the line was dropped before that."""
+    """A stream as it came. sent: [ms, kind, content]. frames: [ms, way, frame], on the wire. raw: its bytes. ended: how
+    many ends it had. over: ms when that came, or the line was dropped. hung_up: whether the line was dropped before
+    that."""
 
-    sent: list[tuple[int, Literal["say", "show", "control"], Any]] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
+    frames: list[tuple[int, Way, Any]] = field(default_factory=list)
     raw: bytes = b""
     ended: int = 0
     over: int | None = None
@@ -34,24 +38,43 @@ def words_of(sent: Sequence[tuple[int, str, Any]]) -> str:
     return "".join(content for _, kind, content in sent if kind == "say")
 
 
-class FakePlatform:
-    """One webhook over ASGI, as a server would carry it, and the caller's end of the line. heard: what came so far."""
+@dataclass(frozen=True)
+class HttpRequest:
+    """A request in a platform's words. read: what a server-sent event means: (frame, [(kind, content)]). carries: the
+    kinds of events that reach the platform."""
 
-    def __init__(self, app: FastAPI, turn: runs.RecordedTurn) -> None:
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    read: Callable[[str], tuple[Any, Sequence[tuple[str, Any]]]]
+    carries: frozenset[str] = frozenset({"say", "show"})
+
+    def count(self, turn: runs.RecordedTurn, events: int) -> int:
+        """How many of a turn's first events reach the platform."""
+        return events - sum(kind not in self.carries for _, kind, _ in turn.sent[:events])
+
+
+class FakePlatform:
+    """One request over ASGI, as a server would carry it, and the caller's end of the line. request: by default the
+    turn's webhook, as Layercode sends it. heard: what came so far."""
+
+    def __init__(self, app: FastAPI, turn: runs.RecordedTurn, request: HttpRequest | None = None) -> None:
         self._app = app
         self._turn = turn
-        self._body: bytes | None = request_body(turn.webhook)
+        self._request = request or layercode_request(turn.webhook)
+        self._body: bytes | None = self._request.body
+        self._least = self._request.count(turn, turn.hung_up.events) if turn.hung_up else 0
         self.heard = Heard()
         self._news = asyncio.Event()
         self._dropped = asyncio.Event()
         self._began = asyncio.get_running_loop().time()
 
     async def talk(self) -> Heard:
-        headers = signed_headers(SECRET, self._body or b"").items()
+        path = self._request.path
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
-            "path": "/api/agent", "raw_path": b"/api/agent", "query_string": b"", "root_path": "",
-            "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
+            "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+            "headers": [(name.lower().encode(), value.encode()) for name, value in self._request.headers.items()],
             "client": None, "server": None, "state": {},
         }  # fmt: skip
         hanging_up = asyncio.create_task(self._hang_up()) if self._turn.hung_up else None
@@ -68,7 +91,7 @@ class FakePlatform:
         assert moment is not None  # noqa: S101 - for the type
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, self._began + moment.ms / 1000 - loop.time()))
-        while len(self.heard.sent) < moment.events:
+        while len(self.heard.sent) < self._least:
             self._news.clear()
             await self._news.wait()
         self.drop()
@@ -91,30 +114,32 @@ class FakePlatform:
         body = message.get("body", b"")
         if not body.startswith(b"data: "):
             return
-        if self._turn.hung_up and len(self.heard.sent) >= self._turn.hung_up.events:
+        if self._turn.hung_up and len(self.heard.sent) >= self._least:
             await asyncio.Event().wait()  # nothing more came through then; the response is cancelled here
         if self._dropped.is_set():
             return
-        event = json.loads(body.removeprefix(b"data: "))
+        frame, events = self._request.read(body.decode().removeprefix("data: ").strip())
         ms = self._ms()
         self.heard.raw += body
-        if event["type"] == "response.end":
-            self.heard.ended += 1
-            self.heard.over = ms
-        else:
-            self.heard.sent.append((ms, "say" if event["type"] == "response.tts" else "show", event["content"]))
+        self.heard.frames.append((ms, "out", frame))
+        for kind, content in events:
+            if kind == "end":
+                self.heard.ended += 1
+                self.heard.over = ms
+            else:
+                self.heard.sent.append((ms, kind, content))  # type: ignore[arg-type]
         self._news.set()
 
     def _ms(self) -> int:
         return round((asyncio.get_running_loop().time() - self._began) * 1000)
 
 
-def request_body(webhook: runs.Webhook) -> bytes:
+def layercode_request(webhook: runs.Webhook) -> HttpRequest:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
     heard, caller = webhook.get("heard"), webhook.get("caller")
     fields = {name: value for name, value in webhook.items() if name in ("turn_id", "text", "data")}
-    return webhook_body(
+    body = webhook_body(
         kinds[webhook["kind"]],
         webhook["conversation_id"],
         session_id="replay",
@@ -123,3 +148,4 @@ def request_body(webhook: runs.Webhook) -> bytes:
         **fields,
         **({"from_phone_number": caller} if caller else {}),
     )
+    return HttpRequest("/api/agent", signed_headers(SECRET, body), body, read_event)

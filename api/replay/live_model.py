@@ -14,9 +14,10 @@ from agent.llm import Models
 from agent.replay import Progress
 from agent.replay import run_file as runs
 from agent.tooling import ToolResult, ToolRun
-from api.replay.application import temporary_application
-from api.replay.line import FakePlatform, words_of
+from api.replay.application import settings_for, temporary_application
+from api.replay.line import words_of
 from api.replay.player import Project, folder_for
+from api.replay.wires import client_of, open_wire
 from api.wiring import AgentParts
 
 Calls = Sequence[tuple[str, dict[str, Any]]]
@@ -47,11 +48,15 @@ async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list
     config = replace(project.config, today=lambda: known.today, welcome=known.welcome, welcome_back=known.welcome_back)
     parts = AgentParts(folder_for(run, project.folder), models, config)
     compared, progress = [], Progress()
-    async with temporary_application(parts, perform=tools.perform, observers=[progress]) as (app, _, _):
+    settings = settings_for(client_of(run))
+    async with (
+        temporary_application(parts, settings=settings, perform=tools.perform, observers=[progress]) as (app, _, _),
+        open_wire(run, app) as wire,
+    ):
         for number, turn in enumerate(run.turns, 1):
             webhook = turn.webhook
             tools.called = []
-            came = await FakePlatform(app, turn.model_copy(update={"hung_up": None})).talk()
+            came = await wire.talk(turn.model_copy(update={"hung_up": None}))
             if webhook["kind"] == "data":
                 continue
             await progress.begun[webhook["turn_id"]].wait()  # the recorded model is not asked, so the turn is over

@@ -30,8 +30,10 @@ from agent.storage import Storage
 from agent.tooling import ToolFolder
 from agent.tooling import offered as tools_for
 from agent.turns import Summary, Turn, compact
-from api.replay.application import temporary_application
-from api.replay.line import FakePlatform, Heard, words_of
+from api.replay.application import settings_for, temporary_application
+from api.replay.line import Heard, words_of
+from api.replay.socket_wires import ahead, was_cut_off
+from api.replay.wires import PAUSES, Wire, client_of, follow, open_wire
 from api.wiring import AgentParts, open_servers
 
 if TYPE_CHECKING:
@@ -94,7 +96,8 @@ def folder_for(run: runs.RunFile, folder: ToolFolder) -> ToolFolder:
 
 def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[str, list[str]]]:
     """Replay it once for each of its events, hanging up there. Yields the place, and what did not hold."""
-    for label, cut in interrupted_everywhere(run):
+    pause = PAUSES[client_of(run)]
+    for label, cut in interrupted_everywhere(run, lambda webhook, words: follow(run, webhook, words), pause):
         came = replay(cut, project)
         turn, question = cut.turns[-2:]
         heard, answer = (words_of(stream.sent) for stream in came.streams[-2:])
@@ -108,7 +111,9 @@ def barge_in_everywhere(run: runs.RunFile, project: Project) -> Iterator[tuple[s
 async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools: RecordedTools | None) -> Replayed:
     async with asyncio.timeout(_LONGEST):
         async with _application(run, project, progress, tools) as (app, agent, storage):
-            streams = await _drive(run, app, agent, tools)
+            async with open_wire(run, app) as wire:
+                streams = await _drive(run, wire, tools, progress)
+                await agent.drain(_LONGEST / 2)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(storage.database, conversation) or runs.RunFile()
         complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
@@ -125,7 +130,8 @@ def _application(
     summaries = {turn: Summary(kept.text, kept.until) for turn, kept in taken.items() if kept}
     stand_ins = {"perform": tools.perform, "perform_check": tools.check} if tools else {}
     options: Any = {**stand_ins, "summaries": summaries, "observers": [progress]}
-    return temporary_application(parts_for(run.settings, project, model), **options)
+    settings = settings_for(client_of(run))
+    return temporary_application(parts_for(run.settings, project, model), settings=settings, **options)
 
 
 def parts_for(settings: runs.RecordedSettings, project: Project, model: Any) -> AgentParts:
@@ -154,20 +160,21 @@ def config_for(settings: runs.RecordedSettings, project: Project) -> AgentConfig
     )
 
 
-async def _drive(run: runs.RunFile, app: FastAPI, agent: Agent, tools: RecordedTools | None) -> list[Heard]:
-    """Send every webhook at its time, whether the one before has been answered or not. With real tools: as soon as
+async def _drive(run: runs.RunFile, wire: Wire, tools: RecordedTools | None, progress: Progress) -> list[Heard]:
+    """Send every request at its time, whether the one before has been answered or not. With real tools: as soon as
     the one before is over, unless it never was."""
     talking: list[asyncio.Task[Heard]] = []
     for before, turn in zip([*run.turns[:1], *run.turns], run.turns, strict=False):
         if tools or before.superseded:
-            await asyncio.sleep(max(0, turn.at - before.at) / 1000)
+            await asyncio.sleep(max(0, turn.at - ahead(turn) - before.at + ahead(before)) / 1000)
         else:
             await asyncio.gather(*talking)
         if tools:
             await tools.end_before(turn.webhook["turn_id"])
-        talking.append(asyncio.create_task(FakePlatform(app, turn).talk()))
+        talking.append(asyncio.create_task(wire.talk(turn)))
     streams = await asyncio.gather(*talking)
-    await agent.drain(_LONGEST / 2)
+    last = progress.over.get(run.turns[-1].webhook["turn_id"]) if run.turns else None
+    await wire.settle(call_ends=last is not None and last.ends_call and not was_cut_off(run.turns[-1]))
     return list(streams)
 
 
@@ -187,7 +194,8 @@ def _complete(
     for then, stream in zip(run.turns, streams, strict=True):
         now = turns.get(then.webhook["turn_id"])
         turn = then.model_copy(deep=True)
-        turn.sent = stream.sent
+        turn.sent = now.sent if now and run.platform else stream.sent  # not every platform carries everything
+        turn.frames = stream.frames if run.platform else []
         calls = seen[then.webhook["turn_id"]].model_calls if then.webhook["turn_id"] in seen else []
         turn.models = []
         for number, call in enumerate(calls):
@@ -201,6 +209,7 @@ def _complete(
         turn.tools = [_with_inputs(call, inputs.get(call.key)) for call in (now.tools if now else [])]
         made.append(turn)
     return runs.RunFile(
+        platform=run.platform,
         settings=run.settings,
         prompt=project.config.prompt.splitlines(),
         offered=offered(project.folder, run),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api.platforms.abilities import COMPLETIONS
@@ -12,7 +13,7 @@ from api.platforms.http_client import HttpClient
 from api.platforms.network import Network
 
 PATH = "/v1/chat/completions"
-_OWN_TOOLS = ("end_call", "transferCall", "dtmf")
+OWN_TOOLS = ("end_call", "transferCall", "dtmf")
 
 
 class CompletionsClient(HttpClient):
@@ -25,7 +26,6 @@ class CompletionsClient(HttpClient):
         self.messages: list[dict[str, str]] = []
         self._key = key
         self._heard: str | None = None
-        self._called: list[dict[str, Any]] = []
 
     async def begin(self) -> None:
         self._request()
@@ -42,32 +42,47 @@ class CompletionsClient(HttpClient):
         await super().interrupt(heard)
 
     def _request(self) -> None:
-        self._heard, self._called = None, []
-        call = self.call
-        body = {
-            "model": "voice-agent",
-            "stream": True,
-            "conversation_id": call.conversation_id,
-            "messages": self.messages,
-            "tools": [{"type": "function", "function": {"name": name}} for name in _OWN_TOOLS],
-            **({"metadata": dict(call.metadata)} if call.metadata else {}),
-            **({"customer": {"number": call.number}} if call.number else {}),
-        }
-        self._ask(json.dumps(body, ensure_ascii=False).encode())
+        self._heard = None
+        self._ask(completion_body(self.call, self.messages))
 
     def _headers(self, body: bytes) -> dict[str, str]:
-        return {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
+        return completion_headers(self._key)
 
     def _read_event(self, data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-        if data == "[DONE]":
-            return data, [("end", "complete")]
-        chunk = json.loads(data)
-        delta = chunk["choices"][0]["delta"]
-        events: list[tuple[EventKind, Any]] = []
-        if delta.get("content"):
-            events.append(("say", delta["content"]))
-        events += [("control", _control(called["function"])) for called in delta.get("tool_calls", ())]
-        return chunk, events
+        return read_chunk(data)
+
+
+def completion_body(
+    call: CallDetails, messages: Sequence[Mapping[str, str]], tools: Iterable[str] = OWN_TOOLS
+) -> bytes:
+    """A request. tools: the names of the client's own."""
+    body = {
+        "model": "voice-agent",
+        "stream": True,
+        "conversation_id": call.conversation_id,
+        "messages": list(messages),
+        "tools": [{"type": "function", "function": {"name": name}} for name in tools],
+        **({"metadata": dict(call.metadata)} if call.metadata else {}),
+        **({"customer": {"number": call.number}} if call.number else {}),
+    }
+    return json.dumps(body, ensure_ascii=False).encode()
+
+
+def completion_headers(key: str) -> dict[str, str]:
+    return {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+
+
+def read_chunk(data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
+    """A server-sent event, and what it means."""
+    if data == "[DONE]":
+        return data, [("end", "complete")]
+    chunk = json.loads(data)
+    delta = chunk["choices"][0]["delta"]
+    events: list[tuple[EventKind, Any]] = []
+    if delta.get("content"):
+        events.append(("say", delta["content"]))
+    events += [("control", _control(called["function"])) for called in delta.get("tool_calls", ())]
+    return chunk, events
 
 
 def _control(function: dict[str, Any]) -> dict[str, Any]:

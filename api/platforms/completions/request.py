@@ -10,7 +10,6 @@ abilities     what the client's `tools` can do to the call
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.json_values import strip_nul
 from agent.turns import HeardReport, TurnRequest
+from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
@@ -86,11 +86,11 @@ def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
     """NoConversation when the client does not name one."""
     said = [message.content.strip() for message in body.messages if message.role == "user"]
     text = strip_nul(said[-1]) if said else ""
-    place = f"p{len(said)}."
+    place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
     request = TurnRequest(
         conversation_id=_conversation(body, headers),
-        turn_id=place + hashlib.sha256(text.encode()).hexdigest()[:12],
+        turn_id=turn_id_of(place, text),
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
@@ -98,6 +98,7 @@ def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
         metadata=body.metadata,
         abilities=frozenset(tools),
         place=place,
+        platform="chat completions",
     )
     return Asked(request, tools)
 

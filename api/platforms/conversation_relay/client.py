@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
@@ -24,7 +25,8 @@ _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 class RelayClient(SocketClient):
     """auth_token: what requests are signed with. public_url: what the server calls itself; None: as it is reached.
-    twiml: the server's last answer about the call."""
+    twiml: the server's last answer about the call. session: of the next socket; None: a new one.
+    """
 
     abilities = RELAY
 
@@ -33,6 +35,7 @@ class RelayClient(SocketClient):
 
         super().__init__(network, call)
         self.twiml = ""
+        self.session: str | None = None
         self._validator = RequestValidator(auth_token)
         self._url = (public_url or network.url).rstrip("/")
         self._ended_url = ""
@@ -61,19 +64,27 @@ class RelayClient(SocketClient):
         """The last words of what was heard are reported."""
         ms = round((self._loop.time() - self._began) * 1000)
         report = {} if heard is None else {"utteranceUntilInterrupt": " ".join(heard.split()[-_FRAGMENT:])}
+        await self.signal({"type": "interrupt", **report, "durationUntilInterruptMs": ms})
+
+    async def signal(self, frame: Mapping[str, Any]) -> None:
+        """Send a frame that asks for no answer."""
         runs = self.answers in self._running and not self._is_cut
-        await self._send({"type": "interrupt", **report, "durationUntilInterruptMs": ms})
-        if runs:
+        await self._send(frame)
+        if runs and frame["type"] == "interrupt":
             self._cut()
 
     async def press(self, digits: str) -> None:
         for digit in digits:
-            await self._send({"type": "dtmf", "digit": digit})
+            await self.signal({"type": "dtmf", "digit": digit})
+        self.pressed()
+
+    def pressed(self) -> None:
+        """The keys that were sent are complete: there will be an answer to them."""
         self._asked()
 
     async def speaks(self, speaks: bool) -> None:
         """Twilio's report of when it plays an answer; only where the TwiML asks for it."""
-        await self._send({"type": "info", "name": "agentSpeaking", "value": "on" if speaks else "off"})
+        await self.signal({"type": "info", "name": "agentSpeaking", "value": "on" if speaks else "off"})
 
     async def hang_up(self) -> None:
         await self.drop()
@@ -108,7 +119,7 @@ class RelayClient(SocketClient):
         socket = await self._network.open_socket(urlsplit(url).path, self._signature(url, {}))
         setup = {
             "type": "setup",
-            "sessionId": f"VX{self.call.conversation_id}.{self._sockets}",
+            "sessionId": self.session or f"VX{self.call.conversation_id}.{self._sockets}",
             "callSid": self.call.conversation_id,
             "from": self.call.number or "",
             "customParameters": dict(self.call.metadata),

@@ -51,7 +51,7 @@ class Prompt(_Frame):
     """What the caller said. last: not so while it is a guess that may change."""
 
     type: Literal["prompt"]
-    text: Text = Field(default="", validation_alias="voicePrompt", repr=False)
+    text: Text = Field(default="", alias="voicePrompt", repr=False)
     lang: Id = ""
     last: Annotated[bool, BeforeValidator(_flag)] = True
 
@@ -61,7 +61,7 @@ class Interrupt(_Frame):
 
     type: Literal["interrupt"]
     heard: Annotated[str | None, BeforeValidator(lambda value: None if value is None else _text(value))] = Field(
-        default=None, validation_alias="utteranceUntilInterrupt", repr=False
+        default=None, alias="utteranceUntilInterrupt", repr=False
     )
 
 
@@ -106,6 +106,11 @@ def parse(data: str) -> Frame | None:
     except ValidationError as error:
         places = {".".join(map(str, fault["loc"][1:])) for fault in error.errors()}
         raise BadFrame(f"{fields['type']}: {', '.join(sorted(places))}") from None
+
+
+def kept(frame: Frame) -> dict[str, Any]:
+    """The frame as the platform sent it, as far as it is used here: for replay."""
+    return frame.model_dump(by_alias=True, exclude_defaults=True) | {"type": frame.type}
 
 
 def text(token: str, *, last: bool) -> str:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
+from typing import Any
 
 from fastapi import WebSocket
 
+from agent.failures import logged
 from agent.json_values import strip_nul
 from agent.turns import CallControl
 from api.platforms.abilities import RELAY
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _DIGITS_SECONDS = 2.5  # without another key, after which the digits are complete
 _MOST_DIGITS = 64
+_MOST_KEPT = 100  # frames between two turns
+_SPEAKING, _SILENT = (frames.Info(type="info", name="agentSpeaking", value=value) for value in ("on", "off"))
 
 
 class RelayLine:
@@ -63,11 +68,11 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
     received = Frames[frames.Frame](socket, frames.parse)
     setup = await received.first()
     if not isinstance(setup, frames.Setup) or not setup.call:
-        services.refused(f"{platform}: no setup")
+        services.refused(f"{platform.lower()}: no setup")
         log.warning("a call on %s was refused: its first frame is no setup with a callSid", platform)
         await close(socket)
         return
-    conversation = _Conversation(socket, services, setup)
+    conversation = _Conversation(socket, services, setup, platform)
     try:
         await conversation.begin()
         async for frame in received:
@@ -79,9 +84,10 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
 class _Conversation:
     """What the frames of one socket do, in their order."""
 
-    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup) -> None:
+    def __init__(self, socket: WebSocket, services: Services, setup: frames.Setup, platform: str) -> None:
         caller = Caller(
             conversation_id=strip_nul(setup.call),
+            platform=platform,
             number=setup.from_ or None,
             metadata=setup.parameters,
             abilities=RELAY.controls,
@@ -89,16 +95,22 @@ class _Conversation:
         self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
         self._session = strip_nul(setup.session) or uuid.uuid4().hex
         self._services = services
+        self._loop = asyncio.get_running_loop()
         self._conversation = caller.conversation_id
         self._prompts = 0
         self._unanswered: tuple[str, str] | None = None  # turn and words that the socket before this one left
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
+        self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
     async def close(self) -> None:
         if self._digits_due:
             self._digits_due.cancel()
         await self._call.close()
+        if self._taken:
+            with logged(log, "the last frames of a call could not be kept"):
+                id_ = f"frames:{self._session}"
+                await self._services.agent().note(self._conversation, id_, "frames", self._frames_taken())
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
@@ -109,8 +121,11 @@ class _Conversation:
             self._unanswered = last[:2]
 
     async def take(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
+            self._keep(frame)
         match frame:
             case frames.Prompt(last=True) if frame.text.strip() or self._call.interrupted:
+                self._keep(frame)
                 await self._hear(frame.text)
             case frames.Interrupt():
                 await self._call.interrupt(frame.heard, "fragment")
@@ -131,7 +146,17 @@ class _Conversation:
         if self._unanswered and self._unanswered[1] == words:
             turn_id = self._unanswered[0]
         self._unanswered = None
-        await self._call.begin(turn_id, words)
+        await self._call.begin(turn_id, words, frames=self._frames_taken())
+
+    def _keep(self, frame: frames.Frame) -> None:
+        """For replay."""
+        self._taken.append((self._loop.time(), frame))
+
+    def _frames_taken(self) -> list[tuple[int, dict[str, Any]]]:
+        """Those since the last time: (ms before now, frame)."""
+        now, taken = self._loop.time(), list(self._taken)
+        self._taken.clear()
+        return [(round((at - now) * 1000), frames.kept(frame)) for at, frame in taken]
 
     async def _press(self, digit: str) -> None:
         """Collected until `#`, or until no key is pressed any more."""

@@ -49,7 +49,7 @@ def telnyx_router(services: Services) -> APIRouter:
     @router.websocket("/relay/{token}")
     async def relay(socket: WebSocket, token: str) -> None:
         if is_right(socket, token):
-            await serve_call(socket, services, "telnyx")
+            await serve_call(socket, services, "Telnyx")
         else:
             await socket.close(POLICY_VIOLATION)
 

@@ -56,7 +56,7 @@ def twilio_router(services: Services) -> APIRouter:
     @router.websocket("/relay")
     async def relay(socket: WebSocket) -> None:
         if is_signed(socket, "ws", {}):
-            await serve_call(socket, services, "twilio")
+            await serve_call(socket, services, "Twilio")
         else:
             await socket.close(POLICY_VIOLATION)
 

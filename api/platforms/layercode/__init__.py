@@ -11,6 +11,7 @@ from api.platforms.layercode.client import (
     LayercodeClient,
     compact_json,
     interruption_context,
+    read_event,
     signed_headers,
     webhook_body,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "LayercodeClient",
     "compact_json",
     "interruption_context",
+    "read_event",
     "signature",
     "signed_headers",
     "webhook_body",

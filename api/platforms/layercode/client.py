@@ -119,8 +119,13 @@ class LayercodeClient(HttpClient):
         return signed_headers(self._secret, body)
 
     def _read_event(self, data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-        event = json.loads(data)
-        kind = _KINDS.get(event.get("type"))
-        if kind is None:
-            return event, []
-        return event, [(kind, "complete" if kind == "end" else event.get("content"))]
+        return read_event(data)
+
+
+def read_event(data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
+    """A server-sent event, and what it means."""
+    event = json.loads(data)
+    kind = _KINDS.get(event.get("type"))
+    if kind is None:
+        return event, []
+    return event, [(kind, "complete" if kind == "end" else event.get("content"))]

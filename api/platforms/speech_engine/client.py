@@ -29,7 +29,8 @@ def token(api_key: str, at: float | None = None) -> str:
 
 
 class SpeechEngineClient(SocketClient):
-    """history: what was said, as it is sent with each request; the agent's lines as far as they were heard."""
+    """history: what was said, as it is sent with each request; the agent's lines as far as they were heard. event_id:
+    of the newest one. words: of the newest answer, as far as they were heard."""
 
     abilities = SPEECH_ENGINE
 
@@ -37,18 +38,18 @@ class SpeechEngineClient(SocketClient):
         super().__init__(network, call)
         self.history: list[dict[str, str]] = []
         self._api_key = api_key
-        self._event_id = 0
-        self._words = ""
+        self.event_id = 0
+        self.words = ""
         self._over = True
 
     async def begin(self) -> None:
         await self.connect()
 
     async def say(self, text: str) -> None:
-        if self._words.strip():
-            self.history.append({"role": "agent", "content": self._words.strip()})
+        if self.words.strip():
+            self.history.append({"role": "agent", "content": self.words.strip()})
         self.history.append({"role": "user", "content": text})
-        self._event_id += 1
+        self.event_id += 1
         await self._request()
 
     async def duplicate(self) -> None:
@@ -59,7 +60,7 @@ class SpeechEngineClient(SocketClient):
     async def interrupt(self, heard: str | None = None) -> None:
         """The server learns of it by the next thing that is said."""
         if heard is not None:
-            self._words = heard
+            self.words = heard
         if not self._over:
             self._over = True
             self._cut()
@@ -77,8 +78,8 @@ class SpeechEngineClient(SocketClient):
 
     async def _request(self) -> None:
         self._new_answer()
-        self._words, self._over = "", False
-        frame = {"type": "user_transcript", "event_id": self._event_id, "user_transcript": self.history}
+        self.words, self._over = "", False
+        frame = {"type": "user_transcript", "event_id": self.event_id, "user_transcript": self.history}
         try:
             await self._send(frame)
         except Unreachable as error:
@@ -86,10 +87,10 @@ class SpeechEngineClient(SocketClient):
 
     async def _take(self, frame: dict[str, Any]) -> bool:
         """Answers to an outdated event are dropped."""
-        if frame.get("type") != "agent_response" or frame["event_id"] != self._event_id or self._over:
+        if frame.get("type") != "agent_response" or frame["event_id"] != self.event_id or self._over:
             return True
         if frame["content"]:
-            self._words += frame["content"]
+            self.words += frame["content"]
             self._emit(self.answers, "say", frame["content"], frame)
         if frame["is_final"]:
             self._over = True

@@ -74,7 +74,7 @@ async def _converse(socket: WebSocket, services: Services) -> None:
         await close(socket)
         return
     line = EngineLine(socket)
-    caller = Caller(strip_nul(init.conversation_id))
+    caller = Caller(strip_nul(init.conversation_id), "ElevenLabs Speech Engine")
     call = Call(services.agent, line, caller, services.settings.apology_message)
     try:
         async for frame in received:
