@@ -168,21 +168,52 @@ def serve(
 
 @app.command()
 def say(
-    text: str,
-    url: Annotated[str, typer.Option(help="The webhook.")] = "http://127.0.0.1:8000/api/agent",
+    texts: Annotated[list[str], typer.Argument(help="What is said, one turn for each.")],
+    url: Annotated[
+        str, typer.Option(help="The webhook; of other platforms only the server counts.")
+    ] = "http://127.0.0.1:8000/api/agent",
     conversation: Annotated[str | None, typer.Option(help="Go on with this conversation.")] = None,
     hang_up_after: Annotated[int | None, typer.Option(min=1, help="Drop the line after so many events.")] = None,
     interrupted: Annotated[str | None, typer.Option(help="The turn that was interrupted.")] = None,
     heard: Annotated[str, typer.Option(help="What was heard of it.")] = "",
+    platform: Annotated[
+        str, typer.Option(help="Over whose wire: layercode, relay (Twilio), speech-engine, completions.")
+    ] = "layercode",
 ) -> None:
-    """Send one signed webhook to a running server, and show what it answers, when."""
+    """Say something to a running server as a platform would, signed, and show what it answers, when."""
     from api.cli.say import Spoken
     from api.cli.say import say as send
 
     with _explained():
+        if platform != "layercode" or len(texts) > 1:
+            raise typer.Exit(_say_over(platform, texts, conversation, url, hang_up_after, interrupted))
+        text = texts[0]
         secret = Settings.load().webhook_secret
         spoken = Spoken(text, conversation or f"conv_{uuid.uuid4().hex[:12]}", interrupted, heard)
         raise typer.Exit(send(spoken, url=url, secret=secret, hang_up_after=hang_up_after))
+
+
+def _say_over(
+    platform: str,
+    texts: list[str],
+    conversation: str | None,
+    url: str,
+    hang_up_after: int | None,
+    interrupted: str | None,
+) -> int:
+    from api.cli.say_over import say_over
+    from api.platforms import CLIENTS
+
+    if platform not in CLIENTS:
+        raise NotConfigured(f"--platform takes one of {', '.join(CLIENTS)}.")
+    if interrupted is not None:
+        raise NotConfigured("--interrupted is for one webhook: say several things in a call, and use --hang-up-after.")
+    if conversation is not None and platform in ("speech-engine", "completions"):
+        raise NotConfigured(f"Over {platform} a call is held in one command: give all that is said in it.")
+    conversation = conversation or f"conv_{uuid.uuid4().hex[:12]}"
+    return say_over(
+        platform, texts, conversation=conversation, url=url, settings=Settings.load(), hang_up_after=hang_up_after
+    )
 
 
 @app.command()

@@ -68,12 +68,14 @@ class PlatformClient(ABC):
     """One call. Its answers are read as they come, in tasks of its own, until `drop()`, `hang_up()`, or the end of
     `async with`.
 
-    answers: how many have been asked for so far. wire: (time, "in" to the server or "out" of it, frame), all of them.
+    must_begin: nothing can be said before `begin()`. answers: how many have been asked for so far. wire: (time, "in" to
+    the server or "out" of it, frame), all of them.
     reads: of the newest answer only so many `say`, `show` and `control` are read, and the rest stays on the wire, as
     with a stalled peer, until it is interrupted or something else is asked; None: all.
     """
 
     abilities: ClassVar[Abilities]
+    must_begin: ClassVar[bool] = False
 
     def __init__(self, network: Network, call: CallDetails) -> None:
         self.call = call

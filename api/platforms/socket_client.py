@@ -15,6 +15,8 @@ from api.platforms.network import Network, Socket
 class SocketClient(PlatformClient):
     """Reads the socket in a task. Every frame is JSON."""
 
+    must_begin = True
+
     def __init__(self, network: Network, call: CallDetails) -> None:
         super().__init__(network, call)
         self._socket: Socket | None = None

@@ -53,12 +53,14 @@ class Project:
 @dataclass(frozen=True)
 class Replayed:
     """`run`: what came, in the form of a run file. `streams`: a stream for each turn. `turns`: the turns as the
-    agent had them, by id. `ran`: the keys of the tool calls that ran."""
+    agent had them, by id. `ran`: the keys of the tool calls that ran. `memory`: the conversation's at the end, as
+    `compact` gives it."""
 
     run: runs.RunFile
     streams: Sequence[Heard]
     turns: dict[str, Turn]
     ran: Sequence[str]
+    memory: Sequence[Mapping[str, Any]] = ()
 
 
 def replay(run: runs.RunFile, project: Project) -> Replayed:
@@ -116,8 +118,9 @@ async def _replay(run: runs.RunFile, project: Project, progress: Progress, tools
                 await agent.drain(_LONGEST / 2)
             conversation = run.turns[0].webhook["conversation_id"] if run.turns else ""
             came = await export_run(storage.database, conversation) or runs.RunFile()
+            memory = compact((await storage.state(conversation)).get("messages", []))
         complete = _complete(run, came, progress.over, streams, project, recorded_tools=tools is not None)
-        return Replayed(complete, streams, progress.over, tools.ran if tools else [])
+        return Replayed(complete, streams, progress.over, tools.ran if tools else [], memory)
 
 
 def _application(
