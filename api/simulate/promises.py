@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from itertools import pairwise
 from agent.config import AgentConfig
 from agent.replay import prompt_of, remembered_otherwise
 from agent.tooling import ToolFolder, options_of
-from agent.turns import Say
+from agent.turns import CallControl, Say
 from api.simulate.conversation import Conversation, Exchange
 from api.simulate.scenario import Expect
 
@@ -38,6 +39,7 @@ class Promises:
         yield from _ran(exchange, conversation)
         yield from self._in_time(exchange)
         yield from _stopped(exchange)
+        yield from _said_last(exchange)
         yield from (words for turn, words in conversation.unexpected if turn == exchange.turn_id)
         yield from self._answered(exchange)
         yield from _repeated(exchange)
@@ -84,10 +86,24 @@ class Promises:
 
 def _stopped(exchange: Exchange) -> Iterator[str]:
     """An answer that the caller interrupts, or leaves, ends there."""
-    turn, cut = exchange.turn, exchange.stream.over or 0
-    late = turn is None or turn.ended_ms is None or turn.ended_ms > cut + _SLACK * 1000
+    turn, told = exchange.turn, exchange.told if exchange.told is not None else math.inf
+    late = turn is None or turn.ended_ms is None or turn.ended_ms / 1000 > told + _SLACK
     if exchange.stream.hung_up and (turn is None or not turn.interrupted or late):
         yield "the caller interrupted the answer, and it went on all the same"
+
+
+def _said_last(exchange: Exchange) -> Iterator[str]:
+    """A call that the agent ends after words of its own is over with them: no others follow."""
+    events = [sent.event for sent in exchange.turn.events] if exchange.turn else []
+    ends = (isinstance(event, CallControl) and event.action != "send_dtmf" for event in events)
+    place = next((number for number, is_end in enumerate(ends) if is_end), len(events))
+    before, after = (_words(part) for part in (events[:place], events[place:]))
+    if before and after:
+        yield f'the agent said "{after}" after it had said its last words and ended the call'
+
+
+def _words(events: Sequence[object]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Say)).strip()
 
 
 def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
@@ -116,8 +132,12 @@ def _was_heard(question: str, exchanges: Sequence[Exchange]) -> bool:
 
 def _repeated(exchange: Exchange) -> Iterator[str]:
     """The same request gets the same answer."""
-    for stream in exchange.again if not exchange.stream.hung_up else ():
-        if [event[1:] for event in stream.sent] != [event[1:] for event in exchange.stream.sent]:
+    for stream in exchange.again:
+        pairs = zip(stream.sent, exchange.stream.sent, strict=False)
+        whole = stream.ended and exchange.stream.ended
+        if (whole and len(stream.sent) != len(exchange.stream.sent)) or any(
+            one[1:] != other[1:] for one, other in pairs
+        ):
             yield "the same request, sent again, got another answer"
 
 

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from api.platforms import CLIENTS
 from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Seconds, Step
 
 
@@ -81,7 +82,13 @@ def _as_answers(value: Any) -> Any:
     return [answer if isinstance(answer, dict | ToolAnswer) else {"result": answer} for answer in answers]
 
 
-Platform = Literal["layercode"]
+def _platform(name: str) -> str:
+    if name not in CLIENTS:
+        raise ValueError(f"write one of {', '.join(CLIENTS)}")
+    return name
+
+
+Platform = Annotated[str, AfterValidator(_platform)]
 
 
 class World(_Model):
@@ -213,8 +220,8 @@ class Scenario(_Model):
 
     @model_validator(mode="after")
     def _fits_its_platform(self) -> Scenario:
-        if any(isinstance(step, Dtmf) for step in self.caller):
-            raise ValueError(f"a call over {self.world.platform} does not tell which keys are pressed: leave out dtmf:")
+        if self.world.platform != "relay" and any(isinstance(step, Dtmf) for step in self.caller):
+            raise ValueError("keys are pressed on a phone: write world: platform: relay, or leave out dtmf:")
         return self
 
     @property
