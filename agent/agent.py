@@ -21,6 +21,7 @@ from agent.config import AgentConfig
 from agent.conversation import Conversations
 from agent.failures import log_failure, logged
 from agent.graph import Graph, build_graph
+from agent.languages import own_line
 from agent.llm import Models
 from agent.observer import Observer, Observers
 from agent.storage import (
@@ -109,7 +110,9 @@ class Agent:
         return turn
 
     def _new_turn(self, request: TurnRequest) -> Turn:
-        turn = self._running[request.key] = Turn(request, timeout=self._config.turn_timeout)
+        turn = self._running[request.key] = Turn(
+            request, timeout=self._config.turn_timeout, default_language=self._config.language
+        )
         task = asyncio.create_task(self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)
@@ -158,7 +161,7 @@ class Agent:
         await self._turns.wait(seconds)
         for turn in self._turns:
             if not turn.times_said:
-                turn.say(self._models.apology)
+                turn.say(own_line(self._models.apology, turn.speaks))
         await asyncio.sleep(0)  # for the streams to take that
         for turn in self._turns:
             turn.interrupt()
@@ -191,7 +194,7 @@ class Agent:
                 entry = await self._journal.admit(request)
             if entry.elsewhere:
                 turn.failed = True
-                turn.say(self._models.apology)
+                turn.say(own_line(self._models.apology, turn.speaks))
             elif entry.number is None:
                 turn.replay(entry.sent)
             else:
@@ -236,7 +239,7 @@ class Agent:
     def _fail(self, turn: Turn, error: Exception) -> None:
         turn.failed = True
         log_failure(log, "a turn failed", error)
-        turn.say(self._models.apology)
+        turn.say(own_line(self._models.apology, turn.speaks))
         turn.end()
 
     def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:

@@ -32,6 +32,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
+from agent.languages import Texts, own_line, told_to_model
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
 from agent.storage import PendingContext
@@ -51,10 +52,11 @@ from agent.turns import Turn
 
 
 class State(TypedDict):
-    """What a checkpoint holds of a conversation."""
+    """What a checkpoint holds of a conversation. language: in which it is held, once that is known."""
 
     messages: Annotated[list[AnyMessage], operator.add]
     pending: Annotated[Pending | None, latest]
+    language: str
 
 
 @dataclass
@@ -66,8 +68,8 @@ class Context:
     models: Models
     tool_runner: ToolRunner
     prompt: str
-    welcome: str
-    welcome_back: str
+    welcome: Texts
+    welcome_back: Texts
     max_tool_steps: int
     pending_context: PendingContext
 
@@ -115,7 +117,9 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     for call in pending_context.late:
         for line in call.unspoken:
             turn.progress(line)
-    return {"messages": Overwrite(messages), "pending": confirmation.heard(state.get("pending"), messages)}
+    turn.language = turn.language or state.get("language", "")
+    pending = confirmation.heard(state.get("pending"), messages)
+    return {"messages": Overwrite(messages), "pending": pending, "language": turn.language}
 
 
 async def after_listening(state: State, runtime: Runtime[Context]) -> str:
@@ -135,7 +139,8 @@ async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 
 def _welcome(state: State, context: Context) -> str:
-    return context.welcome_back if history.caller_has_spoken(state["messages"]) else context.welcome
+    back = history.caller_has_spoken(state["messages"])
+    return own_line(context.welcome_back if back else context.welcome, context.turn.speaks)
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -146,7 +151,8 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         return {}
     fit = history.repair(messages)
     turn.repaired |= fit != messages
-    shown, may_call = Shown(context.prompt, fit, declared), history.tool_steps(messages) < context.max_tool_steps
+    shown = Shown(told_to_model(context.prompt, turn.language), fit, declared)
+    may_call = history.tool_steps(messages) < context.max_tool_steps
     answer = await context.models.answer(
         turn,
         shown.messages,
@@ -155,7 +161,7 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         may_call=may_call,
         admit=partial(with_names, tools=declared) if may_call else without_calls,
         retell=shown.retell,
-        instead=found(messages, [name for name, tool in declared.items() if acts(tool)]),
+        instead=found(messages, [name for name, tool in declared.items() if acts(tool)], turn.speaks),
     )
     if answer and shown.retold and not turn.failed:
         return {"messages": Overwrite([*all_in_words(messages), *answer])}
@@ -180,7 +186,7 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
     if call.name == CONFIRM:
         return await _confirm(state, context)
     if to_be_asked(call, context.tools):
-        question = call.tool_call(context.tools[call.name]).question
+        question = call.tool_call(context.tools[call.name]).question(context.turn.speaks)
         pending = confirmation.pin(
             state["pending"], key=call.key, call=call.id, name=call.name, arguments=call.arguments, question=question
         )

@@ -22,7 +22,10 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_vali
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from agent.languages import fault_in, own_line, tag_of
+
 _PREFIX = "whsec_"
+Line = Annotated[str | dict[str, str], NoDecode]
 _SHORTEST = 8  # characters of a secret, after its prefix
 _WORDS = (
     "your|my|our|the|this|that|here|it|me|some|any|new|real|actual|dummy|demo|sample|example|test|testing|dev|local|"
@@ -185,23 +188,29 @@ class Settings(BaseSettings):
         " files hold transcripts. Empty: nothing is recorded.",
     )
 
-    welcome_message: str = Field(
+    default_language: str = Field(
+        default="en",
+        description="The language of fixed lines, as a tag such as `de` or `pt-BR`, while that of a conversation is not"
+        " known. The messages below may be JSON objects with a text for each language, such as"
+        ' `{"en": "Hello.", "de": "Hallo."}`; the defaults are known in English, German, French, Spanish and Japanese.',
+    )
+    welcome_message: Line = Field(
         default="", description="Said at the start of a new conversation. Empty: the caller speaks first."
     )
-    welcome_back_message: str = Field(
+    welcome_back_message: Line = Field(
         default="Welcome back. What can I do for you?",
         description="Said at the start of a new session of a conversation in which the caller has spoken before, if"
         " there is a `WELCOME_MESSAGE`.",
     )
-    apology_message: str = Field(
+    apology_message: Line = Field(
         default="Sorry, something went wrong on my side. Please say that again.",
         description="Said when there is no answer from the model.",
     )
-    ending_message: str = Field(
+    ending_message: Line = Field(
         default="I have to stop there.",
         description="Said after an answer that the model has begun and cannot go on with.",
     )
-    thinking_message: str = Field(
+    thinking_message: Line = Field(
         default="One moment.",
         description="Said once in a turn when the model has been thinking for a while. Empty: nothing is said.",
     )
@@ -296,6 +305,29 @@ class Settings(BaseSettings):
             raise PydanticCustomError("json_object", 'It must be a JSON object, such as {"max_output_tokens": 500}')
         return read
 
+    @field_validator(
+        "welcome_message", "welcome_back_message", "apology_message", "ending_message", "thinking_message",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _in_languages(cls, value: object) -> object:
+        if not isinstance(value, str) or not value.startswith("{"):
+            return value
+        try:
+            texts = json.loads(value)
+        except ValueError:
+            raise PydanticCustomError("texts", "It begins like a JSON object, and is none") from None
+        if fault := fault_in(texts):
+            raise PydanticCustomError("texts", f"It is a JSON object with a text for each language: {fault}")
+        return texts
+
+    @field_validator("default_language")
+    @classmethod
+    def _tag(cls, value: str) -> str:
+        if not (tag := tag_of(value)):
+            raise PydanticCustomError("language", "It must be a language tag such as de or pt-BR")
+        return tag
+
     @field_validator("log_level", "log_format", mode="before")
     @classmethod
     def _lower(cls, value: object) -> object:
@@ -328,6 +360,10 @@ class Settings(BaseSettings):
             )
         self.check_secrets(["layercode_webhook_secret"])
         return secret
+
+    def apology_in(self, language: str) -> str:
+        """language: empty for the default one."""
+        return own_line(self.apology_message, language or self.default_language)
 
     def check_secrets(self, names: Iterable[str]) -> None:
         """NotConfigured when one of these settings would let anybody in."""

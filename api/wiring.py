@@ -68,6 +68,7 @@ def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFo
         prompt=prompt,
         welcome=settings.welcome_message,
         welcome_back=settings.welcome_back_message if settings.welcome_message else "",
+        language=settings.default_language,
         turn_timeout=settings.turn_timeout_seconds,
         max_tool_steps=settings.max_tool_steps,
         max_turns=settings.max_turns,

@@ -19,6 +19,7 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 
 from agent.failures import log_failure
+from agent.languages import Texts, own_line
 from agent.llm.attempts import INVALID, NO_QUOTA, ModelCandidate, RetryPlan, is_down, status_of
 from agent.llm.breaker import Breaker
 from agent.llm.continuation import counted_on, with_what_was_said
@@ -46,15 +47,16 @@ class Models:
     first_token: seconds until an answer must have begun, over all attempts; later, how long it may pause.
     apology: said when no answer can be had. ending: said after an answer that cannot go on.
     thinking: said once in a turn when the model thinks for long; may be empty.
+    These three are said in the conversation's language.
     summarises: whether the model can be asked to summarise a long conversation.
     """
 
     primary: BaseChatModel
     fallback: BaseChatModel | None = None
     first_token: float = 5.0
-    apology: str = "Sorry, something went wrong on my side. Please say that again."
-    ending: str = "I have to stop there."
-    thinking: str = "One moment."
+    apology: Texts = "Sorry, something went wrong on my side. Please say that again."
+    ending: Texts = "I have to stop there."
+    thinking: Texts = "One moment."
     summarises: bool = False
     candidates: list[ModelCandidate] = field(init=False)
     _bound: dict[tuple[int, ...], tuple[Sequence[BaseTool], Runnable[Any, Any]]] = field(default_factory=dict)
@@ -92,7 +94,7 @@ class Models:
         for candidate, patience in attempts:
             shown = shown_to(candidate.provider, with_what_was_said(messages, said))
             call = ModelCall(shown, names, model=candidate.name)
-            answer = StreamedAnswer(turn, counted_on(id_, said), call, said, self.thinking)
+            answer = StreamedAnswer(turn, counted_on(id_, said), call, said, own_line(self.thinking, turn.speaks))
             await answer.read(self._asked(candidate.model, tools, may_call), patience, self.first_token)
             if turn.interrupted:
                 return answer.cut()
@@ -132,7 +134,7 @@ class Models:
         """The answer so far, and words of the system's at its end."""
         goes_well = said and verdict.action in (Action.GO_ON, Action.END, Action.REFUSE)
         turn.failed |= bool(instead) or not goes_well
-        words = instead or (self.ending if goes_well else self.apology)
+        words = instead or own_line(self.ending if goes_well else self.apology, turn.speaks)
         last = counted_on(id_, said[:-1])
         own = turn.said(last)
         turn.say(f" {words}" if own else words, of=last)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage
 
+from agent.languages import own_line
 from agent.speech import speakable
 from agent.turns import is_told_in_words, marker_of, system_note
 
@@ -59,7 +60,7 @@ def _note(call: ToolCall, result: ToolMessage) -> str:
     return system_note(f"You called {call['name']} with {arguments}. Its result: {result.text}")
 
 
-def found(messages: Sequence[AnyMessage], actions: Collection[str]) -> str:
+def found(messages: Sequence[AnyMessage], actions: Collection[str], language: str) -> str:
     """What a caller is told of this turn's results when the model says nothing: those that can be read out, or that it
     was done. Empty when there are none. actions: the tools that do something."""
     last = max((at for at, m in enumerate(messages) if isinstance(m, HumanMessage)), default=-1)
@@ -71,7 +72,7 @@ def found(messages: Sequence[AnyMessage], actions: Collection[str]) -> str:
     text = " ".join(said)
     if text and len(text) <= _LONGEST_SAID:
         return speakable(text)
-    return DONE if any(m.name in actions for m in good) else ""
+    return own_line(DONE, language) if any(m.name in actions for m in good) else ""
 
 
 def _can_be_said(text: str) -> bool:

@@ -31,6 +31,7 @@ class _Model(BaseModel):
 
 
 Chunk = tuple[int, str | list[Any]] | tuple[int, str | list[Any], dict[str, Any]]
+Line = str | dict[str, str]  # or one for each language
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -45,7 +46,7 @@ class RecordedHeard(TypedDict, total=False):
 
 
 class Webhook(TypedDict, total=False):
-    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place: see `TurnRequest`."""
+    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, language: see `TurnRequest`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -58,6 +59,7 @@ class Webhook(TypedDict, total=False):
     heard: RecordedHeard
     abilities: list[str]
     place: str
+    language: str
     data: Any
 
 
@@ -131,11 +133,12 @@ class RecordedTurn(_Model):
 class RecordedSettings(_Model):
     """What the conversation depended on beside the code. fallback: whether there was a second model."""
 
-    welcome: str = ""
-    welcome_back: str = ""
-    apology: str = ""
-    ending: str = "I have to stop there."
-    thinking: str = ""
+    welcome: Line = ""
+    welcome_back: Line = ""
+    apology: Line = ""
+    ending: Line = "I have to stop there."
+    thinking: Line = ""
+    language: str = "en"
     turn_timeout: Seconds = 60.0
     first_token: Seconds = 5.0
     fallback: bool = False

@@ -71,7 +71,7 @@ class SimulatedTools:
         return tool.model_copy(update={"coroutine": perform, "func": None, "check": check})
 
     def _note(self, tool: VoiceTool, arguments: Mapping[str, Any]) -> None:
-        question = fill(options_of(tool).confirm or "", arguments)
+        question = fill(options_of(tool).confirm or "", arguments, "en")
         key, made = tool_context().call_id, {name: to_json(value) for name, value in arguments.items()}
         self.performed.append(Performed(key, tool.name, made, question, self._now()))
 

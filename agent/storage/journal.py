@@ -6,7 +6,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
     worker    who runs it, of several on one database (agent/storage/workers.py); "" of one
     asked     JSON: {text, caller, metadata, heard: {text, turn_id, kind} | null}, and if any: abilities: [action],
-              place, platform, frames: [[ms, frame]]
+              place, language, platform, frames: [[ms, frame]]
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
@@ -106,7 +106,12 @@ class Journal:
         entry["heard"] = asdict(request.heard) if request.heard else None
         if request.abilities:
             entry["abilities"] = sorted(request.abilities)
-        more = {"place": request.place, "platform": request.platform, "frames": request.frames}
+        more = {
+            "place": request.place,
+            "language": request.language,
+            "platform": request.platform,
+            "frames": request.frames,
+        }
         entry |= {name: value for name, value in more.items() if value}
         row = *request.key, as_json(entry), self._now(), self._workers.name, request.conversation_id
         while True:

@@ -11,6 +11,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool
 
 from agent.json_values import replace_surrogates, to_json
+from agent.languages import Texts
 from agent.tooling.arguments import Refused, validated, values_of
 from agent.tooling.decorator import ToolOptions, fill, options_of
 from agent.turns import CallControl, Marker, ToolCallStatus, Turn, tool_message
@@ -36,14 +37,13 @@ class ToolCall:
     def options(self) -> ToolOptions:
         return options_of(self.tool)
 
-    @property
-    def question(self) -> str:
+    def question(self, language: str) -> str:
         """What the caller is asked before it is run; empty when they are not."""
-        return self.fill(self.options.confirm or "")
+        return self.fill(self.options.confirm or "", language)
 
-    def fill(self, text: str) -> str:
+    def fill(self, texts: Texts, language: str) -> str:
         """A text of the tool's options, with the call's arguments, or their defaults, in its braces."""
-        return fill(text, self.values)
+        return fill(texts, self.values, language)
 
     @property
     def values(self) -> dict[str, Any]:

@@ -18,12 +18,13 @@ import httpx
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, Field
 
+from agent.languages import Texts, all_of, fault_in, in_language
 from agent.speech import speakable
 from agent.storage import Database
 from agent.tooling.declaration import Undeclarable
 from agent.tooling.sandbox import isolated
 from agent.tooling.signature import arguments_of
-from agent.tooling.spoken import spoken
+from agent.tooling.spoken import spoken, words_of
 from agent.turns import CallAction, CallControl
 
 OnBargeIn = Literal["finish", "cancel", "protect"]
@@ -31,7 +32,8 @@ OnBargeIn = Literal["finish", "cancel", "protect"]
 
 @dataclass(frozen=True)
 class ToolOptions:
-    """How a tool behaves in a call. Texts may name the tool's arguments in braces.
+    """How a tool behaves in a call. Texts may name the tool's arguments in braces, and be given for each language:
+    {"en": "Booking.", "de": "Ich buche."}. A plain one is for all.
 
     say: spoken when the tool starts, unless the model has just spoken.
     slow: spoken when the tool still runs and nobody has spoken for `slow_after` seconds, then at growing distances:
@@ -45,12 +47,12 @@ class ToolOptions:
     needs: what the call's platform must be able to do; elsewhere the model is not offered the tool.
     """
 
-    say: str | None = None
-    slow: str | Sequence[str] | None = None
+    say: Texts | None = None
+    slow: Texts | Sequence[Texts] | None = None
     slow_after: float = 4.0
     timeout: float = 20.0
     on_barge_in: OnBargeIn = "finish"
-    confirm: str | None = None
+    confirm: Texts | None = None
     at_once: int | None = None
     needs: CallAction | None = None
 
@@ -150,12 +152,12 @@ def voice_tool(function: Function, /) -> VoiceTool: ...
 def voice_tool(
     *,
     name: str | None = None,
-    say: str | None = None,
-    slow: str | Sequence[str] | None = None,
+    say: Texts | None = None,
+    slow: Texts | Sequence[Texts] | None = None,
     slow_after: float = 4.0,
     timeout: float = 20.0,
     on_barge_in: OnBargeIn = "finish",
-    confirm: str | None = None,
+    confirm: Texts | None = None,
     at_once: int | None = None,
     needs: CallAction | None = None,
     check: Check | None = None,
@@ -218,10 +220,11 @@ def acts(tool: BaseTool) -> bool:
     return bool(options.confirm) or options.on_barge_in != "cancel"
 
 
-def fill(text: str, arguments: Mapping[str, Any]) -> str:
-    """`text` with its braces filled from a call's arguments, each as people say it and no longer than one can listen
-    to; a missing one leaves nothing behind. Without what cannot be spoken."""
-    said = {name: spoken(value)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
+def fill(texts: Texts, arguments: Mapping[str, Any], language: str) -> str:
+    """The text for a language with its braces filled from a call's arguments, each as people say it and no longer than
+    one can listen to; a missing one leaves nothing behind. Without what cannot be spoken."""
+    text, words = in_language(texts, language), words_of(language)
+    said = {name: spoken(value, words)[:_LONGEST_ARGUMENT] for name, value in arguments.items()}
     return speakable(" ".join(text.format_map(_Blank(said)).split()))
 
 
@@ -243,9 +246,12 @@ def check(tool: str, options: ToolOptions, arguments: Collection[str]) -> None:
     for taken in _RESERVED.intersection(arguments):
         raise ValueError(f"tool {tool!r}: LangChain keeps the argument name {taken!r} for itself; use another")
     for option in ("say", "slow", "confirm"):
-        text = getattr(options, option) or ""
-        for line in [text] if isinstance(text, str) else text:
-            _check_line(tool, option, line, arguments)
+        given = getattr(options, option) or ""
+        for texts in [given] if isinstance(given, str | Mapping) else given:
+            if fault := fault_in(texts):
+                raise ValueError(f"tool {tool!r}: {option}= is a text, or one for each language: {fault}")
+            for line in all_of(texts):
+                _check_line(tool, option, line, arguments)
 
 
 def _fits(tool: str, looks: Check | None, arguments: Collection[str]) -> None:

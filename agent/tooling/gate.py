@@ -18,6 +18,7 @@ from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.messages import ToolCall as ModelToolCall
 from langchain_core.tools import BaseTool
 
+from agent.languages import all_of
 from agent.storage import SAME_CALL
 from agent.tooling.arguments import Refused, validated
 from agent.tooling.call import ToolCall
@@ -116,8 +117,8 @@ def one_question(
 
 def _without_a_hole(call: ToolCall) -> None:
     """Refused when the question that the caller is to be asked lacks a value."""
-    question, values = options_of(call.tool).confirm or "", call.values
-    asked = [name for _, name, _, _ in string.Formatter().parse(question) if name]
+    questions, values = all_of(options_of(call.tool).confirm or ""), call.values
+    asked = [name for question in questions for _, name, _, _ in string.Formatter().parse(question) if name]
     missing = [name for name in asked if values.get(name) in (None, [], {}) or not str(values[name]).strip()]
     if missing:
         names = ", ".join(dict.fromkeys(missing))

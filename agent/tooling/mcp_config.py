@@ -25,6 +25,7 @@ from agent.tooling.decorator import OnBargeIn, ToolOptions
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,30}$")]
+Line = str | dict[str, str]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -37,12 +38,12 @@ class Options(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
-    say: str
-    slow: str | list[str]
+    say: Line
+    slow: Line | list[Line]
     slow_after: Seconds
     timeout: Seconds
     on_barge_in: OnBargeIn
-    confirm: str | Literal[False]
+    confirm: Line | Literal[False]
     at_once: Annotated[int, Field(ge=1)]
 
 

@@ -161,7 +161,7 @@ class ToolRunner:
         the calls that begin together."""
         message, line = run.tool_call.message, run.tool_call.options.say
         if line and not message.text.strip() and self._announced.get(run.turn) != message.id:
-            run.turn.progress(run.tool_call.fill(line))
+            run.turn.progress(run.tool_call.fill(line, run.turn.speaks))
             self._announced[run.turn] = message.id
         run.report("started")
 

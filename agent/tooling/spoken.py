@@ -15,7 +15,7 @@ from pydantic import BaseModel
 @dataclass(frozen=True)
 class Words:
     """What a language needs for it. day, moment: how a date, and a date with its time, are put together. units: hours,
-    minutes, seconds, each as one and as several."""
+    minutes, seconds, each as one and as several. point: before the decimals of a number."""
 
     yes: str
     no: str
@@ -24,12 +24,13 @@ class Words:
     day: str
     moment: str
     units: tuple[tuple[str, str], ...]
+    point: str = ","
 
 
 ENGLISH = Words(
     yes="yes",
     no="no",
-    conjunction="and",
+    conjunction=" and ",
     months=(
         "January", "February", "March", "April", "May", "June",
         "July", "August", "September", "October", "November", "December",
@@ -37,7 +38,39 @@ ENGLISH = Words(
     day="{day} {month}",
     moment="{date} at {time}",
     units=(("hour", "hours"), ("minute", "minutes"), ("second", "seconds")),
+    point=".",
 )  # fmt: skip
+
+
+_MONTHS = {
+    "de": "Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    "fr": "janvier février mars avril mai juin juillet août septembre octobre novembre décembre",
+    "es": "enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre",
+    "ja": "1月 2月 3月 4月 5月 6月 7月 8月 9月 10月 11月 12月",
+}
+_WORDS = {
+    "de": Words(
+        "ja", "nein", " und ", tuple(_MONTHS["de"].split()), "{day}. {month}", "{date} um {time}",
+        (("Stunde", "Stunden"), ("Minute", "Minuten"), ("Sekunde", "Sekunden")),
+    ),
+    "fr": Words(
+        "oui", "non", " et ", tuple(_MONTHS["fr"].split()), "{day} {month}", "{date} à {time}",
+        (("heure", "heures"), ("minute", "minutes"), ("seconde", "secondes")),
+    ),
+    "es": Words(
+        "sí", "no", " y ", tuple(_MONTHS["es"].split()), "{day} de {month}", "{date} a las {time}",
+        (("hora", "horas"), ("minuto", "minutos"), ("segundo", "segundos")),
+    ),
+    "ja": Words(
+        "はい", "いいえ", "と", tuple(_MONTHS["ja"].split()), "{month}{day}日", "{date}{time}",
+        (("時間", "時間"), ("分", "分"), ("秒", "秒")), ".",
+    ),
+}  # fmt: skip
+
+
+def words_of(language: str) -> Words:
+    """Those of a language, else the English ones."""
+    return _WORDS.get(language.partition("-")[0], ENGLISH)
 
 
 def spoken(value: Any, words: Words = ENGLISH) -> str:
@@ -49,7 +82,7 @@ def spoken(value: Any, words: Words = ENGLISH) -> str:
     if isinstance(value, Enum):
         return _choice(value, words)
     if isinstance(value, float | Decimal):
-        return _number(value)
+        return _number(value).replace(".", words.point)
     if isinstance(value, date | time | timedelta):
         return _moment(value, words)
     parts = _parts(value)
@@ -103,4 +136,4 @@ def _parts(value: Any) -> list[Any] | None:
 
 
 def _listed(said: list[str], words: Words) -> str:
-    return f" {words.conjunction} ".join(filter(None, [", ".join(said[:-1]), *said[-1:]]))
+    return words.conjunction.join(filter(None, [", ".join(said[:-1]), *said[-1:]]))

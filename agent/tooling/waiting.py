@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, cycle
 
+from agent.languages import Texts, in_language, own_line
 from agent.tooling.call import ToolRun
 from agent.turns import Say
 
-Slow = str | Sequence[str] | None
+Slow = Texts | Sequence[Texts] | None
 
 STANDARD = ("One moment, please.", "Still working on it.", "It takes a little longer, thank you for waiting.")
 _NEXT, _GROWTH, _LONGEST = 6.0, 1.5, 12.0  # seconds between the first two lines; what it grows by; and until where
 
 
-def lines_of(slow: Slow) -> Iterator[str]:
+def lines_of(slow: Slow, language: str) -> Iterator[str]:
     """The lines of a tool's `slow`, without end. None: the standard ones; a text: it, and then those; several: these,
     from the first again after the last; "" or none at all: silence."""
+    standard = [own_line(line, language) for line in STANDARD]
     if slow is None:
-        return cycle(STANDARD)
-    if isinstance(slow, str):
-        return chain([slow], cycle(STANDARD[1:])) if slow else iter(())
-    return cycle(slow)
+        return cycle(standard)
+    if isinstance(slow, str | Mapping):
+        line = in_language(slow, language)
+        return chain([line], cycle(standard[1:])) if line else iter(())
+    return cycle([in_language(line, language) for line in slow])
 
 
 class WaitingLines:
@@ -30,7 +33,7 @@ class WaitingLines:
 
     def __init__(self, run: ToolRun) -> None:
         self._run = run
-        self._lines = lines_of(run.tool_call.options.slow)
+        self._lines = lines_of(run.tool_call.options.slow, run.turn.speaks)
         self._pause = run.tool_call.options.slow_after
         self._next = _NEXT
         self._since = run.status.began
@@ -54,7 +57,7 @@ class WaitingLines:
         if self._run.turn.now() < self._due - 0.001:  # somebody has spoken; times of events are whole milliseconds
             self.start()
         elif line := next(self._lines, ""):
-            self._run.speak(self._run.tool_call.fill(line))
+            self._run.speak(self._run.tool_call.fill(line, self._run.turn.speaks))
             self._since = self._run.turn.now()
             self._pause, self._next = self._next, min(self._next * _GROWTH, _LONGEST)
             self.start()

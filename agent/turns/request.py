@@ -43,6 +43,7 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    language: in which the caller speaks, as the platform tells it; empty where it does not.
     """
 
     conversation_id: str
@@ -54,6 +55,7 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    language: str = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
 

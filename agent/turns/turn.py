@@ -44,11 +44,14 @@ class Turn:
     checks: by call, what came of the tool's check of it: {arguments} to put in place of its own, or {refused}.
     summary: what this turn took into the memory in place of older messages.
     joined: how many duplicates of the request read it too. repeated: it is itself one, of a turn that is over.
+    language: of the conversation, as far as it is known.
     repaired: the memory was not fit for the model as it was. refused: it was never admitted, for lack of room.
     """
 
-    def __init__(self, request: TurnRequest, *, timeout: float) -> None:
+    def __init__(self, request: TurnRequest, *, timeout: float, default_language: str = "en") -> None:
         self.request = request
+        self.language = request.language
+        self._default_language = default_language
         self.number = 0
         self.elsewhere = False
         self.events: list[SentEvent] = []
@@ -187,6 +190,11 @@ class Turn:
         """Of any attempt, also one that came to nothing."""
         call = next((call for call in self.model_calls if call.chunks), None)
         return round((call.began + call.chunks[0][0]) * 1000) if call else None
+
+    @property
+    def speaks(self) -> str:
+        """The language of the fixed lines."""
+        return self.language or self._default_language
 
     @property
     def outcome(self) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 
 import typer
 
+from agent.languages import Texts
 from agent.llm.gemini.declaration import declaration
 from agent.tooling import ToolFileError, ToolFolder, options_of
 from api.settings import NotConfigured, Settings, collected
@@ -46,6 +48,12 @@ def _read(settings: Settings) -> tuple[ToolFolder, list[str]]:
     return folder, problems
 
 
+def _lines(given: Texts | Sequence[Texts] | None) -> str:
+    if isinstance(given, Mapping):
+        return "; ".join(f"{tag}: {text}" for tag, text in given.items())
+    return given if isinstance(given, str) else " / ".join(map(_lines, given or ()))
+
+
 def _describe(name: str, folder: ToolFolder) -> None:
     tool = folder.tools[name]
     options = options_of(tool)
@@ -53,9 +61,9 @@ def _describe(name: str, folder: ToolFolder) -> None:
     typer.echo(f"  {folder.owner_of(name)}")
     for label, line in (
         ("does", tool.description.strip().partition("\n")[0]),
-        ("says", options.say),
-        ("when slow", options.slow if isinstance(options.slow, str) else " / ".join(options.slow or ())),
-        ("asks", options.confirm),
+        ("says", _lines(options.say)),
+        ("when slow", _lines(options.slow)),
+        ("asks", _lines(options.confirm)),
     ):
         if line:
             typer.echo(f"    {label}: {line}")

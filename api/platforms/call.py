@@ -34,27 +34,30 @@ class Line(Protocol):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, and over what. number: the caller's phone number, if the platform tells one."""
+    """Who calls, and over what. number: the caller's phone number, if the platform tells one. language: in which the
+    call begins, if that is known."""
 
     conversation_id: str
     platform: str
     number: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
+    language: str = ""
 
 
 class Call:
-    """One caller on one socket. apology: said when no turn can be begun.
+    """One caller on one socket. apology: said when no turn can be begun, in a language, or in the default one for "".
 
     interrupted: the caller has spoken into an answer, and no turn has begun since.
     """
 
-    def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: str) -> None:
+    def __init__(self, agent: Callable[[], Agent], line: Line, caller: Caller, apology: Callable[[str], str]) -> None:
         self.playout = Playout()
         self._agent = agent
         self._line = line
         self._caller = caller
         self._apology = apology
+        self._language = caller.language
         self.interrupted = False
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
@@ -67,14 +70,16 @@ class Call:
         text: str = "",
         kind: Kind = "message",
         heard: HeardReport | None = None,
+        language: str = "",
         frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
         turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
-        frames: see `TurnRequest`."""
+        language: in which it was said, if that is told. frames: see `TurnRequest`."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
+            self._language = language or self._language
             request = TurnRequest(
                 conversation_id=self._caller.conversation_id,
                 turn_id=turn_id,
@@ -84,6 +89,7 @@ class Call:
                 caller=self._caller.number,
                 metadata=self._caller.metadata,
                 abilities=self._caller.abilities,
+                language=self._language,
                 platform=self._caller.platform,
                 frames=frames,
             )
@@ -151,8 +157,9 @@ class Call:
         return controls
 
     async def _apologise(self) -> None:
-        self.playout.sent(self._apology)
-        await self._line.say(self._apology)
+        apology = self._apology(self._language)
+        self.playout.sent(apology)
+        await self._line.say(apology)
         await self._line.end_answer()
 
 

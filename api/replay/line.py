@@ -134,6 +134,12 @@ class FakePlatform:
         return round((asyncio.get_running_loop().time() - self._began) * 1000)
 
 
+def metadata_of(webhook: Mapping[str, Any]) -> dict[str, Any]:
+    """What the platform passes on: with the language, which some tell by other means."""
+    language = webhook.get("language")
+    return {**webhook.get("metadata", {}), **({"language": language} if language else {})}
+
+
 def layercode_request(webhook: runs.Webhook) -> HttpRequest:
     """The recorded request in Layercode's words."""
     kinds = {"message": "message", "welcome": "session.start", "data": "data"}
@@ -143,7 +149,7 @@ def layercode_request(webhook: runs.Webhook) -> HttpRequest:
         kinds[webhook["kind"]],
         webhook["conversation_id"],
         session_id="replay",
-        custom_metadata=webhook.get("metadata", {}),
+        custom_metadata=metadata_of(webhook),
         heard=(heard.get("turn_id"), heard["text"]) if heard else None,
         **fields,
         **({"from_phone_number": caller} if caller else {}),

@@ -156,6 +156,7 @@ def config_for(settings: runs.RecordedSettings, project: Project) -> AgentConfig
         project.config,
         welcome=settings.welcome,
         welcome_back=settings.welcome_back,
+        language=settings.language,
         turn_timeout=settings.turn_timeout,
         max_tool_steps=settings.max_tool_steps,
         today=lambda: settings.today,

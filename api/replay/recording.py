@@ -38,6 +38,7 @@ def settings_in_force(settings: Settings, config: AgentConfig) -> runs.RecordedS
         apology=settings.apology_message,
         ending=settings.ending_message,
         thinking=settings.thinking_message,
+        language=config.language,
         turn_timeout=settings.turn_timeout_seconds,
         first_token=settings.first_token_seconds,
         fallback=settings.model_fallback is not None,

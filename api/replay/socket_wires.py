@@ -121,6 +121,7 @@ class RelayWire(_SocketWire[RelayClient]):
         self._words = ""
 
     async def _ask(self, turn: runs.RecordedTurn, zero: float) -> None:
+        self._client.language = turn.webhook.get("language", "")
         session, _, number = turn.webhook["turn_id"].rpartition(".")
         if session != self._client.session or not self._client.is_connected:
             self._client.session, self._prompts = session, 0

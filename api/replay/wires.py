@@ -23,7 +23,7 @@ from api.platforms.completions import (
     read_chunk,
     turn_id_of,
 )
-from api.replay.line import SECRET, FakePlatform, Heard, HttpRequest
+from api.replay.line import SECRET, FakePlatform, Heard, HttpRequest, metadata_of
 from api.replay.socket_wires import EngineWire, RelayWire
 
 # By the names of the platforms: that of the client that stands in for them.
@@ -80,7 +80,7 @@ def follow(run: runs.RunFile, webhook: runs.Webhook, text: str) -> Mapping[str, 
 async def open_wire(run: runs.RunFile, app: FastAPI) -> AsyncIterator[Wire]:
     """To an application on which the platform is on, with SECRET."""
     first: Mapping[str, Any] = run.turns[0].webhook if run.turns else {}
-    call = CallDetails(first.get("conversation_id", ""), first.get("caller"), first.get("metadata", {}))
+    call = CallDetails(first.get("conversation_id", ""), first.get("caller"), metadata_of(first))
     async with in_process(app) as network:
         match client_of(run):
             case "relay":
@@ -130,7 +130,7 @@ class _CompletionsWire:
             heard = webhook.get("heard")
             said = [{"role": "assistant", "content": heard["text"]}] if heard else []
             self._messages = [*before, *said, {"role": "user", "content": webhook.get("text", "")}]
-        call = CallDetails(webhook["conversation_id"], webhook.get("caller"), webhook.get("metadata", {}))
+        call = CallDetails(webhook["conversation_id"], webhook.get("caller"), metadata_of(webhook))
         abilities = webhook.get("abilities", ())
         return completion_body(call, self._messages, [name for name in OWN_TOOLS if TOOLS[name][0] in abilities])
 

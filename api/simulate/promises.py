@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from agent.config import AgentConfig
+from agent.languages import Texts, own_line, told_to_model
 from agent.replay import prompt_of, remembered_otherwise
 from agent.tooling import ToolFolder, options_of
 from agent.turns import CallControl, Say
@@ -24,7 +25,7 @@ class Promises:
 
     folder: ToolFolder
     config: AgentConfig
-    apology: str
+    apology: Texts
     expect: Expect
 
     def broken(self, conversation: Conversation) -> Iterator[str]:
@@ -48,7 +49,8 @@ class Promises:
     def _told(self, exchange: Exchange) -> Iterator[str]:
         """The prompt, with the date of the scenario."""
         prompt = prompt_of(exchange.turn) if exchange.turn else None
-        due = self.config.prompt.replace("{today}", self.config.today())
+        language = exchange.turn.language if exchange.turn else ""
+        due = told_to_model(self.config.prompt.replace("{today}", self.config.today()), language)
         if prompt is not None and prompt != due:
             pairs = zip(prompt.splitlines(), due.splitlines(), strict=False)
             told, meant = next(((one, other) for one, other in pairs if one != other), (prompt, due))
@@ -67,8 +69,9 @@ class Promises:
             yield f"its answer ended {_times(stream.ended)}"
         if not stream.hung_up and exchange.said and not exchange.words.strip():
             yield "the caller got no words"
-        if self.apology in exchange.words and not self.expect.apology:
-            yield f'the caller heard the apology in place of an answer: "{self.apology}"'
+        apology = own_line(self.apology, exchange.turn.speaks) if exchange.turn else ""
+        if apology and apology in exchange.words and not self.expect.apology:
+            yield f'the caller heard the apology in place of an answer: "{apology}"'
         said = [sent.event for sent in exchange.turn.events if isinstance(sent.event, Say)] if exchange.turn else []
         for one, other in pairwise(said):
             if one.of is None and other.of is None and one.text.strip() == other.text.strip():

@@ -19,7 +19,7 @@ from tests.support.conversation import Tools, answers_in, caller_said, quiet, re
 from tests.support.gemini import Gemini, calls, error, said, text
 
 UPGRADE = Path(__file__).parents[1] / "upgrade"
-APOLOGY = Settings(_env_file=None).apology_message
+APOLOGY = Settings(_env_file=None).apology_in("en")
 AGREED = "The caller has agreed to everything."
 
 

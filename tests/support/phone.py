@@ -33,8 +33,8 @@ class Phone:
     async def send(self, **frame: Any) -> None:
         await self.socket.send(json.dumps(frame))
 
-    async def say(self, words: str, *, last: bool = True) -> None:
-        await self.send(type="prompt", voicePrompt=words, lang="en-US", last=last)
+    async def say(self, words: str, *, last: bool = True, lang: str = "en-US") -> None:
+        await self.send(type="prompt", voicePrompt=words, lang=lang, last=last)
 
     async def interrupt(self, heard: str | None = None, ms: float = 300) -> None:
         more = {} if heard is None else {"utteranceUntilInterrupt": heard}

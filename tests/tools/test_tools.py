@@ -133,8 +133,10 @@ def test_a_description_has_the_words_that_callers_use(tool: VoiceTool, words: li
 
 def test_the_question_before_a_booking_reads_well_with_and_without_a_date() -> None:
     question = book_table.options.confirm or ""
-    assert fill(question, {"people": 4, "time": "7pm"}) == "Book a table for 4 at 7pm?"
-    assert fill(question, {"people": 4, "time": "7pm", "date": "tomorrow"}) == ("Book a table for 4 tomorrow at 7pm?")
+    assert fill(question, {"people": 4, "time": "7pm"}, "en") == "Book a table for 4 at 7pm?"
+    assert fill(question, {"people": 4, "time": "7pm", "date": "tomorrow"}, "en") == (
+        "Book a table for 4 tomorrow at 7pm?"
+    )
 
 
 # clock

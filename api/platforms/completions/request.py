@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import HeardReport, TurnRequest
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
@@ -96,6 +97,7 @@ def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
         heard=_heard(body),
         caller=_number(body),
         metadata=body.metadata,
+        language=tag_of(body.metadata.get("language")),
         abilities=frozenset(tools),
         place=place,
         platform="chat completions",

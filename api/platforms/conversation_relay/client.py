@@ -36,6 +36,7 @@ class RelayClient(SocketClient):
         super().__init__(network, call)
         self.twiml = ""
         self.session: str | None = None
+        self.language = "en-US"
         self._validator = RequestValidator(auth_token)
         self._url = (public_url or network.url).rstrip("/")
         self._ended_url = ""
@@ -49,11 +50,11 @@ class RelayClient(SocketClient):
         self._asked()
 
     async def say(self, text: str) -> None:
-        await self._ask({"type": "prompt", "voicePrompt": text, "lang": "en-US", "last": True})
+        await self._ask({"type": "prompt", "voicePrompt": text, "lang": self.language, "last": True})
 
     async def say_partly(self, text: str) -> None:
         """A prompt that is not the last: a guess that may change."""
-        await self._send({"type": "prompt", "voicePrompt": text, "lang": "en-US", "last": False})
+        await self._send({"type": "prompt", "voicePrompt": text, "lang": self.language, "last": False})
 
     async def duplicate(self) -> None:
         """What Twilio does after a reconnect: a call's socket is opened again, and its last prompt comes once more."""

@@ -11,12 +11,14 @@ import asyncio
 import logging
 import uuid
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import WebSocket
 
 from agent.failures import logged
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import CallControl
 from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
@@ -90,9 +92,10 @@ class _Conversation:
             platform=platform,
             number=setup.from_ or None,
             metadata=setup.parameters,
+            language=_language(setup, services.settings.relay_options),
             abilities=RELAY.controls,
         )
-        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_message)
+        self._call = Call(services.agent, RelayLine(socket), caller, services.settings.apology_in)
         self._session = strip_nul(setup.session) or uuid.uuid4().hex
         self._services = services
         self._loop = asyncio.get_running_loop()
@@ -126,7 +129,7 @@ class _Conversation:
         match frame:
             case frames.Prompt(last=True) if frame.text.strip() or self._call.interrupted:
                 self._keep(frame)
-                await self._hear(frame.text)
+                await self._hear(frame.text, tag_of(frame.lang))
             case frames.Interrupt():
                 await self._call.interrupt(frame.heard, "fragment")
             case frames.Dtmf() if frame.digit:
@@ -137,7 +140,7 @@ class _Conversation:
                 log.warning("the platform reports an error with a frame of ours")
                 log.debug("the platform's error: %s", frame.description)
 
-    async def _hear(self, text: str) -> None:
+    async def _hear(self, text: str, language: str = "") -> None:
         """The first words on a new socket may be those that the one before it could not get answered, sent again: then
         they are the same turn, and what it did is not done twice."""
         words = strip_nul(text.strip())
@@ -146,7 +149,7 @@ class _Conversation:
         if self._unanswered and self._unanswered[1] == words:
             turn_id = self._unanswered[0]
         self._unanswered = None
-        await self._call.begin(turn_id, words, frames=self._frames_taken())
+        await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""
@@ -174,3 +177,9 @@ class _Conversation:
         digits, self._digits = self._digits, ""
         self._digits_due = None
         await self._hear(f"pressed {' '.join(digits)}")
+
+
+def _language(setup: frames.Setup, options: Mapping[str, Any]) -> str:
+    """In which the call begins: a parameter of the call's own, or what the relay was told to listen for."""
+    told = (setup.parameters.get("language"), options.get("transcription_language"), options.get("language"))
+    return next(filter(None, map(tag_of, told)), "")

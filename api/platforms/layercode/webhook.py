@@ -19,6 +19,7 @@ from fastapi.routing import APIRoute
 
 from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
+from agent.languages import tag_of
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
 from api.operations import Rate, mark_verified
 from api.platforms.body import Refused, read_body, too_large
@@ -107,6 +108,7 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text, context = event.text.strip(), event.interruption_context
         if context and context.text_heard is not None:
             heard = HeardReport(context.text_heard, context.assistant_turn_id and strip_nul(context.assistant_turn_id))
+    metadata = {**event.metadata, **event.custom_metadata}
     return TurnRequest(
         conversation_id=strip_nul(event.conversation_id),
         turn_id=strip_nul(event.turn_id or uuid.uuid4().hex),
@@ -114,7 +116,8 @@ def request_of(event: events.Message | events.SessionStart) -> TurnRequest:
         text=text,
         heard=heard,
         caller=event.from_phone_number,
-        metadata={**event.metadata, **event.custom_metadata},
+        metadata=metadata,
+        language=tag_of(metadata.get("language")),
     )
 
 

@@ -75,7 +75,7 @@ async def _converse(socket: WebSocket, services: Services) -> None:
         return
     line = EngineLine(socket)
     caller = Caller(strip_nul(init.conversation_id), "ElevenLabs Speech Engine")
-    call = Call(services.agent, line, caller, services.settings.apology_message)
+    call = Call(services.agent, line, caller, services.settings.apology_in)
     try:
         async for frame in received:
             match frame:

@@ -15,11 +15,12 @@ from pydantic import SecretStr
 from agent.replay import differences
 from agent.replay import run_file as runs
 from api.platforms import CLIENTS, CallDetails, PlatformClient, open_client, over_sockets, words_of
+from api.platforms.conversation_relay import RelayClient
 from api.replay.player import barge_in_everywhere, replay
 from api.settings import Settings
 from tests.support.backend import Backend
 from tests.support.conversation import quiet
-from tests.support.gemini import Gemini, Step, calls, text
+from tests.support.gemini import Gemini, Step, calls, error, text
 from tests.support.recordings import TOOLS, project, recorded, replayed, write_tools
 
 SECRET = SecretStr("0f1e2d3c4b5a69788796a5b4c3d2e1f0")
@@ -247,6 +248,27 @@ async def test_a_goodbye_that_is_interrupted_is_not_carried_out_in_a_replay(reco
     kinds = [frame.get("type") for _, _, frame in run.turns[-1].frames if isinstance(frame, dict)]
     assert "interrupt" in kinds
     assert "end" not in kinds
+
+
+async def test_a_call_in_german_replays_in_german(record: Record, tools: Path) -> None:
+    """The language of each prompt is in the file; the call began in none that is known."""
+
+    async def asks(client: PlatformClient) -> None:
+        assert isinstance(client, RelayClient)
+        await greeted(client)
+        client.language = "de-DE"
+        await client.say("?")
+        await client.answer()
+
+    run = await record("relay", asks, error(503), error(503))
+    assert [turn.webhook.get("language") for turn in run.turns] == [None, "de-DE"]
+    assert "Entschuldigung" in words_said(run.turns[1])
+    came = await asyncio.to_thread(replayed, run, project(tools, welcome="Good evening."))
+    assert differences(run, came.run) == []
+
+
+def words_said(turn: runs.RecordedTurn) -> str:
+    return "".join(content for _, kind, content in turn.sent if kind == "say")
 
 
 async def test_another_frame_is_noticed(record: Record, tools: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.support.backend import ROOT, Backend, backend
-from tests.support.gemini import Gemini, calls, text
+from tests.support.gemini import Gemini, calls, error, text
 from tests.support.phone import TOKEN, phone
 
 WEATHER = "It is fourteen degrees in Paris. Tomorrow it gets up to seventeen degrees, with some rain."
@@ -57,6 +57,25 @@ async def test_welcome_question_answer(server: Backend, gemini: Gemini) -> None:
         assert await caller.answer() == "It is sunny."
         assert [frame["last"] for _, frame in caller.frames].count(True) == 2
     gemini.verify()
+
+
+async def test_the_call_is_held_in_the_language_that_is_heard(gemini: Gemini, tmp_path: Path) -> None:
+    """It begins in the one that the relay listens for, and goes on in that of each prompt; an undetermined one changes
+    nothing."""
+    gemini.script(*[error(503)] * 6)
+    welcome = {"en": "Hello!", "de": "Hallo!", "fr": "Bonjour !"}
+    options = {"relay_options": {"language": "de-DE"}, "welcome_message": welcome}
+    async with backend(**{**settings(gemini, tmp_path), **options}) as server, phone(server.url) as caller:
+        said = [await caller.answer()]
+        for lang in ("de-DE", "multi", "fr-FR"):
+            await caller.say("?", lang=lang)
+            said.append((await caller.answer()).split()[0])
+    assert said == ["Hallo!", "Entschuldigung,", "Entschuldigung,", "Désolé,"]
+    async with (
+        backend(**{**settings(gemini, tmp_path), **options}) as server,
+        phone(server.url, customParameters={"language": "fr"}) as caller,
+    ):
+        assert await caller.answer() == "Bonjour !"
 
 
 async def test_partial_prompts_never_act(server: Backend, gemini: Gemini) -> None:
