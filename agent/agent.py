@@ -136,7 +136,8 @@ class Agent:
             self._note_room.leave()
 
     async def last_words(self, conversation_id: str) -> tuple[str, str, bool] | None:
-        """Of a conversation's newest turn: its id, the caller's words, and whether it was answered to its end."""
+        """Of a conversation's newest turn: its id, the caller's words, and whether it is over, be it that it was
+        interrupted."""
         return await self._journal.last_words(conversation_id)
 
     async def ready(self) -> None:

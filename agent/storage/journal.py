@@ -159,10 +159,10 @@ class Journal:
         return await read_pending(self._database, self._workers, request, live, running)
 
     async def last_words(self, conversation: str) -> tuple[str, str, bool] | None:
-        """The conversation's newest turn: its id, the caller's words, and whether it was answered to its end. None when
-        there is no turn at all."""
+        """The conversation's newest turn: its id, the caller's words, and whether it is over, be it that it was
+        interrupted. None when there is no turn at all."""
         rows = await self._database.fetch(_LAST, conversation)
-        return (rows[0][0], json.loads(rows[0][1])["text"], rows[0][2] == "answered") if rows else None
+        return (rows[0][0], json.loads(rows[0][1])["text"], rows[0][2] is not None) if rows else None
 
     # Tool calls.
 
