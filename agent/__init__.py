@@ -1,8 +1,11 @@
 """The agent: the state machine, its model, its memory, its voice. What a tool file imports is here."""
 
 from agent.tooling import (
+    EndedCall,
+    EndedToolCall,
     NotSupported,
     ToolContext,
+    TranscriptLine,
     VoiceTool,
     hang_up,
     say,
@@ -15,8 +18,11 @@ from agent.tooling import (
 )
 
 __all__ = [
+    "EndedCall",
+    "EndedToolCall",
     "NotSupported",
     "ToolContext",
+    "TranscriptLine",
     "VoiceTool",
     "hang_up",
     "say",

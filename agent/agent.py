@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from agent.calls import Calls, CallTimes
 from agent.config import AgentConfig
 from agent.conversation import Conversations
 from agent.failures import log_failure, logged
@@ -28,6 +29,7 @@ from agent.storage import (
     ConversationDeleted,
     Journal,
     Key,
+    LastTurn,
     SingleWorker,
     Storage,
     TurnTakenOver,
@@ -37,7 +39,7 @@ from agent.storage import (
 from agent.summaries import Summaries
 from agent.tls import tls_context
 from agent.tooling import Perform, PerformCheck, ToolFolder, ToolRunner
-from agent.turns import PATIENCE, ConcurrencyLimit, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
+from agent.turns import PATIENCE, ConcurrencyLimit, HeardReport, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,9 @@ class Stopping(Exception):
 
 
 class Agent:
-    """Use `open_agent()`."""
+    """Use `open_agent()`. calls: what platforms tell of the calls that they carry."""
+
+    calls: Calls
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Agent:
         self._order = TurnQueue()
         self._turns = OpenTurns()
         self._conversations = Conversations(
-            graph, storage, journal, folder, models, tool_runner, config, summaries, workers.name, self._live
+            graph, storage, journal, folder, models, tool_runner, config, summaries, workers.name, self.live
         )
 
     @property
@@ -135,22 +139,29 @@ class Agent:
         finally:
             self._note_room.leave()
 
-    async def last_words(self, conversation_id: str) -> tuple[str, str, bool] | None:
-        """Of a conversation's newest turn: its id, the caller's words, and whether it is over, be it that it was
-        interrupted."""
-        return await self._journal.last_words(conversation_id)
+    async def last_turn(self, conversation_id: str) -> LastTurn | None:
+        return await self._journal.last_turn(conversation_id)
+
+    async def heard(self, conversation_id: str, report: HeardReport) -> None:
+        """Keep what was heard of the turn that the report names: no turn may come that is told of it."""
+        await self._journal.heard(conversation_id, report)
 
     async def ready(self) -> None:
         """Raises when the database does not answer."""
         await self._journal.ping()
 
-    def _live(self, conversation_id: str) -> set[Key]:
+    def live(self, conversation_id: str) -> set[Key]:
+        """The conversation's turns that run in this process."""
         mine = (turn.request.key for turn in self._turns.of(conversation_id) if not turn.elsewhere)
         return {key for key in mine if key in self._running}
 
     def running(self, conversation_id: str) -> list[Turn]:
         """The conversation's turns that are not over and journalled."""
         return self._turns.of(conversation_id)
+
+    def is_at_work(self, conversation_id: str) -> bool:
+        """Whether a turn or a tool call of the conversation runs in this process."""
+        return bool(self.live(conversation_id) or self._tool_runner.running_calls(conversation_id))
 
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the configuration says so. What is newly wrong with them is logged."""
@@ -262,11 +273,12 @@ async def open_agent(
     perform_check: PerformCheck | None = None,
     summaries: Mapping[str, Summary] | None = None,
     observers: Sequence[Observer] = (),
+    call_times: CallTimes | None = None,
 ) -> AsyncIterator[Agent]:
     """An agent, ready to begin turns. `folder` has been loaded.
 
     perform, perform_check: run tool calls, and their checks, in place of the tools. summaries: by turn, in place of
-    those that the model would make.
+    those that the model would make. call_times: without them no tool file's `call_ended` is called.
     """
     observer = Observers(observers)
     async with (
@@ -285,7 +297,10 @@ async def open_agent(
             build_graph(storage.saver), journal, tool_runner, folder, models, config, storage,
             Summaries(storage, models, summaries), workers, observer,
         )  # fmt: skip
+        agent.calls = Calls(storage, workers, folder, tool_runner, http, call_times, agent.live)
+        await agent.calls.start()
         try:
             yield agent
         finally:
             await agent.close()
+            await agent.calls.stop()

@@ -139,6 +139,8 @@ async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
 
 
 def _welcome(state: State, context: Context) -> str:
+    if context.turn.request.kind == "silence":
+        return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])
     return own_line(context.welcome_back if back else context.welcome, context.turn.speaks)
 

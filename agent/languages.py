@@ -43,6 +43,18 @@ _OWN = {
         "es": "Bienvenido de nuevo. ¿En qué puedo ayudarle?",
         "ja": "お帰りなさい。ご用件をどうぞ。",
     },
+    "Are you still there?": {
+        "de": "Sind Sie noch da?",
+        "fr": "Vous êtes toujours là ?",
+        "es": "¿Sigue ahí?",
+        "ja": "もしもし、聞こえていますか。",
+    },
+    "I am hanging up now. Goodbye.": {
+        "de": "Ich lege jetzt auf. Auf Wiederhören.",
+        "fr": "Je vais raccrocher. Au revoir.",
+        "es": "Voy a colgar. Adiós.",
+        "ja": "それでは電話を切ります。失礼いたします。",
+    },
     "That is done.": {
         "de": "Das ist erledigt.",
         "fr": "C'est fait.",

@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 _TIMEOUT = httpx.Timeout(10, connect=5)  # seconds, for the platforms' REST APIs
 
 
-def create_app(settings: Settings | None = None, parts: AgentParts | None = None) -> FastAPI:
-    """The application. NotConfigured when it must not start."""
+def create_app(
+    settings: Settings | None = None, parts: AgentParts | None = None, *, documented: bool = False
+) -> FastAPI:
+    """The application. NotConfigured when it must not start. documented: with FastAPI's /docs and /openapi.json."""
     settings = settings or Settings.load()
     parts = parts or load_parts(settings)
 
@@ -69,6 +71,7 @@ def create_app(settings: Settings | None = None, parts: AgentParts | None = None
         title="Voice agent backend",
         version=version("voice-agent-backend"),
         lifespan=lifespan,
+        openapi_url="/openapi.json" if documented else None,
         redirect_slashes=False,  # a redirect leads to http behind a proxy, and nobody signs a webhook again for it
     )
     answer_unknown_paths(app)

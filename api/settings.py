@@ -10,12 +10,14 @@ them, and for libraries such as LangSmith's.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from dotenv import load_dotenv
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -38,6 +40,8 @@ _PLACEHOLDER = re.compile(
     rf"(?:{_WORDS}|x|[-_.,:/ ])+\d{{0,4}}[!?.]*|(.)\1*|<.*>|\[.*\]|\(.*\)|\$?\{{.*\}}|%.*%|.*(?:\.\.\.|…).*",
     re.DOTALL,
 )
+
+_SECRET_NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|PRIVATE|_DSN\b", re.IGNORECASE)
 
 
 class NotConfigured(Exception):
@@ -214,6 +218,25 @@ class Settings(BaseSettings):
         default="One moment.",
         description="Said once in a turn when the model has been thinking for a while. Empty: nothing is said.",
     )
+    idle_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="On a phone: seconds in which nobody speaks and nothing is being done, after which the caller hears"
+        " `IDLE_MESSAGE`. Empty: silence is waited for.",
+    )
+    idle_message: Line = Field(
+        default="Are you still there?", description="Said after `IDLE_SECONDS` of silence, and after as many again."
+    )
+    idle_reminders: int = Field(
+        default=2,
+        ge=0,
+        le=20,
+        description="How often `IDLE_MESSAGE` is said in a row; after it `IDLE_GOODBYE_MESSAGE`, and the call ends.",
+    )
+    idle_goodbye_message: Line = Field(
+        default="I am hanging up now. Goodbye.", description="Said before a call with a silent caller is ended."
+    )
     system_prompt_file: Path | None = Field(
         default=None,
         description="A prompt to use instead of `agent/prompt.md`. `{today}` in it becomes the date.",
@@ -243,6 +266,13 @@ class Settings(BaseSettings):
         " seconds that a tool which changes something waits, from the request on, so that nothing is done for one that"
         " is dropped.",
     )
+    call_idle_seconds: float = Field(
+        default=120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Where no platform says that a call is over (`/v1/chat/completions`): seconds without a request"
+        " after which it is, for `call_ended` in tool files.",
+    )
     drain_seconds: float = Field(
         default=20.0,
         ge=0,
@@ -262,10 +292,17 @@ class Settings(BaseSettings):
         ge=1,
         description="How often per minute one address may call `/api/authorize`, in each process; then it gets 429.",
     )
+    authorize_hook: str | None = Field(
+        default=None,
+        description="Your own check of who may open a conversation at `/api/authorize` and `/elevenlabs/token`:"
+        " `package.module:function` of an `async def function(request, fields) -> bool`. Empty: everybody may, and who"
+        " knows a conversation's id goes on in it.",
+    )
     forwarded_allow_ips: str = Field(
-        default="127.0.0.1,::1",
+        default="",
         description="Addresses or networks of the proxies in front of this server, separated by commas. Only their"
-        " `X-Forwarded-For` is used.",
+        " `X-Forwarded-For` is used: name those that write it themselves, or callers can choose their address. Empty:"
+        " nobody's, and all who come through a proxy count as one.",
     )
     metrics_token: SecretStr | None = Field(
         default=None,
@@ -307,6 +344,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "welcome_message", "welcome_back_message", "apology_message", "ending_message", "thinking_message",
+        "idle_message", "idle_goodbye_message",
         mode="before",
     )  # fmt: skip
     @classmethod
@@ -360,6 +398,14 @@ class Settings(BaseSettings):
             )
         self.check_secrets(["layercode_webhook_secret"])
         return secret
+
+    def all_secrets(self) -> list[str]:
+        """These settings' secrets, the database's password, and what the environment, with `.env`, calls a key, a token
+        or the like: tools and libraries have theirs there."""
+        own = [value.get_secret_value() for _, value in self if isinstance(value, SecretStr)]
+        password = urlsplit(self.database_url).password or ""
+        named = [value for name, value in os.environ.items() if _SECRET_NAME.search(name)]
+        return [secret for secret in (*own, password, unquote(password), *named) if secret]
 
     def apology_in(self, language: str) -> str:
         """language: empty for the default one."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from agent import tooling
 from agent.agent import Agent, open_agent
+from agent.calls import CallTimes
 from agent.config import PROMPT_FILE, AgentConfig
 from agent.llm import ModelError, Models, load_model
 from agent.observer import Observer
@@ -176,7 +177,12 @@ async def open_configured(
         open_storage(settings.database_url, alone=True) as storage,
         open_servers(parts.servers, parts.folder) as faults,
         open_agent(
-            storage=storage, folder=parts.folder, models=parts.models, config=parts.config, observers=observers
+            storage=storage,
+            folder=parts.folder,
+            models=parts.models,
+            config=parts.config,
+            observers=observers,
+            call_times=CallTimes(idle=settings.call_idle_seconds),
         ) as agent,
     ):
         for fault in faults:

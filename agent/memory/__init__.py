@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest, still_asks
-from agent.memory.heard import count_words, heard_until, whole_words
+from agent.memory.heard import count_words, heard_text, whole_words
 from agent.memory.history import is_summary, newest, repair
 from agent.memory.in_words import found
 from agent.memory.shown import Shown, all_in_words
@@ -20,7 +20,7 @@ __all__ = [
     "confirmation",
     "count_words",
     "found",
-    "heard_until",
+    "heard_text",
     "history",
     "is_summary",
     "latest",

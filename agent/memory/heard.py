@@ -55,11 +55,7 @@ def heard_parts(
     heard: the platform's words; None when it reported none: then everything that was sent counts.
     kind: see `HeardReport`.
     """
-    if heard is not None and kind == "derived" and not _is_beginning(heard, said):
-        heard = None
-    end = sum(len(text) for _, text in said)
-    if heard is not None:
-        end = heard_until(said, heard, fragment=kind == "fragment")
+    end = _end_of(said, heard, kind)
     parts: dict[str, tuple[str, bool]] = {}
     for of, text in said:
         if of is not None:
@@ -67,6 +63,21 @@ def heard_parts(
             parts[of] = before + text[: max(0, end)], whole and not _key(text[max(0, end) :])
         end -= len(text)
     return {of: (text.strip(), whole) for of, (text, whole) in parts.items()}
+
+
+def heard_text(
+    said: Sequence[tuple[str | None, str]], heard: str | None, kind: HeardKind = "exact"
+) -> tuple[str, bool]:
+    """What was heard of all of it, progress included, and whether that is all. The arguments are `heard_parts`'s."""
+    end, text = _end_of(said, heard, kind), "".join(text for _, text in said)
+    return text[:end].strip(), not _key(text[end:])
+
+
+def _end_of(said: Sequence[tuple[str | None, str]], heard: str | None, kind: HeardKind) -> int:
+    """Where the caller stopped listening."""
+    if heard is None or (kind == "derived" and not _is_beginning(heard, said)):
+        return sum(len(text) for _, text in said)
+    return heard_until(said, heard, fragment=kind == "fragment")
 
 
 def heard_until(said: Sequence[tuple[str | None, str]], heard: str, *, fragment: bool = False) -> int:

@@ -99,6 +99,8 @@ def listen(
     takes_up = False
     if request.kind == "welcome":
         lines = [notes.CALLER_IS_BACK if known else notes.CALL_BEGINS, *lines]
+    elif request.kind == "silence":
+        lines = [*notes.interruption(known, len(known) < len(mended)), *lines, notes.SILENCE]
     else:
         cut_off = [*notes.interruption(known, len(known) < len(mended))]
         words = without_note_marks(request.text).strip()
@@ -182,7 +184,7 @@ def cut(messages: list[AnyMessage], spoken: InterruptedTurn) -> list[AnyMessage]
 def recover(messages: list[AnyMessage], crashed: Sequence[CrashedTurn]) -> list[AnyMessage]:
     """Add what turns that were killed had done, as far as it is missing: the journal has it, the checkpoint may not."""
     for turn in crashed:
-        if turn.request.kind == "welcome":
+        if turn.request.kind != "message":
             continue
         known = {_identity(m) for m in messages}
         steps = list(_steps(turn.calls))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
-from langchain_core.messages import AIMessage, AnyMessage, SystemMessage
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, SystemMessage
 
 from agent.memory import history
 from agent.turns import told_in_words
@@ -23,16 +23,22 @@ class Shown:
         self.retold = False
 
     def retell(self) -> Sequence[AnyMessage]:
-        """All tool calls in words; if there are none, the caller's newest words alone."""
+        """All tool calls in words; if there are none, only the caller's newest words and the notes behind them."""
         self.retold = True
         plain = [self._prompt, *history.shown(self._fit, ())]
         steps = [message for message in self.messages if isinstance(message, AIMessage) and message.tool_calls]
         if not steps:
             log.warning("the model has refused the history; %d messages before this turn are left out", len(plain) - 2)
-            return [self._prompt, plain[-1]]
+            return [self._prompt, _newest_words(plain)]
         names = ", ".join(dict.fromkeys(call["name"] for step in steps for call in step.tool_calls))
         log.warning("the model has refused the history; %d tool steps are told in words: %s", len(steps), names)
         return plain
+
+
+def _newest_words(plain: Sequence[AnyMessage]) -> HumanMessage:
+    mine = [at for at, message in enumerate(plain) if (message.id or "").startswith(("message:", "welcome:"))]
+    last = [message for message in plain[mine[-1] if mine else -1 :] if isinstance(message, HumanMessage)]
+    return HumanMessage("\n".join(message.text for message in last), id=last[0].id)
 
 
 def all_in_words(messages: Sequence[AnyMessage]) -> list[AnyMessage]:

@@ -12,7 +12,7 @@ from agent.storage import Database, Row, was_stopped
 
 _TURNS = (
     "SELECT turn, kind, asked, sent, trace, outcome, started, ended FROM turns WHERE conversation = ?"
-    " AND state = 'ended' ORDER BY number"
+    " AND state = 'ended' AND kind <> 'silence' ORDER BY number"
 )
 _CALLS = (
     "SELECT turn, call, name, arguments, did, result, state, told, ms, ended, message FROM tool_calls"

@@ -14,10 +14,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Required
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from langchain_core.messages import AIMessageChunk
+from langchain_core.messages.ai import add_ai_message_chunks
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from agent.replay.scrub import Place, Scrubber
+from agent.turns import chunk_from
 
 VERSION = 1
 
@@ -74,6 +78,16 @@ class RecordedModelCall(_Model):
     chunks: list[Chunk] = []
     ended: str = "complete"
     ms: int = 0
+
+    @model_validator(mode="after")
+    def _is_an_answer(self) -> RecordedModelCall:
+        try:
+            add_ai_message_chunks(
+                AIMessageChunk(content=""), *(chunk_from(chunk, self.common) for chunk in self.chunks)
+            )
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            raise PydanticCustomError("chunks", "No model gives such chunks") from error
+        return self
 
 
 class RecordedToolCall(_Model):
@@ -163,6 +177,7 @@ def load_run(path: Path) -> RunFile:
     """The run in a file. RunFileError for anything else."""
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(fields, ensure_ascii=False).encode()  # fails for half of a surrogate pair, as any later writing
     except OSError as error:
         raise RunFileError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
@@ -198,8 +213,7 @@ def _replace(path: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        Path(name).replace(path)  # readable for its owner alone, as the database is: it has a caller's words
     finally:
         Path(name).unlink(missing_ok=True)  # unless it has the other name
 
@@ -211,7 +225,7 @@ def dump_run(run: RunFile) -> str:
 
 
 def scrubbed(run: RunFile, secrets: Iterable[str]) -> RunFile:
-    """The run without phone numbers and without `secrets`, wherever they stand."""
+    """The run without `secrets`, phone numbers, e-mail addresses, cards and bank accounts, wherever they stand."""
     fields = run.model_dump(mode="json")
     callers = [caller for turn in run.turns if (caller := turn.webhook.get("caller"))]
     scrubber = Scrubber(secrets, callers)

@@ -7,11 +7,21 @@ beside sqlite.py and postgres.py. postgres.py needs the extra `postgres` and is 
 from __future__ import annotations
 
 from agent.storage.database import Database, DatabaseError, Row
-from agent.storage.entries import NEWEST_NOTES, Admission, CrashedTurn, InterruptedTurn, PendingContext, ToolCallRecord
+from agent.storage.entries import (
+    NEWEST_NOTES,
+    Admission,
+    CrashedTurn,
+    InterruptedTurn,
+    LastTurn,
+    PendingContext,
+    ToolCallRecord,
+    as_json,
+    sent_of,
+)
 from agent.storage.forgetting import conversations_of, erase, erase_turn, is_known
 from agent.storage.journal import Journal
 from agent.storage.open import Storage, is_shared, open_storage, open_temporary_storage
-from agent.storage.pending import Key
+from agent.storage.pending import Key, is_at_work
 from agent.storage.results import (
     GIVEN_UP,
     NOT_STARTED,
@@ -42,16 +52,19 @@ __all__ = [
     "InterruptedTurn",
     "Journal",
     "Key",
+    "LastTurn",
     "PendingContext",
     "Row",
     "SingleWorker",
     "Storage",
     "ToolCallRecord",
     "TurnTakenOver",
+    "as_json",
     "conversations_of",
     "counted",
     "erase",
     "erase_turn",
+    "is_at_work",
     "is_known",
     "is_shared",
     "open_storage",
@@ -59,5 +72,6 @@ __all__ = [
     "open_workers",
     "result_of",
     "retention",
+    "sent_of",
     "was_stopped",
 ]

@@ -46,6 +46,17 @@ class Admission:
 
 
 @dataclass(frozen=True)
+class LastTurn:
+    """A conversation's newest turn. is_over: be it that it was interrupted. heard: what was reported of it, and no turn
+    has been told of yet."""
+
+    id: str
+    text: str
+    is_over: bool
+    heard: HeardReport | None
+
+
+@dataclass(frozen=True)
 class CrashedTurn:
     """A turn that never ended, with the tool calls it had begun and, if it did not die with its process, what
     it had sent."""

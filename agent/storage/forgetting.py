@@ -22,6 +22,7 @@ from agent.turns import TurnRequest
 _REST = {
     "tool_calls": "DELETE FROM tool_calls WHERE conversation = ? AND started < ?",
     "notes": "DELETE FROM notes WHERE conversation = ? AND at < ?",
+    "calls": "DELETE FROM calls WHERE conversation = ? AND started < ?",
     "summaries": "DELETE FROM summaries WHERE conversation = ? AND at < ?",
 }
 _TURNS = {"turns": "DELETE FROM turns WHERE conversation = ? AND started < ?"}

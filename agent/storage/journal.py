@@ -12,6 +12,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
               reason}], …], ms since the turn began.
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
+    heard     JSON: {text, turn_id, kind}, what the platform has reported of it when no turn came with the report
     trace     JSON: {models: [what the model was asked and what came: turns/trace.py], hung_up: [events, ms] | null,
               summary: {text, until}, if the turn took one in, late: [calls of earlier turns it was told of]}
 
@@ -47,7 +48,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from agent.storage.entries import Admission, PendingContext, ToolCallRecord, as_json, call_of, row_of, sent_of
+from agent.storage.entries import (
+    Admission,
+    LastTurn,
+    PendingContext,
+    ToolCallRecord,
+    as_json,
+    call_of,
+    row_of,
+    sent_of,
+)
 from agent.storage.open import Storage
 from agent.storage.pending import CALLS, Key, read_pending, reported
 from agent.storage.workers import (
@@ -60,7 +70,7 @@ from agent.storage.workers import (
     TurnTakenOver,
     leaving,
 )
-from agent.turns import Turn, TurnRequest
+from agent.turns import HeardReport, Turn, TurnRequest
 
 _KEPT_NOTES = 200
 _FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <
@@ -75,7 +85,7 @@ _ADMITTED = (
     f" AND number > this.number) FROM turns AS this WHERE {KEY}"
 )
 _ONE = f"{CALLS} AND call = ?"
-_LAST = "SELECT turn, asked, outcome FROM turns WHERE conversation = ? ORDER BY number DESC LIMIT 1"
+_LAST = "SELECT turn, asked, outcome, heard FROM turns WHERE conversation = ? ORDER BY number DESC LIMIT 1"
 _FINISH = f"UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ? WHERE {KEY} AND worker = ?"
 _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
         WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
@@ -109,6 +119,7 @@ class Journal:
         more = {
             "place": request.place,
             "language": request.language,
+            "line": request.line,
             "platform": request.platform,
             "frames": request.frames,
         }
@@ -158,11 +169,21 @@ class Journal:
         that do."""
         return await read_pending(self._database, self._workers, request, live, running)
 
-    async def last_words(self, conversation: str) -> tuple[str, str, bool] | None:
-        """The conversation's newest turn: its id, the caller's words, and whether it is over, be it that it was
-        interrupted. None when there is no turn at all."""
+    async def last_turn(self, conversation: str) -> LastTurn | None:
+        """The conversation's newest turn. None when there is no turn at all."""
         rows = await self._database.fetch(_LAST, conversation)
-        return (rows[0][0], json.loads(rows[0][1])["text"], rows[0][2] is not None) if rows else None
+        if not rows:
+            return None
+        turn, asked, outcome, heard = rows[0]
+        report = HeardReport(**json.loads(heard)) if heard else None
+        return LastTurn(turn, json.loads(asked)["text"], outcome is not None, report)
+
+    async def heard(self, conversation: str, report: HeardReport) -> None:
+        """Keep what was heard of a turn, as no turn may come that is told of it."""
+        await self._impatient.execute(
+            "UPDATE turns SET heard = ? WHERE conversation = ? AND turn = ?",
+            as_json(asdict(report)), conversation, report.turn_id,
+        )  # fmt: skip
 
     # Tool calls.
 

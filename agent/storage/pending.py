@@ -42,6 +42,8 @@ _CUT_BEFORE = (
     " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
 )
 _SENT = "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL"
+_WORKERS_OF_TURNS = "SELECT DISTINCT worker FROM turns WHERE conversation = ? AND state = 'running'"
+_WORKERS_OF_CALLS = "SELECT DISTINCT worker FROM tool_calls WHERE conversation = ? AND state = 'started'"
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
 
 _END_CRASHED = f"UPDATE turns SET state = 'ended', outcome = 'crashed', ended = ? WHERE {KEY}"
@@ -119,6 +121,17 @@ async def _is_over(row: Row, running: Collection[str], workers: SingleWorker) ->
     """Whether a call has ended, or has nobody any more who works at it."""
     call, *_, state, _, _, worker = row
     return state != "started" or not (call in running or await workers.may_live(worker))
+
+
+async def is_at_work(
+    database: Database, workers: SingleWorker, conversation: str, live: Collection[Key], running: Collection[str]
+) -> bool:
+    """Whether a turn or a tool call of the conversation runs, on any worker. live, running: those that do in this
+    process, as in `read_pending`."""
+    if live or running:
+        return True
+    turns, calls = await database.fetch_each((_WORKERS_OF_TURNS, conversation), (_WORKERS_OF_CALLS, conversation))
+    return any([await workers.may_live(worker) for (worker,) in [*turns, *calls]])
 
 
 async def _spoken(database: Database, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:

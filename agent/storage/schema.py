@@ -48,7 +48,17 @@ _GROWTH = (
     "CREATE INDEX turns_running ON turns (conversation, number) WHERE state = 'running'",
 )
 _LOOKS = ("CREATE INDEX turns_at_work ON turns (worker, conversation) WHERE state = 'running'",)
-VERSIONS = (_FIRST, _WORKERS, _GROWTH, _LOOKS)
+_CALLS = (
+    "ALTER TABLE turns ADD COLUMN heard TEXT",
+    """CREATE TABLE calls (
+        conversation TEXT NOT NULL, number INTEGER NOT NULL, session TEXT NOT NULL, platform TEXT NOT NULL,
+        started DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION, how TEXT, state TEXT NOT NULL,
+        worker TEXT NOT NULL, holder TEXT NOT NULL, due DOUBLE PRECISION NOT NULL,
+        attempts INTEGER NOT NULL, done TEXT NOT NULL, PRIMARY KEY (conversation, number))""",
+    "CREATE INDEX calls_due ON calls (due) WHERE state IN ('open', 'reporting')",
+    "CREATE INDEX calls_held ON calls (worker) WHERE worker <> ''",
+)
+VERSIONS = (_FIRST, _WORKERS, _GROWTH, _LOOKS, _CALLS)
 
 
 async def upgrade(database: Database) -> None:

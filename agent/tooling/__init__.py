@@ -22,14 +22,20 @@ from agent.tooling.decorator import (
     use_context,
     voice_tool,
 )
+from agent.tooling.ended_call import CallEnded, EndedCall, EndedToolCall, HowEnded, TranscriptLine
 from agent.tooling.folder import ToolFileError, ToolFolder
 from agent.tooling.gate import GatedCall, one_question, through_gate, to_be_asked
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
 from agent.tooling.names import with_names, without_calls
 from agent.tooling.runner import Perform, PerformCheck, ToolRunner
+from agent.tooling.sandbox import isolated
 
 __all__ = [
+    "CallEnded",
+    "EndedCall",
+    "EndedToolCall",
     "GatedCall",
+    "HowEnded",
     "McpFileError",
     "NotSupported",
     "Perform",
@@ -42,10 +48,12 @@ __all__ = [
     "ToolResult",
     "ToolRun",
     "ToolRunner",
+    "TranscriptLine",
     "VoiceTool",
     "acts",
     "fill",
     "hang_up",
+    "isolated",
     "load_servers",
     "offered",
     "one_question",

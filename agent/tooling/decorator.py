@@ -43,7 +43,8 @@ class ToolOptions:
         `cancel`: it is stopped; right for whatever only reads. `protect`: as `finish`, and what it says is
         said first in the next turn.
     confirm: a question that the caller must have heard before the call is run.
-    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any.
+    at_once: how many calls of it may run at a time, for all callers; more wait within their time. None: any, of
+        a sync one 40.
     needs: what the call's platform must be able to do; elsewhere the model is not offered the tool.
     """
 
@@ -216,7 +217,10 @@ def offered(tools: Mapping[str, BaseTool], abilities: Collection[str]) -> dict[s
 
 def acts(tool: BaseTool) -> bool:
     """Whether a call of it may change something: what only reads is stopped on an interruption."""
-    options = options_of(tool)
+    return changes(options_of(tool))
+
+
+def changes(options: ToolOptions) -> bool:
     return bool(options.confirm) or options.on_barge_in != "cancel"
 
 

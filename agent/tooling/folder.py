@@ -6,6 +6,10 @@ A file whose tools keep something about callers has a function beside them that 
 
 It deletes what was kept of these conversations and, when a person is to be forgotten, of their phone number
 (`caller`), and returns how many things that were. It may be called again for the same.
+
+A file that wants to know when a call is over has a function for that (ended_call.py says what it gets):
+
+    async def call_ended(call: EndedCall) -> None:
 """
 
 from __future__ import annotations
@@ -21,11 +25,13 @@ from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from langchain_core.tools import BaseTool
 
 from agent.storage import Database
 from agent.tooling.decorator import VoiceTool
+from agent.tooling.ended_call import CallEnded
 from agent.tooling.langchain_tools import adopt
 
 Declare = Callable[[BaseTool], object]
@@ -45,6 +51,7 @@ class _File:
     version: tuple[int, int]
     tools: Mapping[str, BaseTool]
     forget: Forget | None = None
+    call_ended: CallEnded | None = None
     error: ToolFileError | None = None
 
 
@@ -66,6 +73,7 @@ class ToolFolder:
         self._tools: Mapping[str, BaseTool] = {}
         self._helpers: Mapping[Path, tuple[int, int]] = {}
         self._clashes: list[ToolFileError] = []
+        self._call_ended: Mapping[Path, CallEnded] = {}
         self._lock = threading.Lock()
 
     @property
@@ -101,6 +109,11 @@ class ToolFolder:
         """The functions that `voice forget` calls, by file."""
         return {path: file.forget for path, file in self._files.items() if file.forget}
 
+    @property
+    def call_ended(self) -> Mapping[Path, CallEnded]:
+        """The functions that are told of each call's end, by file."""
+        return self._call_ended
+
     def load(self) -> None:
         """Read every file. ToolFileError names each that does not import, and two tools of one name."""
         if not self.path.is_dir():
@@ -127,6 +140,7 @@ class ToolFolder:
             self._files[path] = self._read(path, found[path])
         errors = [file.error for path in changed if (file := self._files[path]).error]
         self._tools, self._clashes = _merged(self._owners())
+        self._call_ended = {path: file.call_ended for path, file in self._files.items() if file.call_ended}
         return errors + self._clashes
 
     def _owners(self) -> Iterator[tuple[str, Mapping[str, BaseTool]]]:
@@ -144,7 +158,8 @@ class ToolFolder:
         before = self._files.get(path) or _File(version, {})
         try:
             module = _import(path, self.path.name)
-            found, forget = _tools_of(module, path), _forget_of(module, path)
+            found, forget = _tools_of(module, path), _hook(module, path, "forget(database, conversations, caller)")
+            call_ended = _hook(module, path, "call_ended(call)")
         except ToolFileError as error:
             return replace(before, version=version, error=error)
         tools: dict[str, BaseTool] = {}
@@ -155,7 +170,8 @@ class ToolFolder:
             except Exception as error:  # noqa: BLE001 - whatever a client raises: this tool alone is left out
                 faults.append(_fault(path, tool, error))
                 tools |= {name: before.tools[name]} if name in before.tools else {}
-        return _File(version, tools, forget, ToolFileError("\n".join(faults)) if faults else None)
+        fault = ToolFileError("\n".join(faults)) if faults else None
+        return _File(version, tools, forget, call_ended, fault)
 
     def fit(self, tool: BaseTool) -> VoiceTool:
         """The tool as it is offered. ValueError, or what the model's client raises, when it cannot be."""
@@ -215,11 +231,13 @@ def _line(error: BaseException, path: Path) -> int:
     return (frames or [1])[-1] or 1
 
 
-def _forget_of(module: ModuleType, path: Path) -> Forget | None:
-    forget = vars(module).get("forget")
-    if inspect.isfunction(forget) and not inspect.iscoroutinefunction(forget):
-        raise ToolFileError(f"{path}: forget must be `async def forget(database, conversations, caller)`.")
-    return forget if inspect.iscoroutinefunction(forget) else None
+def _hook(module: ModuleType, path: Path, declared: str) -> Any:
+    """A function that is called beside the tools, if the file has it. ToolFileError when it is not async."""
+    name = declared.partition("(")[0]
+    hook = vars(module).get(name)
+    if inspect.isfunction(hook) and not inspect.iscoroutinefunction(hook):
+        raise ToolFileError(f"{path}: {name} must be `async def {declared}`.")
+    return hook if inspect.iscoroutinefunction(hook) else None
 
 
 def _fault(path: Path, tool: BaseTool, error: Exception) -> str:

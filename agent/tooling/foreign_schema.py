@@ -48,6 +48,7 @@ class ForeignSchema:
         self._patterns: dict[str, Any] = {}
         self._places: set[int] = set()
         self._until = 0.0
+        self._schema = schema
         own = self._copied(schema)
         seen = [0]
         self._follow(schema, schema, seen)
@@ -61,11 +62,22 @@ class ForeignSchema:
         """A fault when the arguments have more values than can be compared with all of the schema."""
         return _TOO_MANY if _values(arguments) > self._most else []
 
-    def faults(self, arguments: Mapping[str, Any]) -> list[str]:
-        """What to mend, without the values: a few faults at most."""
+    def _unknown(self, arguments: Mapping[str, Any]) -> list[str]:
+        """A fault for each argument of which the schema says nothing: the server may drop it without a word."""
+        named = self._schema.get("properties", {})
+        says = {"additionalProperties", "patternProperties", "unevaluatedProperties", "$ref", "allOf", "anyOf", "oneOf"}
+        if says & self._schema.keys():
+            return []
+        unknown = islice((name for name in arguments if name not in named), _MOST_FAULTS)
+        return [f"{name}: there is no such argument, there are: {', '.join(named) or 'none'}" for name in unknown]
+
+    def faults(self, arguments: Mapping[str, Any], *, strict: bool = False) -> list[str]:
+        """What to mend, without the values: a few faults at most. strict: the call may change something, so that an
+        argument which the schema does not know is one."""
         self._until = time.monotonic() + _SECONDS
         try:
-            return [_told(error) for error in islice(self._validator.iter_errors(dict(arguments)), _MOST_FAULTS)]
+            wrong = [_told(error) for error in islice(self._validator.iter_errors(dict(arguments)), _MOST_FAULTS)]
+            return [*wrong, *(self._unknown(arguments) if strict else ())]
         except (_TooSlow, RecursionError):
             return _TOO_MANY
 

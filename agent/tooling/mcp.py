@@ -25,7 +25,7 @@ from mcp import ClientSession, McpError, types
 
 from agent.tls import tls_context
 from agent.tooling.declaration import Undeclarable, declare, restore
-from agent.tooling.decorator import ToolOptions, VoiceTool, check
+from agent.tooling.decorator import ToolOptions, VoiceTool, changes, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.foreign_schema import ForeignSchema
 from agent.tooling.mcp_config import ServerConfig
@@ -240,7 +240,7 @@ def _voice_tool(
     return VoiceTool(
         name=label, description=without_note_marks(does), args_schema=shown,
         coroutine=_restored(run, schema), options=options,
-        faults=lambda arguments: checked.too_many(arguments) or checked.faults(restore(arguments, schema)),
+        faults=lambda given: checked.too_many(given) or checked.faults(restore(given, schema), strict=changes(options)),
         metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip
 

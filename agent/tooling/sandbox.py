@@ -21,6 +21,8 @@ class ToolNotStarted(Exception):
     """The call was given up while others had all the places."""
 
 
+_MOST_THREADS = 40  # of one tool
+
 Call = Callable[..., Awaitable[Any]]
 Leave = Callable[[], None]
 
@@ -29,16 +31,18 @@ def isolated(function: Callable[..., Any], at_once: int | None = None) -> Call:
     """The function as a coroutine function. A sync one gets a thread of its own: a shared pool fills up with slow
     tools, and a thread that is no daemon keeps the process from ending.
 
-    at_once: how many calls may run; others wait, and raise ToolNotStarted when they are cancelled meanwhile. A thread
-    that nobody waits for any more keeps its place until it is through.
+    at_once: how many calls may run, of a sync function 40 if it is not given; others wait, and raise ToolNotStarted
+    when they are cancelled meanwhile. A thread that nobody waits for any more keeps its place until it is through.
     """
-    run = _in_loop(function) if inspect.iscoroutinefunction(function) else _in_thread(function)
+    in_loop = inspect.iscoroutinefunction(function)
+    run = _in_loop(function) if in_loop else _in_thread(function)
+    most = at_once if in_loop else at_once or _MOST_THREADS
     places: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = WeakKeyDictionary()
 
     async def enter() -> Leave:
-        if at_once is None:
+        if most is None:
             return _nothing
-        place = places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(at_once))
+        place = places.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(most))
         try:
             await place.acquire()
         except asyncio.CancelledError as error:

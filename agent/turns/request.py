@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["message", "welcome"]
+Kind = Literal["message", "welcome", "silence"]
 HeardKind = Literal["exact", "fragment", "derived"]
 
 
@@ -43,6 +43,8 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
+        or for each.
     language: in which the caller speaks, as the platform tells it; empty where it does not.
     """
 
@@ -56,6 +58,7 @@ class TurnRequest:
     abilities: frozenset[str] = frozenset()
     place: str = ""
     language: str = ""
+    line: str | Mapping[str, str] = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
 

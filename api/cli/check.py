@@ -12,6 +12,7 @@ import httpx
 import typer
 
 from agent.tls import tls_context
+from api.cli.exposure import exposures
 from api.cli.model_check import Finding, ask_models
 from api.platforms.registry import configured_platforms
 from api.settings import NotConfigured, Settings
@@ -23,12 +24,15 @@ _PATIENCE = httpx.Timeout(8, connect=4)  # seconds
 
 
 def check(settings: Settings) -> int:
-    """Print each finding as soon as it and those before it are known. The exit status: 0 when all is well."""
+    """Print each finding as soon as it and those before it are known, and what strangers may see more of than they
+    should. The exit status: 0 when there is no problem; a warning is none."""
     problems = 0
     for found in _findings(settings):
         problems += not found.ok
         label = typer.style("ok     ", fg="green") if found.ok else typer.style("problem", fg="red")
         typer.echo(f"{label}  {found.subject}: {found.text}")
+    for subject, text in exposures(settings):
+        typer.echo(f"{typer.style('warning', fg='yellow')}  {subject}: {text}")
     typer.echo(f"Problems: {problems}." if problems else "Ready for calls.")
     return 1 if problems else 0
 

@@ -76,7 +76,7 @@ def development_app(
 ) -> FastAPI:
     """The application and the playground. base: the server's own URL. webhook: another backend's. hosts: to which the
     playground answers, beside localhost."""
-    application = create_app(settings if tunnel else _authorizing_here(settings, base), parts)
+    application = create_app(settings if tunnel else _authorizing_here(settings, base), parts, documented=True)
     own, webhook = webhook is None, webhook or f"{base}{WEBHOOK}"
     add_playground(application, settings, parts, webhook=webhook, own=own, hosts=hosts)
     return application

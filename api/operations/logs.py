@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 import traceback
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from agent.observer import Observer
 from agent.turns import ToolCallStatus, Turn
+from api.operations.rate import Rate
 
 log = logging.getLogger("voice")
 
@@ -23,11 +26,13 @@ log = logging.getLogger("voice")
 _TALKATIVE = ("httpx", "httpx2", "google_genai", "asyncio", "opentelemetry")
 # These put the texts of errors and messages into their lines: only for `debug`. `root` is the MCP client's too.
 _INDISCREET = ("mcp", "langchain_mcp_adapters")
+_A_MINUTE = 60
 _WORD = re.compile(r"[\w.:/+-]+", re.ASCII)
 
 
 def configure_logging(level: str, form: str = "plain") -> None:
     handler = logging.StreamHandler()
+    handler.addFilter(Sparing())
     handler.setFormatter((Lines if form == "plain" else JsonLines)(tell_all=level == "debug"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     for name in _TALKATIVE:
@@ -35,10 +40,32 @@ def configure_logging(level: str, form: str = "plain") -> None:
     if level != "debug":
         for name in _INDISCREET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # below, it logs the URL of each WebSocket
         logging.getLogger().addFilter(lambda record: record.name != "root")
     logging.getLogger("psycopg.pool").setLevel(
         logging.ERROR
     )  # agent/storage/workers.py says once that the database is away
+
+
+class Sparing(logging.Filter):
+    """Lets through at most 60 warnings and errors of a kind in a minute: strangers can cause some. The next one says
+    how many were left out."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._rate = Rate(_A_MINUTE, clock=clock)
+        self._left_out: Counter[str] = Counter()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING:
+            return True
+        kind = f"{record.name}: {record.msg}"
+        if self._rate.wait(kind):
+            self._left_out[kind] += 1
+            return False
+        if left_out := self._left_out.pop(kind, 0):
+            record.fields = {**fields_of(record), "left_out": left_out}
+        return True
 
 
 class Lines(logging.Formatter):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import os
 import re
@@ -19,8 +20,11 @@ _IDLE = 3.0  # seconds after a conversation's last turn until its file is writte
 
 
 def run_file(folder: Path, conversation: str) -> Path:
-    """The file of a conversation."""
-    return folder / f"{re.sub(r'[^A-Za-z0-9._-]', '_', conversation)[:100]}.json"
+    """The file of a conversation, and of no other: a name that is not its id has a hash of it."""
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", conversation)[:100]
+    if name != conversation:
+        name += f"~{hashlib.sha256(conversation.encode(errors='surrogatepass')).hexdigest()[:16]}"
+    return folder / f"{name}.json"
 
 
 def delete_run_file(folder: Path | None, conversation: str) -> int:

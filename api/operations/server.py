@@ -115,6 +115,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         access_log=False,
         timeout_keep_alive=settings.keep_alive_seconds,
         timeout_graceful_shutdown=5,
+        proxy_headers=bool(settings.forwarded_allow_ips),
         forwarded_allow_ips=settings.forwarded_allow_ips,
     )
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.agent import Agent, Stopping
+from agent.failures import logged
+from agent.languages import Texts
+from agent.tooling import HowEnded
 from agent.turns import CallControl, HeardKind, HeardReport, Kind, Say, TooBusy, Turn, TurnRequest
 from api.platforms.playout import Playout
 
 log = logging.getLogger(__name__)
+
+_ENDS: dict[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}
 
 
 class Line(Protocol):
@@ -59,10 +65,16 @@ class Call:
         self._apology = apology
         self._language = caller.language
         self.interrupted = False
+        self._holder = uuid.uuid4().hex
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
         self._speaking: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
+
+    async def open(self, heard: HeardReport | None = None) -> None:
+        """The socket is there. heard: what another one that carried the call has left untold."""
+        self._heard = heard
+        await self._agent().calls.open(self._caller.conversation_id, self._caller.platform, self._holder)
 
     async def begin(
         self,
@@ -72,10 +84,13 @@ class Call:
         heard: HeardReport | None = None,
         language: str = "",
         frames: Sequence[tuple[int, Mapping[str, Any]]] = (),
+        line: Texts = "",
+        then: CallControl | None = None,
     ) -> None:
         """The caller has said something, or the call begins. It interrupts the answer to what was said before; the same
         turn again gets its answer from the beginning. heard: of an earlier turn, where the platform tells it now.
-        language: in which it was said, if that is told. frames: see `TurnRequest`."""
+        language: in which it was said, if that is told. frames, line: see `TurnRequest`. then: what becomes of the call
+        after the answer."""
         async with self._one_at_a_time:
             if turn_id != self._turn_id:
                 await self._stop()
@@ -92,10 +107,12 @@ class Call:
                 language=self._language,
                 platform=self._caller.platform,
                 frames=frames,
+                line=line,
             )
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
+            self.playout.begin()
             before, begun = self._speaking, asyncio.Event()
-            self._speaking = asyncio.create_task(self._answer(request, begun), name="answer")
+            self._speaking = asyncio.create_task(self._answer(request, begun, then), name="answer")
             await begun.wait()  # from here on an interruption ends an answer that was begun, with its last frame
             if before:  # it must not let go of the turn before the new one holds it
                 await _cancel(before)
@@ -104,15 +121,30 @@ class Call:
         """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
         async with self._one_at_a_time:
             self.interrupted = True
-            if heard is not None and self._turn_id is not None:
-                self._heard = HeardReport(heard, self._turn_id, kind)
             await self._stop()
             self.playout.stop()
+            if heard is not None and self._turn_id is not None:
+                self._heard = HeardReport(heard, self._turn_id, kind)
+                await self._keep(self._heard)
 
-    async def close(self) -> None:
-        """The line is gone."""
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the agent neither speaks nor does anything."""
+        answering = self._speaking is not None and not self._speaking.done()
+        return not answering and self.playout.is_over and not self._agent().is_at_work(self._caller.conversation_id)
+
+    async def close(self, how: HowEnded) -> None:
+        """The line is gone. how: as far as its end shows."""
         async with self._one_at_a_time:
             await self._stop()
+        if self.playout.played and not self.playout.is_over and self._turn_id is not None:
+            await self._keep(HeardReport(self.playout.played, self._turn_id, "fragment"))
+        await self._agent().calls.close(self._caller.conversation_id, self._holder, how)
+
+    async def _keep(self, heard: HeardReport) -> None:
+        """The next turn is told of it; there may be none, or on another socket."""
+        with logged(log, "what was heard could not be kept"):
+            await self._agent().heard(self._caller.conversation_id, heard)
 
     async def _stop(self) -> None:
         """End the present answer, and what would come after it."""
@@ -120,7 +152,7 @@ class Call:
         if task:
             await _cancel(task)
 
-    async def _answer(self, request: TurnRequest, begun: asyncio.Event) -> None:
+    async def _answer(self, request: TurnRequest, begun: asyncio.Event, then: CallControl | None) -> None:
         with ExitStack() as stack:
             try:
                 turn = await self._agent().begin(request)
@@ -131,7 +163,7 @@ class Call:
                 return
             finally:
                 begun.set()
-            controls = await self._speak(turn)
+            controls = [*await self._speak(turn), *([then] if then else [])]
         if turn.refused:
             await self._apologise()
             return
@@ -139,6 +171,8 @@ class Call:
         if controls:
             await self.playout.finished()
         for control in controls:
+            if how := "timed out" if control is then else _ENDS.get(control.action):
+                await self._agent().calls.mark(self._caller.conversation_id, how)
             await self._line.control(control)
 
     async def _speak(self, turn: Turn) -> list[CallControl]:

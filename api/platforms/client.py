@@ -138,6 +138,10 @@ class PlatformClient(ABC):
     async def drop(self) -> None:
         """The connection is lost, without a word."""
 
+    async def taken(self) -> None:
+        """Wait until the server has taken the newest request, or refused it. On a socket that is not told."""
+        return
+
     # What comes.
 
     async def event(self) -> ClientEvent:

@@ -23,6 +23,7 @@ class HttpClient(PlatformClient):
         self.words: dict[int, str] = {}
         self._path = path
         self._body = b""
+        self._begun = asyncio.Event()
         self._reading: dict[int, asyncio.Task[None]] = {}
 
     @abstractmethod
@@ -35,8 +36,8 @@ class HttpClient(PlatformClient):
 
     async def duplicate(self) -> None:
         before = self._reading.get(self.answers)
-        answered = self._ask(self._body)
-        await answered.wait()
+        self._ask(self._body)
+        await self.taken()
         if before:
             await _cancel(before)
 
@@ -46,6 +47,9 @@ class HttpClient(PlatformClient):
             self._cut()
             await _cancel(reading)
 
+    async def taken(self) -> None:
+        await self._begun.wait()
+
     async def hang_up(self) -> None:
         await self.drop()
 
@@ -54,15 +58,14 @@ class HttpClient(PlatformClient):
             await _cancel(task)
         self._reading.clear()
 
-    def _ask(self, body: bytes) -> asyncio.Event:
-        """Send a request, and read the answer in a task. What is returned is set once the answer has begun, or there
-        is none."""
-        answer, begun = self._new_answer(), asyncio.Event()
+    def _ask(self, body: bytes) -> None:
+        """Send a request, and read the answer in a task."""
+        answer = self._new_answer()
+        self._begun = begun = asyncio.Event()  # set once the answer has begun, or there is none
         self._body = body
         self._log("in", body.decode())
         task = asyncio.create_task(self._read(answer, body, begun), name="answer")
         self._reading[answer] = task
-        return begun
 
     async def _read(self, answer: int, body: bytes, begun: asyncio.Event) -> None:
         self.words[answer], ended = "", False

@@ -10,10 +10,13 @@ from typing import Generic, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from agent.tooling import HowEnded
+
 log = logging.getLogger(__name__)
 
 FIRST_FRAME_SECONDS = 10.0
 POLICY_VIOLATION = 1008
+_NORMAL = 1000
 _PROTOCOL_ERROR = 1002
 _MOST_BAD = 20  # frames that cannot be read, after which the socket is closed
 _MOST_PER_SECOND = 200
@@ -26,11 +29,15 @@ class BadFrame(Exception):
 
 
 class Frames(Generic[Frame]):
-    """The frames of an accepted socket. parse: gives a frame, None for a type that is not known; else BadFrame."""
+    """The frames of an accepted socket. parse: gives a frame, None for a type that is not known; else BadFrame.
+
+    code: with which the peer has closed the socket; None before.
+    """
 
     def __init__(self, socket: WebSocket, parse: Callable[[str], Frame | None]) -> None:
         self._socket = socket
         self._parse = parse
+        self.code: int | None = None
         self._bad = 0
         self._second, self._count = 0, 0
 
@@ -46,7 +53,10 @@ class Frames(Generic[Frame]):
         while self._bad < _MOST_BAD and not self._is_flooded():
             try:
                 data = await self._socket.receive_text()
-            except (WebSocketDisconnect, RuntimeError):
+            except WebSocketDisconnect as closed:
+                self.code = closed.code
+                return
+            except RuntimeError:
                 return
             except KeyError:  # a binary frame
                 self._bad += 1
@@ -61,6 +71,11 @@ class Frames(Generic[Frame]):
                 yield frame
         log.warning("a socket was closed: too many frames, or too many that cannot be read")
         await close(self._socket)
+
+    @property
+    def how_ended(self) -> HowEnded:
+        """What the way in which the socket was closed says of the call."""
+        return "caller hung up" if self.code == _NORMAL else "dropped"
 
     def _is_flooded(self) -> bool:
         second = int(asyncio.get_running_loop().time())

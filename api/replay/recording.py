@@ -54,6 +54,5 @@ def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """What must not stand in a file."""
-    kept = (settings.layercode_webhook_secret, settings.layercode_api_key, settings.google_api_key)
-    return [secret.get_secret_value() for secret in kept if secret]
+    """What must not stand in a run file."""
+    return settings.all_secrets()

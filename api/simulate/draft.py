@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from agent.memory import count_words, heard_until
+from agent.memory import count_words, heard_text
 from agent.replay import answer_in
 from agent.replay import run_file as runs
 from api.replay import client_of, words_of
@@ -67,9 +67,8 @@ def _cut_after(turn: runs.RecordedTurn, after: runs.RecordedTurn | None) -> str:
     heard = after.webhook.get("heard") if after else None
     if heard and heard.get("turn_id") in (None, turn.webhook["turn_id"]):
         said = words_of(turn.sent)
-        end = heard_until([(None, said)], heard["text"], fragment=heard.get("kind") == "fragment")
-        words = count_words(said[:end])
-        return f"{words} words" if turn.interrupted or words < count_words(said) else ""
+        text, whole = heard_text([(None, said)], heard["text"], heard.get("kind", "exact"))
+        return f"{count_words(text)} words" if turn.interrupted or not whole else ""
     if not turn.interrupted:
         return ""
     events = turn.hung_up.events if turn.hung_up else len(turn.sent)

@@ -2,7 +2,7 @@
 
 `STORM_TURNS=1000` makes it a thousand. What must hold afterwards: every caller's message was seen by the model, no
 action ran twice, every history sent to the model was valid, and the server's memory and open files are back where
-they were.
+they were. The conversations are held over all platforms in turn.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from api.platforms import CLIENTS
 from tests.support.backend import SECRET, Backend, Caller, Reply, client, free_port, process, until_ready
 from tests.support.gemini import Gemini, Step, calls, responses, said, text
+from tests.support.platform_caller import OTHERS, PlatformCaller
+from tests.support.platform_caller import SECRET as PLATFORM_SECRET
 
+AnyCaller = Caller | PlatformCaller
 CONVERSATIONS = 25
 TURNS = int(os.environ.get("STORM_TURNS", "300")) // CONVERSATIONS
 TOOL = '''
@@ -58,7 +63,7 @@ class Storm:
     turns: int = 0
 
 
-async def converse(caller: Caller, storm: Storm, seed: int, turns: int = TURNS) -> None:
+async def converse(caller: AnyCaller, storm: Storm, seed: int, turns: int = TURNS) -> None:
     """One conversation of interruptions, duplicates and delays, the same for the same seed."""
     chance = random.Random(seed)
     heard = None
@@ -73,14 +78,17 @@ async def converse(caller: Caller, storm: Storm, seed: int, turns: int = TURNS) 
         heard = (reply.turn_id, _some_of(reply.text, chance)) if reply.hung_up and chance.random() < 0.5 else None
         await asyncio.sleep(chance.random() * 0.05)
     await until_taken(caller, "goodbye", "last")
+    await caller.close()
 
 
-async def speak(caller: Caller, chance: random.Random, words: str, turn: str, heard: Any) -> Reply:
+async def speak(caller: AnyCaller, chance: random.Random, words: str, turn: str, heard: Any) -> Reply:
     what = chance.random()
     if what < 0.35:
         return await until_taken(caller, words, turn, heard=heard, hang_up_after=chance.randint(1, 12))
     if what < 0.45:
         return await until_taken(caller, words, turn, heard=heard, hang_up_at=0.1 + chance.random() * 0.3)
+    if what < 0.6 and isinstance(caller, PlatformCaller):
+        return await until_taken(caller, words, turn, heard=heard, again=True)
     if what < 0.6:
         first, second = await asyncio.gather(*(until_taken(caller, words, turn, heard=heard) for _ in range(2)))
         assert first.raw == second.raw or not (first.ended_once and second.ended_once)
@@ -88,8 +96,9 @@ async def speak(caller: Caller, chance: random.Random, words: str, turn: str, he
     return await until_taken(caller, words, turn, heard=heard)
 
 
-async def until_taken(caller: Caller, words: str, turn: str, **how: Any) -> Reply:
-    """Send it until a server takes it. A stream that breaks off counts as hung up."""
+async def until_taken(caller: AnyCaller, words: str, turn: str, **how: Any) -> Reply:
+    """Send it until a server takes it. A stream that breaks off counts as hung up. Who has heard all of an answer does
+    not ask again, though the connection has broken before its end was told."""
     for _ in range(600):
         reply = Reply(0, turn)
         try:
@@ -98,7 +107,7 @@ async def until_taken(caller: Caller, words: str, turn: str, **how: Any) -> Repl
             reply.hung_up = True  # killed in mid-stream: taken or not, it is sent again
         except httpx.ConnectError:
             pass
-        if reply.status == 200:
+        if reply.status == 200 or reply.text.endswith(WORDS):
             return reply
         await asyncio.sleep(0.05)
     raise AssertionError("no server took the message")
@@ -124,11 +133,25 @@ def environment(gemini: Gemini, folder: Path) -> dict[str, str]:
         "LAYERCODE_WEBHOOK_SECRET": SECRET, "GOOGLE_API_KEY": "test-key", "GOOGLE_GEMINI_BASE_URL": gemini.url,
         "DATABASE_URL": f"sqlite:///{folder}/voice.db", "TOOLS_DIR": str(folder / "tools"),
         "RECORDED": str(folder / "recorded"), "FIRST_TOKEN_SECONDS": "30", "LOG_LEVEL": "warning",
+        **platforms_on(),
     }  # fmt: skip
 
 
-def callers(port: int, http: httpx.AsyncClient, name: str = "c") -> list[Caller]:
-    return [Caller(f"http://127.0.0.1:{port}/api/agent", http, f"{name}{n}") for n in range(CONVERSATIONS)]
+def platforms_on() -> dict[str, str]:
+    """The environment that switches the other platforms on."""
+    secrets = {CLIENTS[platform].secret.upper(): PLATFORM_SECRET for platform in OTHERS}
+    return {**secrets, "ACTION_HOLD_SECONDS": "0.05"}
+
+
+def callers(port: int, http: httpx.AsyncClient, name: str = "") -> list[AnyCaller]:
+    """Over each platform as many."""
+    url = f"http://127.0.0.1:{port}"
+    made: list[AnyCaller] = []
+    for number, platform in zip(range(CONVERSATIONS), cycle(CLIENTS), strict=False):
+        called = f"{name}{platform.replace('-', '')}{number}"
+        here = platform == "layercode"
+        made.append(Caller(f"{url}/api/agent", http, called) if here else PlatformCaller(platform, url, called))
+    return made
 
 
 def check(storm: Storm, gemini: Gemini, folder: Path) -> None:
@@ -180,7 +203,7 @@ async def test_a_storm_with_the_server_killed_every_few_seconds(gemini: Gemini, 
     check(storm, gemini, tmp_path)
 
 
-def warm_up(some: list[Caller]) -> list[Caller]:
+def warm_up(some: list[AnyCaller]) -> list[AnyCaller]:
     for caller in some:
         caller.conversation = f"warm-{caller.conversation}"
     return some

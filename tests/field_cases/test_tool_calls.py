@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.backend import Backend, Caller
 from tests.support.conversation import Tools, caller_said, offered, quiet, results_in
-from tests.support.gemini import Answer, Gemini, calls, error, text, thought
+from tests.support.gemini import Answer, Chunk, Gemini, calls, error, said, text, thought
 
 FETCH = calls(("fetch", {"city": "Rome"}))
 ORDER = calls(("order", {"thing": "soup"}))
@@ -96,6 +96,20 @@ async def test_m6_refused_without_a_tool_call_in_it_only_the_newest_words_are_as
     assert (await caller.say("Weather?")).text == "Sunny."
     assert len(gemini.requests[2].body["contents"]) == 1
     assert "Weather?" in caller_said(gemini.requests[2].body)
+
+
+async def test_m6_refused_after_a_call_that_was_told_in_words_the_callers_words_are_still_asked(
+    gemini: Gemini, caller: Caller, deeds: Tools
+) -> None:
+    """With what has been done since."""
+    wrong_name = calls(("default_api.order", {"thing": "soup"}), text="One moment. ")
+    gemini.script(text("Hello."), wrong_name, error(400), text("It is ordered."))
+    await caller.say("Hi")
+    assert (await caller.say("Soup, please")).text == "One moment. It is ordered."
+    [asked] = gemini.requests[-1].body["contents"]
+    assert [words.split(":")[0] for words in said({"contents": [asked]}).split("\n")] == ["Soup, please", "⟦system"]
+    assert "Ordered soup." in said({"contents": [asked]})
+    assert deeds.done("c1")["order done"] == 1
 
 
 async def test_m6_refused_again_it_ends_in_words_and_the_memory_stays(gemini: Gemini, caller: Caller) -> None:
@@ -223,6 +237,19 @@ async def test_m9_text_behind_a_call_is_a_guess_and_dropped(gemini: Gemini, call
     assert (await caller.say("Weather in Rome?")).text == "Let me look. Sunny."
     assert "raining" not in str(gemini.requests[1].body["contents"])
     assert "Let me look." in str(gemini.requests[1].body["contents"])
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library"])
+async def test_m9_also_when_all_of_it_comes_in_one_event(gemini: Gemini, start: Any, deeds: Tools, fast: bool) -> None:
+    """The order of its parts says which text stands behind the call."""
+    parts = followed_by(calls(("fetch", {"city": "Rome"}), text="Let me look."), text(" It is raining."))
+    at_once = Chunk(tuple(part for chunk in parts.chunks for part in chunk.parts))
+    gemini.script(replace(parts, chunks=(at_once,)), text("Sunny."))
+    caller = (await start(tools_dir=deeds.folder, gemini_fast=fast)).caller()
+    assert (await caller.say("Weather in Rome?")).text == "Let me look. Sunny."
+    shown = str(gemini.requests[1].body["contents"])
+    assert "raining" not in shown
+    assert "look." in shown
 
 
 async def test_m9_with_thoughts_between_the_calls_all_of_them_run(gemini: Gemini, caller: Caller, deeds: Tools) -> None:

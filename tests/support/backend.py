@@ -60,13 +60,18 @@ class Reply:
 
 
 class Caller:
-    """One conversation with a backend, as Layercode would hold it."""
+    """One conversation with a backend, as Layercode would hold it. derives: nothing heard is told as no report."""
+
+    derives = False
 
     def __init__(self, url: str, http: httpx.AsyncClient, conversation: str | None = None) -> None:
         self.conversation = conversation or f"conv_{uuid.uuid4().hex[:12]}"
         self._url = url
         self._http = http
         self.turns = 0
+
+    async def close(self) -> None:
+        """Each request is a connection of its own."""
 
     async def say(
         self,

@@ -36,7 +36,7 @@ async def search(city: str, seconds: float = 0.0, cabin: Literal[1, 2] = 1) -> s
 
 
 @server.tool(name="book-seat")
-async def book(flight: str, seats: int, seconds: float = 0.0) -> str:
+async def book(flight: str, seats: int, seconds: float = 0.0, window: bool = False) -> str:
     """Book a flight."""
     record(f"book {flight} {seats}")
     await asyncio.sleep(seconds)

@@ -19,6 +19,7 @@ from api.cli.main import app
 from tests.conftest import TOOLS
 from tests.support.backend import Backend
 from tests.support.conversation import Tools, caller_said, offered, results_in
+from tests.support.ended_calls import EndedCalls, lines
 from tests.support.gemini import Gemini, calls, text
 
 LEFT = Path(__file__).parent
@@ -260,6 +261,20 @@ def test_a_conversation_of_then_is_recorded_as_it_was(
     if left.url.startswith("sqlite"):
         expected = _with_confirm_declared(json.loads(_with_todays_notes(then)))
         assert json.loads(now.read_text())["turns"] == expected["turns"]
+
+
+async def test_a_hook_is_told_of_a_call_in_a_conversation_of_then(
+    start: Any, gemini: Gemini, left: Left, deeds: Tools
+) -> None:
+    """The table of calls is made; what was said before that is no part of the call."""
+    hook = EndedCalls(deeds.folder)
+    gemini.issued.update(left.signatures)
+    gemini.script(text("Bye."))
+    server = await start(database_url=left.url, tools_dir=deeds.folder, welcome_message="Welcome.")
+    await server.caller("plain").say("Bye then", turn="new")
+    await server.caller("plain").say(None, type="session.end", turn="end", agent_id="a")
+    (call,) = await hook.until(1)
+    assert lines(call) == [("caller", "Bye then", False), ("agent", "Bye.", False)]
 
 
 # Run files

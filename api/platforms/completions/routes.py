@@ -82,7 +82,9 @@ def completions_router(services: Services) -> APIRouter:
 
 
 async def _answer(services: Services, request: Request, asked: Asked, body: Completion) -> Response:
-    turn = await services.agent().begin(asked.request)
+    agent = services.agent()
+    agent.calls.goes_on(asked.request.conversation_id, "", "chat completions", agent.calls.times.idle)
+    turn = await agent.begin(asked.request)
     chunks = Chunks(body.model or MODEL, asked.tools)
     await turn.admitted.wait()  # a 200 says that the caller's words are safe
     if turn.refused:

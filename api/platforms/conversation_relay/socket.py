@@ -19,11 +19,13 @@ from fastapi import WebSocket
 from agent.failures import logged
 from agent.json_values import strip_nul
 from agent.languages import tag_of
+from agent.tooling import HowEnded
 from agent.turns import CallControl
 from api.platforms.abilities import RELAY
 from api.platforms.call import Call, Caller
 from api.platforms.conversation_relay import frames
 from api.platforms.platform import Services
+from api.platforms.silence import Silence
 from api.platforms.sockets import Frames, close, send
 
 log = logging.getLogger(__name__)
@@ -80,7 +82,14 @@ async def serve_call(socket: WebSocket, services: Services, platform: str) -> No
         async for frame in received:
             await conversation.take(frame)
     finally:
-        await conversation.close()
+        await conversation.close(received.how_ended)
+
+
+async def call_over(services: Services, fields: Mapping[str, str], platform: str) -> None:
+    """The platform has asked what becomes of a call: its socket is not opened again. fields: of that request."""
+    if call := strip_nul(fields.get("CallSid", "")):
+        hung_up: HowEnded | None = "caller hung up" if fields.get("CallStatus") == "completed" else None
+        await services.agent().calls.over(call, call, platform, hung_up)
 
 
 class _Conversation:
@@ -104,12 +113,16 @@ class _Conversation:
         self._was_reopened = False
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
+        self._caller_speaks = False
+        self._silence = Silence(services.settings.idle_seconds, self._is_quiet, self._fell_silent)
+        self._silences = 0
         self._taken: deque[tuple[float, frames.Frame]] = deque(maxlen=_MOST_KEPT)
 
-    async def close(self) -> None:
+    async def close(self, how: HowEnded) -> None:
+        self._silence.close()
         if self._digits_due:
             self._digits_due.cancel()
-        await self._call.close()
+        await self._call.close(how)
         if self._taken:
             with logged(log, "the last frames of a call could not be kept"):
                 id_ = f"frames:{self._session}"
@@ -117,12 +130,34 @@ class _Conversation:
 
     async def begin(self) -> None:
         """Greet. A call that is known goes on where it was: its socket has been opened again."""
-        if await self._services.agent().last_words(self._conversation) is None:
+        last = await self._services.agent().last_turn(self._conversation)
+        await self._call.open(last.heard if last else None)
+        if last is None:
             await self._call.begin(f"{self._session}.0", kind="welcome")
-        else:
-            self._was_reopened = True
+        self._was_reopened = last is not None
+        self._silence.start()
+
+    def _is_quiet(self) -> bool:
+        return not (self._caller_speaks or self._digits) and self._call.is_quiet
+
+    async def _fell_silent(self, count: int) -> None:
+        """Nobody has spoken for a while, so often in a row. What was interrupted without words is taken up first."""
+        settings = self._services.settings
+        self._silences += 1
+        turn_id = f"{self._session}.silence{self._silences}"
+        if self._call.interrupted:
+            await self._hear("")
+        elif count <= settings.idle_reminders:
+            await self._call.begin(turn_id, kind="silence", line=settings.idle_message)
+        elif count == settings.idle_reminders + 1:
+            then = CallControl("hang_up", reason="silence")
+            await self._call.begin(turn_id, kind="silence", line=settings.idle_goodbye_message, then=then)
 
     async def take(self, frame: frames.Frame) -> None:
+        if isinstance(frame, frames.Prompt | frames.Interrupt | frames.Dtmf):
+            self._silence.broken()
+        if isinstance(frame, frames.Interrupt) and frame.heard is None and self._call.playout.played:
+            frame = frame.model_copy(update={"heard": self._call.playout.played})
         if isinstance(frame, frames.Interrupt | frames.Dtmf) or frame in (_SPEAKING, _SILENT):
             self._keep(frame)
         match frame:
@@ -135,6 +170,10 @@ class _Conversation:
                 await self._press(frame.digit)
             case frames.Info(name="agentSpeaking"):
                 self._call.playout.speaks(frame.value == "on")
+            case frames.Info(name="clientSpeaking"):
+                self._caller_speaks = frame.value == "on"
+            case frames.Info(name="tokensPlayed"):
+                self._call.playout.has_played(frame.value)
             case frames.Fault():
                 log.warning("the platform reports an error with a frame of ours")
                 log.debug("the platform's error: %s", frame.description)
@@ -154,11 +193,11 @@ class _Conversation:
     async def _unfinished(self, words: str) -> str | None:
         """The turn that these words have begun before, if it goes on."""
         agent = self._services.agent()
-        last = await agent.last_words(self._conversation)
-        if last is None or last[1] != words or last[2]:
+        last = await agent.last_turn(self._conversation)
+        if last is None or last.text != words or last.is_over:
             return None
-        ending = any(turn.request.turn_id == last[0] and turn.interrupted for turn in agent.running(self._conversation))
-        return None if ending else last[0]
+        ending = any(turn.request.turn_id == last.id and turn.interrupted for turn in agent.running(self._conversation))
+        return None if ending else last.id
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""

@@ -16,7 +16,7 @@ from api.operations import mark_verified
 from api.platforms.conversation_relay import twiml
 from api.platforms.conversation_relay.forms import read_form
 from api.platforms.conversation_relay.public_url import public_url
-from api.platforms.conversation_relay.socket import serve_call
+from api.platforms.conversation_relay.socket import call_over, serve_call
 from api.platforms.platform import Services
 from api.platforms.sockets import POLICY_VIOLATION
 
@@ -59,6 +59,7 @@ def telnyx_router(services: Services) -> APIRouter:
         if not is_right(request, token):
             return Response(status_code=403)
         fields = await read_form(request)
+        await call_over(services, fields, "Telnyx")
         return twiml.after_relay(fields.get("HandoffData", ""))
 
     return router

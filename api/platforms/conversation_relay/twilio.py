@@ -19,7 +19,7 @@ from api.operations import mark_verified
 from api.platforms.conversation_relay import twiml
 from api.platforms.conversation_relay.forms import read_form
 from api.platforms.conversation_relay.public_url import public_url
-from api.platforms.conversation_relay.socket import serve_call
+from api.platforms.conversation_relay.socket import call_over, serve_call
 from api.platforms.platform import Services
 from api.platforms.sockets import POLICY_VIOLATION
 from api.settings import Settings
@@ -66,6 +66,7 @@ def twilio_router(services: Services) -> APIRouter:
         fields = await _fields_of(request)
         if not is_signed(request, "http", fields):
             return Response(status_code=403)
+        await call_over(services, fields, "Twilio")
         return twiml.after_relay(fields.get("HandoffData", ""))
 
     return router

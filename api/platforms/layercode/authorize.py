@@ -6,13 +6,13 @@ transcripts, sent elsewhere. The 200 answer goes back as it is: the SDK needs th
 spend this key on another agent than the configured one.
 
     400  the body is no JSON object, or names no agent
-    403  another agent than the configured one
+    403  another agent than the configured one, or AUTHORIZE_HOOK says no
     408  the body takes more than 10 s
     413  the body is over 64 KiB, or its metadata over 16,000 characters
     429  this address has asked too often
     4xx  Layercode's own status, with its reason where that is harmless
     502  Layercode cannot be reached, fails, or makes no sense
-    503  no API key is configured here
+    503  no API key is configured here, or AUTHORIZE_HOOK failed
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from api.operations import Rate, network_of
 from api.platforms.body import Refused, json_object, read_json
 from api.platforms.layercode.events import MAX_METADATA
 from api.platforms.layercode.openapi import AUTHORIZE
+from api.platforms.who_asks import Hook, check_who_asks
 
 MAX_BODY = 64 * 1024  # bytes
 _PASSED = ("agent_id", "conversation_id", "metadata", "custom_metadata", "sdk_version")
@@ -44,6 +45,7 @@ def authorize_router(
     agent_id: str | None,
     http: Callable[[], httpx.AsyncClient],
     per_minute: int = 30,
+    hook: Hook | None = None,
 ) -> APIRouter:
     """The route. `http` gives the shared client when a request comes in; its timeouts apply. `per_minute`: requests
     of one address.
@@ -60,7 +62,9 @@ def authorize_router(
             _limit(rate, request)
             if not key:
                 raise Refused(503, "This server has no Layercode API key, so it cannot authorize sessions.")
-            body = _for_agent(agent_id, await read_json(request, MAX_BODY))
+            fields = await read_json(request, MAX_BODY)
+            body = _for_agent(agent_id, fields)
+            await check_who_asks(hook, request, fields)
             answer = await _ask(http(), url, key, body)
             return _pass_on(answer, key)
         except Refused as refused:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 MAX_ID = 200  # characters
 MAX_TEXT = 20_000  # characters: twenty minutes of speech. What is longer is cut, as the caller shall have an answer
 MAX_METADATA = 16_000  # characters of JSON. What is larger is left out
+MAX_LINES = 5_000  # of a transcript
 _SHOWN_ERRORS = 5
 
 
@@ -59,10 +60,14 @@ def _object_if_null(value: object) -> object:
     return {} if value is None else value
 
 
-def _objects(value: object) -> object:
+def _lines(value: object) -> object:
+    """A transcript's newest lines that say something."""
     if value is None:
         return []
-    return [item for item in value if isinstance(item, dict | BaseModel)] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    lines = [item for item in value if isinstance(item, BaseModel) or (isinstance(item, dict) and item.get("text"))]
+    return lines[-MAX_LINES:]
 
 
 Id = Annotated[str, BeforeValidator(_id), Field(min_length=1, max_length=MAX_ID)]
@@ -180,7 +185,7 @@ class SessionEnd(_Session):
     ip_address: str | None = Field(default=None, repr=False)
     country_code: str | None = None
     recording_status: str | None = None
-    transcript: Annotated[list[TranscriptLine], BeforeValidator(_objects)] = Field(default_factory=list, repr=False)
+    transcript: Annotated[list[TranscriptLine], BeforeValidator(_lines)] = Field(default_factory=list, repr=False)
 
 
 class Unknown(_Model):

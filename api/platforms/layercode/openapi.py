@@ -59,9 +59,9 @@ AUTHORIZE: dict[str, Any] = {
         200: {"description": "Layercode's answer", "content": {"application/json": {"schema": _OBJECT}}},
         **_answers(
             s400="No JSON object, no agent, or refused by Layercode", s401="Layercode refuses the key",
-            s402="Layercode's account is empty", s403="Another agent", s408="Too slow", s413="Too large",
-            s429="Too often: Retry-After says when to come again", s502="Layercode gave no usable answer",
-            s503="This server has no API key",
+            s402="Layercode's account is empty", s403="Another agent, or not for you", s408="Too slow",
+            s413="Too large", s429="Too often: Retry-After says when to come again",
+            s502="Layercode gave no usable answer", s503="This server has no API key, or cannot check who asks",
         ),
     },
     "openapi_extra": {

@@ -8,6 +8,7 @@ from api.platforms.abilities import LAYERCODE
 from api.platforms.layercode.authorize import authorize_router
 from api.platforms.layercode.webhook import webhook_router
 from api.platforms.platform import Platform, Services
+from api.platforms.who_asks import load_hook
 
 
 def _routers(services: Services) -> list[APIRouter]:
@@ -21,6 +22,7 @@ def _routers(services: Services) -> list[APIRouter]:
             agent_id=settings.layercode_agent_id,
             http=services.http,
             per_minute=settings.authorize_per_minute,
+            hook=load_hook(settings.authorize_hook),
         ),
     ]
 

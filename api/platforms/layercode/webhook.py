@@ -6,6 +6,7 @@ and only then what they say.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MAX_BODY = 1024 * 1024  # bytes
 MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
+_SMALL = 32 * 1024  # bytes that are read without a thread
 _LATER = 5  # seconds
 _REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
@@ -62,7 +64,7 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
             body = await read_body(request, MAX_BODY)
             signature.verify(secret, header, body, now)
             mark_verified(request.scope)
-            return await _answer(events.parse(body), body, agent())
+            return await _answer(await _parsed(body), body, agent())
         except Refused as bad:
             return no(bad)
         except signature.BadSignature as bad:
@@ -77,9 +79,14 @@ def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable
     return router
 
 
+async def _parsed(body: bytes) -> events.Webhook:
+    return events.parse(body) if len(body) <= _SMALL else await asyncio.to_thread(events.parse, body)
+
+
 async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
     match event:
         case events.Message() | events.SessionStart():
+            agent.calls.goes_on(*_call_of(event), agent.calls.times.silent)
             turn = await agent.begin(request_of(event))
             await turn.admitted.wait()  # a 200 says that the caller's words are safe
             if turn.refused:
@@ -93,12 +100,18 @@ async def _answer(event: events.Webhook, body: bytes, agent: Agent) -> Response:
             return JSONResponse({})
         case events.SessionEnd():
             await agent.note(event.conversation_id, f"ended:{event.session_id}", "ended", event.model_dump())
+            await agent.calls.over(*_call_of(event), "ended")
         case events.SessionUpdate():
             id_ = f"updated:{event.session_id}:{event.recording_status}"
             await agent.note(event.conversation_id, id_, "updated", event.model_dump())
         case events.Unknown():
             log.info("a webhook of unknown type %r was ignored", event.type[:40])
     return JSONResponse({"status": "ok"})
+
+
+def _call_of(event: events.Message | events.SessionStart | events.SessionEnd) -> tuple[str, str, str]:
+    """Its conversation, session and platform."""
+    return strip_nul(event.conversation_id), strip_nul(event.session_id or event.conversation_id), "Layercode"
 
 
 def request_of(event: events.Message | events.SessionStart) -> TurnRequest:

@@ -13,6 +13,7 @@ from elevenlabs.speech_engine.resource import verify_speech_engine_jwt
 from fastapi import APIRouter, WebSocket
 
 from agent.json_values import strip_nul
+from agent.tooling import HowEnded
 from agent.turns import CallControl, HeardReport
 from api.platforms.call import Call, Caller
 from api.platforms.platform import Services
@@ -76,7 +77,9 @@ async def _converse(socket: WebSocket, services: Services) -> None:
     line = EngineLine(socket)
     caller = Caller(strip_nul(init.conversation_id), "ElevenLabs Speech Engine")
     call = Call(services.agent, line, caller, services.settings.apology_in)
+    how: HowEnded | None = None
     try:
+        await call.open()
         async for frame in received:
             match frame:
                 case frames.Transcript() if frame.event_id >= line.event_id:
@@ -86,9 +89,10 @@ async def _converse(socket: WebSocket, services: Services) -> None:
                 case frames.Ping():
                     await send(socket, frames.PONG)
                 case frames.Close():
+                    how = "caller hung up"
                     return
                 case frames.Fault():
                     log.warning("Speech Engine reports an error")
                     log.debug("Speech Engine's error: %s", frame.message)
     finally:
-        await call.close()
+        await call.close(how or received.how_ended)

@@ -1,9 +1,10 @@
 """`POST /elevenlabs/token`: a token with which a page begins a conversation, while the API key stays here.
 
 200  {"token": …}
+403  AUTHORIZE_HOOK says no
 429  this address has asked too often
 502  ElevenLabs cannot be reached, or refuses
-503  ELEVENLABS_ENGINE_ID is not set
+503  ELEVENLABS_ENGINE_ID is not set, or AUTHORIZE_HOOK failed
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.operations import Rate, network_of
+from api.platforms.body import Refused
 from api.platforms.platform import Services
+from api.platforms.who_asks import check_who_asks, load_hook
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ def token_router(services: Services) -> APIRouter:
     assert key is not None  # noqa: S101 - for the type: there are no routes without it
     headers = {"xi-api-key": key.get_secret_value()}
     url = f"{settings.elevenlabs_api_url.rstrip('/')}/v1/convai/conversation/token"
-    rate = Rate(settings.authorize_per_minute)
+    rate, hook = Rate(settings.authorize_per_minute), load_hook(settings.authorize_hook)
 
     @router.post("/token")
     async def token(request: Request) -> Response:
@@ -38,6 +41,10 @@ def token_router(services: Services) -> APIRouter:
         if wait := rate.wait(network_of(request.client.host if request.client else "")):
             retry = {"Retry-After": str(math.ceil(wait))}
             return JSONResponse({"error": "Too many requests from this address."}, 429, headers=retry)
+        try:
+            await check_who_asks(hook, request, {})
+        except Refused as refused:
+            return refused.response
         try:
             params = {"agent_id": settings.elevenlabs_engine_id}
             answer = await services.http().get(url, params=params, headers=headers)

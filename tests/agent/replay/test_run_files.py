@@ -257,7 +257,8 @@ def test_the_order_of_keys_in_a_file_does_not_matter(tmp_path: Path) -> None:
 
 
 def test_lines_are_short_unless_a_text_is_long(tmp_path: Path) -> None:
-    chunks = [[n, f" word{n}", {"usage_metadata": {"input_tokens": n, "output_tokens": n}}] for n in range(50)]
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    chunks = [[n, f" word{n}", {"usage_metadata": usage}] for n in range(50)]
     run = load_run(written(tmp_path / "a.json", damaged("turns", 0, "models", 0, "chunks", value=chunks)))
     lines = dump_run(run).splitlines()
     assert max(map(len, lines)) <= 120

@@ -330,11 +330,11 @@ async def test_bookings_stay_and_nobody_can_tell_whose_they_were(
     assert all(re.fullmatch(r"forgotten:\w{32}", owner) for owner, *_ in bookings())
 
 
-def make_old(folder: Path, conversation: str) -> None:
+def make_old(folder: Path, conversation: str, days: int = 100) -> None:
     with sqlite3.connect(folder / "voice.db") as database:
         for table, column in (("turns", "started"), ("tool_calls", "started"), ("notes", "at")):
             database.execute(
-                f"UPDATE {table} SET {column} = {column} - 100 * 86400 WHERE conversation = ?", (conversation,)
+                f"UPDATE {table} SET {column} = {column} - {days} * 86400 WHERE conversation = ?", (conversation,)
             )
     database.close()
 
@@ -346,6 +346,7 @@ async def test_old_conversations_are_deleted_at_the_start(
     await two_people_talk(server)
     make_old(tmp_path, "ada1")
     make_old(tmp_path, "bob1")
+    make_old(tmp_path, "ada2", days=50)  # or nothing would say that the clock is right
     await server.caller("bob1").say("I am back", turn="new")
     await server.caller("only-a-note").say(None, type="data", data={})
     await quiet(server)

@@ -167,6 +167,29 @@ async def everything(gemini: Gemini, caller: Caller) -> str:
     return first
 
 
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ({"window": "yes"}, "window: type boolean"),
+        ({"window": 1}, "window: type boolean"),
+        ({"seats": True}, "seats: type integer"),
+        ({"row": 7}, "row: there is no such argument, there are: flight, seats, seconds, window"),
+    ],
+)
+async def test_m1_what_decides_about_an_action_is_not_guessed(
+    gemini: Gemini, start: Any, write: Write, own: Path, arguments: dict[str, Any], fault: str
+) -> None:
+    """Of a server's tool as of one's own: true is the boolean, and no argument is lost without a word."""
+    ours = await start(tools_dir=own, mcp_servers=write(flights=stdio()))
+    gemini.script(*call("book_seat", **{"flight": "BA 7", "seats": 2, **arguments}))
+    await ours.caller().say("Book it")
+    assert result(gemini) == f"Nothing was done: the arguments are wrong. {fault}."
+    assert not deeds()
+    gemini.script(*call("search", city="Rome", page=2))
+    await ours.caller().say("Only look")
+    assert result(gemini).startswith("BA 7 to Rome.")
+
+
 async def test_over_http_with_a_question_only_some_tools_and_a_server_from_pypi(
     gemini: Gemini, start: Any, write: Write, own: Path
 ) -> None:

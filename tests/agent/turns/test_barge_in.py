@@ -107,6 +107,8 @@ class Cell:
             assert (await caller.say(f"go {script.before} {self.name}", turn="before")).ended_once
         cut = await caller.say(f"go {self.script} {self.name}", turn="cut", hang_up_after=self.after)
         heard = self._heard(cut)
+        if not heard and caller.derives:
+            heard = None
         next_ = await caller.say(f"and now {self.name}", turn="next", heard=None if heard is None else ("cut", heard))
         await quiet(backend, self.name)
         last = await caller.say(f"at last {self.name}", turn="last")

@@ -181,3 +181,38 @@ def test_offline_it_ends_soon_with_clear_lines_and_status_1(
     told = [line.partition(":")[0] for line in problems(result.output.splitlines())]
     assert told == ["model", "clock"]
     assert not any(secret in result.output for secret in (KEY, SECRET, GOOGLE))
+
+
+# Warnings
+
+
+def warnings(lines: list[str]) -> list[str]:
+    return [line.removeprefix("warning  ") for line in lines if line.startswith("warning  ")]
+
+
+async def test_what_strangers_could_see_or_do_is_a_warning_and_no_problem(
+    found: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("A=b\n")
+    (tmp_path / ".env").chmod(0o644)
+    (tmp_path / "check.db").touch()
+    (tmp_path / "check.db").chmod(0o664)
+    status, lines = await found(public_url="http://voice.example.com", forwarded_allow_ips="10.0.0.1,*")
+    assert status == 0
+    subjects = [line.partition(":")[0] for line in warnings(lines)]
+    assert subjects == ["TLS", "forwarded addresses", ".env", "check.db"]
+    assert "chmod 600" in lines[-2]
+
+
+async def test_without_forwarded_addresses_all_pages_behind_a_proxy_count_as_one(found: Callable[..., Any]) -> None:
+    _, lines = await found(public_url="https://voice.example.com")
+    assert [line.partition(":")[0] for line in warnings(lines)] == ["forwarded addresses"]
+
+
+async def test_what_is_closed_is_no_warning(found: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=b\n")
+    (tmp_path / ".env").chmod(0o600)
+    _, lines = await found(public_url="https://voice.example.com", forwarded_allow_ips="10.0.0.0/8")
+    assert warnings(lines) == []
+    _, lines = await found(text("Yes."), public_url="http://127.0.0.1:8000")
+    assert warnings(lines) == []

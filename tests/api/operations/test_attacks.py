@@ -18,6 +18,7 @@ from typing import Any
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import SecretStr
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -25,9 +26,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from api.app import create_app
 from api.platforms.layercode import signature
+from api.settings import Settings
 from tests.agent.test_storm import resources
-from tests.support.backend import SECRET, Backend, served, signed, stopped
+from tests.support.backend import ROOT, SECRET, Backend, served, signed, stopped
 
 ATTACKS = int(os.environ.get("ATTACKS", "1000"))
 AT_ONCE = 40
@@ -172,8 +175,10 @@ async def test_thousands_of_attacks_leave_nothing_behind(tmp_path: Path) -> None
 
 async def test_what_openapi_says_is_what_is_answered(tmp_path: Path) -> None:
     """For each route: documented requests, and variations on them, get documented answers."""
+    document = create_app(
+        Settings(_env_file=None, model="demo", layercode_webhook_secret=SecretStr(SECRET), tools_dir=ROOT / "tools")
+    ).openapi()
     async with served(**environment(tmp_path)) as server:
-        document = (await server.http.get(f"{server.url}/openapi.json")).json()
         await asyncio.to_thread(_conform, schemathesis.openapi.from_dict(document), server.url)
 
 

@@ -116,7 +116,7 @@ async def asked(backend: Backend, addresses: list[str]) -> list[int]:
 
 async def test_behind_a_trusted_proxy_each_caller_counts_for_himself(start: Any) -> None:
     """503: no API key is set, so that the request went through."""
-    backend = await start(authorize_per_minute=2)
+    backend = await start(authorize_per_minute=2, forwarded_allow_ips="127.0.0.1")
     statuses = await asked(backend, ["203.0.113.1", "203.0.113.1", "203.0.113.2", "203.0.113.1", "10.0.0.1"])
     assert statuses == [503, 503, 503, 429, 503]
 

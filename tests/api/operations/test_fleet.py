@@ -112,7 +112,7 @@ def fleet(postgres_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
         env = {
             "LAYERCODE_WEBHOOK_SECRET": SECRET, "GOOGLE_API_KEY": "test-key", "GOOGLE_GEMINI_BASE_URL": gemini.url,
             "DATABASE_URL": postgres_server.new(), "TOOLS_DIR": str(deeds.folder), "FIRST_TOKEN_SECONDS": "30",
-            "RECORDED": str(folder / "recorded"), "LOG_LEVEL": "warning",
+            "RECORDED": str(folder / "recorded"), "LOG_LEVEL": "warning", **test_storm.platforms_on(),
         }  # fmt: skip
         with process(["serve", "--workers", str(WORKERS), "--port", str(port)], **env) as parent:
             serving = Fleet(port, env["DATABASE_URL"], deeds, gemini, folder, parent)

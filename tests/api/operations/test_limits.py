@@ -141,7 +141,7 @@ def test_too_much_metadata_and_too_long_a_number_are_left_out(caplog: pytest.Log
 # Tools
 
 TOOLS = '''
-import asyncio, time
+import asyncio, threading, time
 from agent import voice_tool
 
 now, most = 0, 0
@@ -161,6 +161,16 @@ async def narrow(n: int) -> str:
     """Takes long."""
     await asyncio.sleep(0.3)
     return "through"
+
+threads = 0
+
+@voice_tool(timeout=20)
+def blocks(n: int) -> str:
+    """Counts the threads of the process."""
+    global threads
+    time.sleep(0.02)
+    threads = max(threads, threading.active_count())
+    return f"{threads} threads"
 
 @voice_tool(at_once=1, timeout=0.2)
 def stuck(n: int) -> str:
@@ -192,6 +202,12 @@ async def results(tools: Path, name: str, count: int, pause: float = 0) -> list[
 
 async def test_a_tool_runs_so_many_times_at_once_and_the_others_wait(tools: Path) -> None:
     assert await results(tools, "crowded", 8) == ["2 at most"] * 9
+
+
+async def test_an_answer_with_hundreds_of_calls_does_not_make_a_thread_for_each(tools: Path) -> None:
+    told = await results(tools, "blocks", 300)
+    assert len(told) == 301
+    assert max(int(line.split()[0]) for line in told) < 80
 
 
 async def test_waiting_counts_as_the_tools_own_time(tools: Path) -> None:
@@ -254,3 +270,30 @@ def test_a_rate_remembers_so_many_keys_and_forgets_the_oldest() -> None:
 )
 def test_one_customer_is_one_network(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+# A large webhook
+
+
+@pytest.mark.parametrize("line", [{}, {"text": "x"}, [[[]]]])
+async def test_a_webhook_as_large_as_may_be_holds_nobody_up(start: Any, line: Any) -> None:
+    """While it is read, others' turns go on."""
+    backend: Backend = await start()
+    count = 1_000_000 // (len(json.dumps(line)) + 2)
+    body = {"type": "session.end", "conversation_id": "c", "session_id": "s", "transcript": [line] * count}
+    request, longest = signed(body), 0.0
+
+    async def tick() -> None:
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - began)
+
+    ticking = asyncio.create_task(tick())
+    answer = await backend.http.post(f"{backend.url}/api/agent", **request)
+    ticking.cancel()
+    assert answer.status_code == 200
+    assert longest < 0.4
+    [kept] = await rows(backend, "SELECT body FROM notes WHERE kind = 'ended'")
+    assert len(kept) < 1_000_000

@@ -272,10 +272,10 @@ def test_data_is_any_json(value: Any) -> None:
     assert type(parsed.data) is type(value)
 
 
-def test_transcript_items_that_are_no_objects_are_skipped() -> None:
+def test_transcript_items_that_say_nothing_are_skipped() -> None:
     parsed = webhook("session.end", transcript=[None, "x", {"role": None, "more": 1}, 7, {"text": "Hi"}])
     assert isinstance(parsed, SessionEnd)
-    assert parsed.transcript == [TranscriptLine(), TranscriptLine(text="Hi")]
+    assert parsed.transcript == [TranscriptLine(text="Hi")]
     assert webhook("session.end", transcript=None).model_dump()["transcript"] == []
 
 
