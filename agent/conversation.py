@@ -16,9 +16,10 @@ from agent.config import AgentConfig
 from agent.failures import logged
 from agent.graph import Context, Graph
 from agent.llm import Models
+from agent.memory import confirmation
 from agent.storage import TURN, Admission, ConversationDeleted, Journal, Key, PendingContext, Storage
 from agent.summaries import Summaries
-from agent.tooling import ToolFolder, ToolRunner, offered
+from agent.tooling import ToolFolder, ToolRunner, acts, offered, options_of
 from agent.turns import Turn
 
 log = logging.getLogger(__name__)
@@ -79,9 +80,12 @@ class Conversations:
     def _context(self, turn: Turn, pending_context: PendingContext) -> Context:
         turn.late = [call.call for call in pending_context.late]
         turn.summary = self.summaries.taken_in(turn.request, pending_context.summary)
+        tools = offered(self.folder.tools, turn.request.abilities)
         return Context(
             turn=turn,
-            tools=offered(self.folder.tools, turn.request.abilities),
+            tools=tools,
+            declared=confirmation.with_confirm(tools, any(options_of(tool).confirm for tool in tools.values())),
+            actions={name for name, tool in tools.items() if acts(tool)},
             models=self.models,
             tool_runner=self.tool_runner,
             prompt=self.config.prompt.replace("{today}", self.config.today()),

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, TypedDict
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langchain_core.tools import BaseTool
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
@@ -35,19 +35,9 @@ from langgraph.types import Overwrite, Send
 from agent.languages import Texts, own_line, told_to_model
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
+from agent.speech import speakable
 from agent.storage import PendingContext
-from agent.tooling import (
-    GatedCall,
-    ToolCall,
-    ToolRunner,
-    acts,
-    one_question,
-    options_of,
-    through_gate,
-    to_be_asked,
-    with_names,
-    without_calls,
-)
+from agent.tooling import GatedCall, ToolCall, ToolRunner, through_gate, with_names, without_calls
 from agent.turns import Turn
 
 
@@ -61,10 +51,14 @@ class State(TypedDict):
 
 @dataclass
 class Context:
-    """What the nodes of one turn work with. Not remembered. opening: what the memory does not know yet."""
+    """What the nodes of one turn work with. Not remembered. tools: those of the tool files. declared: with `confirm`,
+    what the model may call. actions: the tools that change something. pending_context: what the memory does not know
+    yet."""
 
     turn: Turn
     tools: dict[str, BaseTool]
+    declared: dict[str, BaseTool]
+    actions: set[str]
     models: Models
     tool_runner: ToolRunner
     prompt: str
@@ -72,12 +66,6 @@ class Context:
     welcome_back: Texts
     max_tool_steps: int
     pending_context: PendingContext
-
-    @property
-    def declared(self) -> dict[str, BaseTool]:
-        """What the model may call: the same all through a conversation, as its memory must name nothing else."""
-        asks = any(options_of(tool).confirm for tool in self.tools.values())
-        return {**self.tools, CONFIRM: confirmation.TOOL} if asks else self.tools
 
 
 class Step(TypedDict):
@@ -95,11 +83,8 @@ Graph = CompiledStateGraph[State, Context, State, State]
 
 def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph = StateGraph(State, context_schema=Context)
-    graph.add_node("listen", listen)
-    graph.add_node("greet", greet)
-    graph.add_node("think", think)
-    graph.add_node("act", act)
-    graph.add_node("ask", ask)
+    for node in (listen, greet, think, act, ask):
+        graph.add_node(node.__name__, node)
     graph.add_edge(START, "listen")
     graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
     graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
@@ -112,8 +97,7 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
 async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
     turn, pending_context = runtime.context.turn, runtime.context.pending_context
-    actions = {name for name, tool in runtime.context.tools.items() if acts(tool)}
-    messages = history.listen(state["messages"], turn.request, pending_context, actions)
+    messages = history.listen(state["messages"], turn.request, pending_context, runtime.context.actions)
     for call in pending_context.late:
         for line in call.unspoken:
             turn.progress(line)
@@ -142,7 +126,7 @@ def _welcome(state: State, context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])
-    return own_line(context.welcome_back if back else context.welcome, context.turn.speaks)
+    return speakable(own_line(context.welcome_back if back else context.welcome, context.turn.speaks))
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -163,7 +147,7 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         may_call=may_call,
         admit=partial(with_names, tools=declared) if may_call else without_calls,
         retell=shown.retell,
-        instead=found(messages, [name for name, tool in declared.items() if acts(tool)], turn.speaks),
+        instead=found(messages, context.actions, turn.speaks),
     )
     if answer and shown.retold and not turn.failed:
         return {"messages": Overwrite([*all_in_words(messages), *answer])}
@@ -174,9 +158,9 @@ async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] 
     message, pending, context = state["messages"][-1], state.get("pending"), runtime.context
     if not (isinstance(message, AIMessage) and message.tool_calls):
         return "ask" if pending and not pending["question_id"] else END
-    calls = await through_gate(message, context.declared, partial(context.tool_runner.check, context.turn))
-    calls = one_question(calls, context.tools, partial(confirmation.why_not_asked, pending))
-    asks = any(to_be_asked(call, context.tools) for call in calls)
+    check = partial(context.tool_runner.check, context.turn)
+    calls = await through_gate(message, context.declared, check, partial(confirmation.why_not_asked, pending))
+    asks = any(call.asks for call in calls)
     yes = confirmation.answer_of([call.arguments for call in calls if call.name == CONFIRM and not call.refused])
     return [Send("act", Step(call=call, pending=pending, asks=asks, yes=yes)) for call in calls]
 
@@ -187,13 +171,11 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
         return {"messages": call.answers(call.refused, failed=True)}
     if call.name == CONFIRM:
         return await _confirm(state, context)
-    if to_be_asked(call, context.tools):
-        question = call.tool_call(context.tools[call.name]).question(context.turn.speaks)
-        pending = confirmation.pin(
-            state["pending"], key=call.key, call=call.id, name=call.name, arguments=call.arguments, question=question
-        )
+    if call.asks:
+        question = call.tool_call.question(context.turn.speaks)
+        pending = confirmation.pin(state["pending"], call.key, call.id, call.name, call.arguments, question)
         return {"messages": call.answers(confirmation.not_done_yet(question)), "pending": pending}
-    return {"messages": await _run(context, call, call.tool_call(context.tools[call.name]))}
+    return {"messages": call.share(await context.tool_runner.run(context.turn, call.tool_call))}
 
 
 async def after_acting(state: State, runtime: Runtime[Context]) -> str:
@@ -212,12 +194,7 @@ async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     if not step["yes"]:
         return {"messages": call.answers(confirmation.DECLINED), **settled}
     pinned = ToolCall(pending["key"], call.id, tool, pending["arguments"], call.message)
-    return {"messages": await _run(context, call, pinned), **settled}
-
-
-async def _run(context: Context, call: GatedCall, tool_call: ToolCall) -> list[ToolMessage]:
-    """Run the call, or the one that it confirms."""
-    return call.share(await context.tool_runner.run(context.turn, tool_call))
+    return {"messages": call.share(await context.tool_runner.run(context.turn, pinned)), **settled}
 
 
 async def ask(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

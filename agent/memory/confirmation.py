@@ -73,11 +73,17 @@ def _confirm(yes: bool) -> str:
 TOOL: BaseTool = _confirm
 
 
+def with_confirm(tools: Mapping[str, BaseTool], asks: bool) -> dict[str, BaseTool]:
+    """What the model may call: the same all through a conversation, as its memory must name nothing else. asks:
+    whether one of the tools is confirmed by the caller."""
+    return {**tools, CONFIRM: TOOL} if asks else dict(tools)
+
+
 def latest(_: Pending | None, new: Pending | None) -> Pending | None:
     return new
 
 
-def pin(before: Pending | None, *, key: str, call: str, name: str, arguments: dict[str, Any], question: str) -> Pending:
+def pin(before: Pending | None, key: str, call: str, name: str, arguments: dict[str, Any], question: str) -> Pending:
     """An action that waits for its question to be put. before: the one that waited."""
     again = before and _is_for(before, name, arguments) and before["question"] == question
     return Pending(

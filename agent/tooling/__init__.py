@@ -24,7 +24,7 @@ from agent.tooling.decorator import (
 )
 from agent.tooling.ended_call import CallEnded, EndedCall, EndedToolCall, HowEnded, TranscriptLine
 from agent.tooling.folder import ToolFileError, ToolFolder
-from agent.tooling.gate import GatedCall, one_question, through_gate, to_be_asked
+from agent.tooling.gate import GatedCall, through_gate
 from agent.tooling.mcp_config import McpFileError, ServerConfig, load_servers
 from agent.tooling.names import with_names, without_calls
 from agent.tooling.runner import Perform, PerformCheck, ToolRunner
@@ -56,14 +56,12 @@ __all__ = [
     "isolated",
     "load_servers",
     "offered",
-    "one_question",
     "options_of",
     "recorded_outcome",
     "say",
     "send_dtmf",
     "show",
     "through_gate",
-    "to_be_asked",
     "tool_context",
     "transfer",
     "use_context",

@@ -12,6 +12,7 @@ from langchain_core.tools import BaseTool
 
 from agent.json_values import replace_surrogates, to_json
 from agent.languages import Texts
+from agent.speech import speakable
 from agent.tooling.arguments import Refused, validated, values_of
 from agent.tooling.decorator import ToolOptions, fill, options_of
 from agent.turns import CallControl, Marker, ToolCallStatus, Turn, tool_message
@@ -101,8 +102,8 @@ class ToolRun:
             self.turn.show(data)
 
     def say(self, line: str) -> None:
-        """The tool says something."""
-        line = " ".join(replace_surrogates(str(line))[:_LONGEST_LINE].split())
+        """The tool says something. What cannot be spoken is left out, as of the model's words."""
+        line = speakable(" ".join(replace_surrogates(str(line))[:_LONGEST_LINE].split()))
         if line and self._counts():
             self.progress.append((self.ms(), "say", line))
             self.speak(line)

@@ -2,7 +2,7 @@
 
 A call that comes out of it names a tool there is, with arguments that the tool takes and has no objection to; or it is
 refused, in words for the model. The same call twice in one step is one call: it is run once, and both get its result.
-What comes out is what is asked about, run, journalled and replayed.
+A step asks the caller one question at most. What comes out is what is asked about, run, journalled and replayed.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ from agent.turns import marker_of, tool_message
 Check = Callable[[ToolCall], Awaitable[Mapping[str, Any] | None]]
 """Looks at a call: arguments to put in place of its own, or Refused."""
 
+WhyNotAsked = Callable[[str, dict[str, Any]], str]
+"""Of a call's name and arguments: why the caller is not asked about it, in words for the model; empty when they are."""
+
 _ONE_AT_A_TIME = "Not done: another action waits for the caller's answer first. Call this again afterwards."
 
 
@@ -41,11 +44,20 @@ class GatedCall:
     name: str
     arguments: dict[str, Any]
     message: AIMessage
+    tool: BaseTool | None
     twins: Sequence[str] = ()
     refused: str = ""
 
-    def tool_call(self, tool: BaseTool) -> ToolCall:
-        return ToolCall(self.key, self.id, tool, self.arguments, self.message)
+    @property
+    def asks(self) -> bool:
+        """Whether the caller is asked before it is run."""
+        return not self.refused and self.tool is not None and bool(options_of(self.tool).confirm)
+
+    @property
+    def tool_call(self) -> ToolCall:
+        """What is to be run, of a call that was not refused."""
+        assert self.tool is not None  # noqa: S101 - one that names no tool is refused
+        return ToolCall(self.key, self.id, self.tool, self.arguments, self.message)
 
     def answers(self, text: str, *, failed: bool = False) -> list[ToolMessage]:
         """What the model is told of the call, and of those that are the same."""
@@ -59,15 +71,17 @@ class GatedCall:
         return [result, *(twin.model_copy(update={"tool_call_id": id_}) for id_ in self.twins)]
 
 
-async def through_gate(message: AIMessage, tools: Mapping[str, BaseTool], check: Check) -> list[GatedCall]:
+async def through_gate(
+    message: AIMessage, tools: Mapping[str, BaseTool], check: Check, why_not_asked: WhyNotAsked
+) -> list[GatedCall]:
     """The calls of an answer, each that is different once, in their order. tools: those that were declared."""
     calls = _folded([_admitted(call, message, tools) for call in message.tool_calls])
-    return list(await asyncio.gather(*(_checked(call, tools, check) for call in calls)))
+    return _one_question(await asyncio.gather(*(_checked(call, check) for call in calls)), why_not_asked)
 
 
 def _admitted(made: ModelToolCall, message: AIMessage, tools: Mapping[str, BaseTool]) -> GatedCall:
-    call = GatedCall(f"{message.id}/{made['id']}", made["id"] or "", made["name"], made["args"], message)
-    tool = tools.get(call.name)
+    id_, name, tool = made["id"] or "", made["name"], tools.get(made["name"])
+    call = GatedCall(f"{message.id}/{made['id']}", id_, name, made["args"], message, tool)
     if tool is None:
         return replace(call, refused=f"There is no tool {call.name}. There are: {', '.join(tools) or 'none'}.")
     try:
@@ -83,33 +97,25 @@ def _folded(calls: Sequence[GatedCall]) -> list[GatedCall]:
     return [replace(first, twins=[other.id for other in others]) for first, *others in kinds.values()]
 
 
-async def _checked(call: GatedCall, tools: Mapping[str, BaseTool], check: Check) -> GatedCall:
+async def _checked(call: GatedCall, check: Check) -> GatedCall:
     if call.refused:
         return call
-    tool = tools[call.name]
     try:
-        if changed := await check(call.tool_call(tool)):
-            call = replace(call, arguments=validated(tool, {**call.arguments, **changed}))
-        _without_a_hole(call.tool_call(tool))
+        if changed := await check(call.tool_call):
+            arguments = validated(call.tool_call.tool, {**call.arguments, **changed})
+            call = replace(call, arguments=arguments)
+        _without_a_hole(call.tool_call)
     except Refused as why:
         return replace(call, refused=str(why))
     return call
 
 
-def to_be_asked(call: GatedCall, tools: Mapping[str, BaseTool]) -> bool:
-    """Whether the caller is asked before it is run."""
-    return not call.refused and call.name in tools and bool(options_of(tools[call.name]).confirm)
-
-
-def one_question(
-    calls: Sequence[GatedCall], tools: Mapping[str, BaseTool], why_not: Callable[[str, dict[str, Any]], str]
-) -> list[GatedCall]:
-    """Of the calls that the caller would have to be asked about, the first one is. why_not: of a call's name and
-    arguments, why the caller is not asked about it, in words for the model, if there is a reason."""
+def _one_question(calls: Sequence[GatedCall], why_not_asked: WhyNotAsked) -> list[GatedCall]:
+    """Of the calls that the caller would have to be asked about, the first one is."""
     asked, left = False, []
     for call in calls:
-        if to_be_asked(call, tools):
-            refused = why_not(call.name, call.arguments) or (_ONE_AT_A_TIME if asked else "")
+        if call.asks:
+            refused = why_not_asked(call.name, call.arguments) or (_ONE_AT_A_TIME if asked else "")
             call, asked = replace(call, refused=refused), asked or not refused
         left.append(call)
     return left

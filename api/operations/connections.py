@@ -22,6 +22,12 @@ log = logging.getLogger(__name__)
 HEAD_SECONDS = 10.0  # from the first byte of a request, or the connection's beginning, until the application has it
 WRITE_SECONDS = 20.0  # in which a peer must read some of what is waiting for it
 MAX_HEAD = 64 * 1024  # bytes
+MAX_PIPELINED = 16  # requests that wait for the answer to the one before: a kilobyte has many, each costs some
+
+
+class TooManyRequests(Exception):
+    """More requests at once on a connection than MAX_PIPELINED."""
+
 
 if TYPE_CHECKING:
 
@@ -94,6 +100,8 @@ class Connection(_Bounded, HttpToolsProtocol):
                 self.transport.abort()
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise TooManyRequests  # which httptools makes a bad request
         before = self.cycle
         self.scope["extensions"] = extension(self._on_verified)
         super().on_headers_complete()

@@ -387,6 +387,25 @@ async def book(x: {annotation}) -> str:
     assert reply.text == f"Taking {said}. Book {said}?"
 
 
+async def test_t11_what_a_tool_says_itself_and_the_welcome_are_spoken_without_notation(
+    gemini: Gemini, start: Any, put: Put
+) -> None:
+    path = put('''
+from agent import say
+
+@voice_tool
+async def look() -> str:
+    """Look somewhere."""
+    say("**Looking** at [the map](https://x.example), *now*")
+    say("```")
+    return "Nothing."
+''')
+    gemini.script(calls(("look", {})), text("Nothing."))
+    caller = (await start(tools_dir=path.parent, welcome_message="**Welcome** to `Chez Voice`!")).caller()
+    assert (await caller.say(None, type="session.start")).text == "Welcome to Chez Voice!"
+    assert (await caller.say("Look")).text == "Looking at the map, now Nothing."
+
+
 # T12: what is said meanwhile
 
 

@@ -67,6 +67,17 @@ async def test_a_head_without_end_is_not_read_to_it(start: Any, monkeypatch: pyt
     assert await drip(await start(), HEAD, b"X: " + b"x" * 30_000 + b"\r\n") < 3
 
 
+async def test_of_pipelined_requests_only_some_wait(start: Any) -> None:
+    """Each costs memory that no body's limit counts, and 60 KB are 2,000 of them."""
+    reader, writer = await connect(await start())
+    writer.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 1500)
+    async with asyncio.timeout(10):
+        came = await reader.read()
+    assert came.count(b"HTTP/1.1 200 ") <= 20
+    assert b"HTTP/1.1 400 " in came
+    writer.close()
+
+
 async def test_a_quiet_connection_with_a_running_turn_is_kept(start: Any, gemini: Gemini) -> None:
     gemini.script(text("one two", delay=1.2))
     assert (await (await start()).caller().say("Slowly")).text == "one two"
