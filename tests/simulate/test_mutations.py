@@ -14,7 +14,7 @@ import pytest
 from agent.conversation import Conversations
 from agent.llm import Models
 from agent.memory.heard import heard_parts
-from agent.tooling import ToolRunner, options_of
+from agent.tooling import GatedCall, ToolRunner, options_of
 from agent.turns import Turn
 from tests.simulate.conftest import SCENARIOS, Hold
 
@@ -36,7 +36,7 @@ def an_action_runs_twice(patch: Patch) -> None:
 
 
 def nobody_is_asked_before_an_action(patch: Patch) -> None:
-    patch.setattr("agent.graph.to_be_asked", lambda call, tools: False)
+    patch.setattr(GatedCall, "asks", False)
 
 
 def a_line_is_said_twice(patch: Patch) -> None:
