@@ -1,14 +1,15 @@
 """A local stand-in for Layercode's pipeline, for `voice dev` alone, and a page to talk to the agent.
 
 What Layercode's clients find at its two paths they find here; the backend gets the same signed webhooks (protocol
-sheet §2, §6, §7). The order to read it in: routes, session, answer.
+sheet §2, §6, §7). wires.py holds the conversation over another platform's wire instead. The order to read it in:
+routes, session, answer.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
@@ -21,6 +22,7 @@ from api.playground.routes import PAGE, PlaygroundContext, playground_router
 from api.playground.sessions import Sessions
 from api.playground.state import OwnBackend
 from api.playground.webhooks import Backend, http_client, without_password
+from api.playground.wires import Wires
 from api.settings import Settings
 from api.wiring import AgentParts
 
@@ -37,7 +39,9 @@ def add_playground(
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
     api_key = key.get_secret_value() if key else None
-    inner.include_router(playground_router(PlaygroundContext(Sessions(), backend, api_key, this if own else None)))
+    wires = Wires(settings, lambda: app.state.agent) if own else None
+    context = PlaygroundContext(Sessions(), backend, api_key, this if own else None, wires)
+    inner.include_router(playground_router(context))
     inner.mount("/", _Page(directory=PAGE, html=True))
     app.mount("/", Guard(inner, hosts))
     app.state.has_sockets = True
@@ -53,7 +57,7 @@ def add_playground(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with within(app), backend.http:
+        async with within(app), backend.http, wires.running() if wires else nullcontext():
             yield
 
     app.router.lifespan_context = lifespan

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from agent.memory import count_words
+from api.platforms import PlatformClient
 from api.platforms.layercode import interruption_context
 
+WEBHOOKS = "layercode"  # the wire that is no platform's client
 SESSION_SECONDS = 3600.0  # the longest life of a session key, and of a session
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
@@ -62,8 +64,10 @@ class SessionConfig(_Model):
 
 
 class SessionTerms(_Model):
-    """The body of an authorization: the settings of the session, and what its webhooks carry."""
+    """The body of an authorization: the settings of the session, and what its webhooks carry. wire: over which the
+    conversation is held, by its name in CLIENTS; an addition of this stand-in."""
 
+    wire: Literal["layercode", "relay", "speech-engine", "completions"] = "layercode"
     agent_id: Id = "local"
     conversation_id: Id | None = None
     config: Annotated[SessionConfig, _NULL_IS_ABSENT] = Field(default_factory=SessionConfig)
@@ -110,8 +114,10 @@ class InterruptedAnswer:
 
 @dataclass
 class Conversation:
-    """terms: those of its newest session. interrupted: the answer that the next message reports as interrupted."""
+    """terms: those of its newest session. interrupted: the answer that the next message reports as interrupted.
+    call: the caller's side of it on its wire, once there is one; None on Layercode's."""
 
     id: str
     terms: SessionTerms
     interrupted: InterruptedAnswer | None = None
+    call: PlatformClient | None = None

@@ -13,11 +13,13 @@ from starlette.websockets import WebSocket
 
 from api.platforms import Refused, read_json
 from api.playground.client import Client
+from api.playground.conversation import WEBHOOKS
 from api.playground.guard import LAYERCODE
 from api.playground.session import Session
 from api.playground.sessions import InvalidTerms, Sessions
 from api.playground.state import OTHER_BACKEND, NotSaved, OwnBackend, save, state_of
-from api.playground.webhooks import Backend
+from api.playground.webhooks import Backend, WebhookClient
+from api.playground.wires import Wires, missing_wires
 
 PAGE = Path(__file__).parent / "page"
 _MAX_BODY = 64 * 1024  # bytes
@@ -30,13 +32,14 @@ class PlaygroundContext:
     """What the routes share.
 
     backend: where webhooks are sent. api_key: the one that `authorize_session` accepts; None accepts any.
-    own: this server's agent; None when the backend is another one.
+    own: this server's agent; None when the backend is another one. wires: to that agent, beside webhooks.
     """
 
     sessions: Sessions
     backend: Backend
     api_key: str | None
     own: OwnBackend | None
+    wires: Wires | None
 
 
 def playground_router(context: PlaygroundContext) -> APIRouter:
@@ -49,7 +52,7 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
             fields = await read_json(request, _MAX_BODY)
             if not fields.get("agent_id"):
                 raise Refused(400, "agent_id: field required")
-            return JSONResponse(_authorized(context.sessions, fields))
+            return JSONResponse(_authorized(context, fields))
         except Refused as refused:
             return refused.response
 
@@ -64,19 +67,22 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
             return
         await socket.accept()
         client = Client(socket, playground=socket.query_params.get("events") == "playground")
-        await context.sessions.run(Session(client, conversation, context.backend))
+        wires = context.wires if conversation.terms.wire != WEBHOOKS else None
+        wire = wires.open(conversation, client.send) if wires else WebhookClient(context.backend, conversation)
+        await context.sessions.run(Session(client, conversation, wire))
 
     @router.post("/playground/authorize")
     async def authorize(request: Request) -> Response:
         try:
-            return JSONResponse(_authorized(context.sessions, await read_json(request, _MAX_BODY)))
+            return JSONResponse(_authorized(context, await read_json(request, _MAX_BODY)))
         except Refused as refused:
             return refused.response
 
     @router.get("/playground/state")
     async def state(conversation_id: str = "") -> Response:
         shown = await state_of(context.own, conversation_id) if context.own else OTHER_BACKEND
-        return JSONResponse({**shown, "webhook": context.backend.public_url, "own": context.own is not None})
+        more = {"webhook": context.backend.public_url, "own": context.own is not None}
+        return JSONResponse({**shown, **more, "missing_wires": missing_wires(context.wires)})
 
     @router.post("/playground/save")
     async def save_run(request: Request) -> Response:
@@ -100,8 +106,10 @@ def _check_bearer(header: str, api_key: str | None) -> None:
         raise Refused(400, "The API key is not the LAYERCODE_API_KEY of this server.")
 
 
-def _authorized(sessions: Sessions, fields: dict[str, Any]) -> dict[str, Any]:
+def _authorized(context: PlaygroundContext, fields: dict[str, Any]) -> dict[str, Any]:
+    if missing := missing_wires(context.wires).get(str(fields.get("wire"))):
+        raise Refused(400, missing)
     try:
-        return sessions.authorize(fields)
+        return context.sessions.authorize(fields)
     except InvalidTerms as error:
         raise Refused(400, str(error)) from None

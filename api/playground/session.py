@@ -15,7 +15,8 @@ from api.playground.answer import Answer
 from api.playground.client import Client
 from api.playground.conversation import SESSION_SECONDS, Conversation
 from api.playground.session_report import SessionReport
-from api.playground.webhooks import Backend, WebhookClient, WebhookFailed, WebhookRequest, encoded
+from api.playground.webhooks import WebhookClient, WebhookFailed
+from api.playground.wires import PlatformCall
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,11 @@ class Session:
     `response.end` is sent.
     """
 
-    def __init__(self, client: Client, conversation: Conversation, backend: Backend) -> None:
+    def __init__(self, client: Client, conversation: Conversation, wire: WebhookClient | PlatformCall) -> None:
         self.conversation = conversation
         self._client = client
         self._terms = conversation.terms
-        self._webhooks = WebhookClient(backend, conversation)
+        self._wire = wire
         self._report = SessionReport()
         self._answer: Answer | None = None
         self._queued_texts: deque[str] = deque()
@@ -173,8 +174,8 @@ class Session:
 
     async def _start_answer(self, type_: str, **fields: Any) -> None:
         turn_id = f"turn_{uuid.uuid4().hex}"
-        request = WebhookRequest(encoded(self._webhooks.body(type_, turn_id=turn_id, **fields)))
-        self._answer = Answer(turn_id, request, self._webhooks.stream, self._client.send)
+        request = self._wire.request(type_, turn_id, **fields)
+        self._answer = Answer(turn_id, request, self._wire.stream, self._client.send)
         self._answer.start(self._answer_played)
 
     async def _answer_played(self, answer: Answer) -> None:
@@ -198,8 +199,8 @@ class Session:
         interrupted = answer.interrupted_now()
         if answer.text or not self.conversation.interrupted:  # a resumed session's empty welcome does not count
             self.conversation.interrupted = interrupted
-        self._webhooks.cancel_duplicates()
         await answer.cancel()
+        await self._wire.interrupted(interrupted.heard)
         self._add_to_report(answer, interrupted.heard)
         await self._client.send(interrupted.message)
 
@@ -224,7 +225,7 @@ class Session:
     async def _send_data(self, data: Any) -> None:
         turn_id = self._answer.turn_id if self._answer else f"turn_{uuid.uuid4().hex}"
         try:
-            response = await self._webhooks.request_json(self._webhooks.body("data", turn_id=turn_id, data=data))
+            response = await self._wire.send_data(turn_id, data)
         except WebhookFailed as failure:
             await self._client.error(str(failure))
         else:
@@ -232,10 +233,11 @@ class Session:
                 await self._client.send({"type": "response.data", "content": response, "turn_id": turn_id})
 
     async def _duplicate(self) -> None:
-        if self._webhooks.last is None:
-            await self._client.error("There is nothing yet to send again.")
+        try:
+            status, same = await self._wire.repeat_last()
+        except WebhookFailed as failure:
+            await self._client.error(str(failure))
             return
-        status, same = await self._webhooks.repeat(self._webhooks.last)
         await self._client.send({"type": "playground.duplicated", "status": status, "same": same})
 
     # The end.
@@ -245,22 +247,11 @@ class Session:
             task.cancel()
         async with self._turn_lock:
             await self._interrupt()
-        self._webhooks.cancel_duplicates()
         self._settled.set()
         if self._ready:
             with suppress(WebhookFailed):
-                await self._send_report()
-
-    async def _send_report(self) -> None:
-        recording = self._terms.faults.recording
-        fields = {"agent_id": self._terms.agent_id, "ip_address": self._client.address, "country_code": None}
-        fields["recording_status"] = "enabled" if recording else "disabled"
-        await self._webhooks.request_json(self._webhooks.body("session.end", **fields, **self._report.fields()))
-        if recording:
-            fields = {"recording_status": "failed", "error_message": "The local stand-in records nothing."}
-            await self._webhooks.request_json(
-                self._webhooks.body("session.update", **{"metadata": self._terms.metadata, **fields})
-            )
+                await self._wire.end(ip_address=self._client.address, country_code=None, **self._report.fields())
+        await self._wire.close()
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.playground.conversation import SESSION_SECONDS, Conversation, SessionConfig, SessionTerms
+from api.playground.conversation import SESSION_SECONDS, WEBHOOKS, Conversation, SessionConfig, SessionTerms
 from api.playground.session import Session
 
 _MAX_CONVERSATIONS = 1000  # that are kept; of more, those longest unused are dropped
@@ -48,7 +48,8 @@ class Sessions:
         self._open: dict[str, Session] = {}  # by conversation
 
     def authorize(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """Issue a key for a new or a known conversation; an older key of the conversation becomes invalid.
+        """Issue a key for a new or a known conversation; an older key of the conversation becomes invalid. On another
+        wire than Layercode's a conversation that is not known here gets a new id.
 
         Takes the body of the request, and returns the body of the platform's response. Raises InvalidTerms.
         """
@@ -60,7 +61,9 @@ class Sessions:
             raise InvalidTerms(f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].lower()}") from None
         except (ValueError, RecursionError):
             raise InvalidTerms("The body cannot be sent on as JSON.") from None
-        id_ = terms.conversation_id or f"conv_{uuid.uuid4().hex}"
+        id_ = terms.conversation_id or _new_id()
+        if terms.wire != WEBHOOKS and not self._goes_on(id_, terms.wire):
+            id_ = _new_id()
         known = self._by_conversation.pop(id_, None)
         if known:
             del self._by_key[known.key]
@@ -70,6 +73,12 @@ class Sessions:
         self._by_conversation[id_] = self._by_key[grant.key] = grant
         self._drop_unused()
         return {"client_session_key": grant.key, "conversation_id": id_, "config": _config_for_client(terms.config)}
+
+    def _goes_on(self, id_: str, wire: str) -> bool:
+        """Whether it is a call on this wire that is known here. With any other the platform would count its turns from
+        1 again, and get the answers of those that had these numbers."""
+        known = self._by_conversation.get(id_)
+        return known is not None and known.conversation.terms.wire == wire
 
     def find(self, key: str) -> Conversation | None:
         """The conversation of a valid key; None when the key is unknown, replaced or expired."""
@@ -94,6 +103,10 @@ class Sessions:
             if len(self._by_conversation) <= _MAX_CONVERSATIONS:
                 return
             del self._by_conversation[grant.conversation.id], self._by_key[grant.key]
+
+
+def _new_id() -> str:
+    return f"conv_{uuid.uuid4().hex}"
 
 
 def _config_for_client(config: SessionConfig) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class WebhookRequest:
 
     status: 0 before the response. raw: the bytes received. complete: whether they include `response.end`. reached: set
     when the backend has begun to respond, or the request has failed. done: set at the end of the response.
-    skip_delay: set it to end a simulated delay.
+    skip_delay: set it to end a simulated delay. text: the caller's words; None at the start of a session.
     """
 
     body: bytes
@@ -64,6 +64,7 @@ class WebhookRequest:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     done: asyncio.Event = field(default_factory=asyncio.Event)
     skip_delay: asyncio.Event = field(default_factory=asyncio.Event)
+    text: str | None = None
 
 
 def http_client() -> httpx.AsyncClient:
@@ -73,16 +74,20 @@ def http_client() -> httpx.AsyncClient:
 
 
 class WebhookClient:
-    """Sends the webhooks of one session. last: the newest request that `stream` sent."""
+    """Sends the webhooks of one session."""
 
     def __init__(self, backend: Backend, conversation: Conversation) -> None:
         self._backend = backend
         self._terms = conversation.terms
         self._ids = {"session_id": f"sess_{uuid.uuid4().hex}", "conversation_id": conversation.id}
         self._duplicates: set[asyncio.Task[object]] = set()
-        self.last: WebhookRequest | None = None
+        self._last: WebhookRequest | None = None  # that `stream` sent
 
-    def body(self, type_: str, **fields: Any) -> dict[str, Any]:
+    def request(self, type_: str, turn_id: str, **fields: Any) -> WebhookRequest:
+        """A webhook that is answered by a stream. WebhookFailed when it cannot be sent as JSON."""
+        return WebhookRequest(encoded(self._body(type_, turn_id=turn_id, **fields)), text=fields.get("text"))
+
+    def _body(self, type_: str, **fields: Any) -> dict[str, Any]:
         """A webhook's body: its type, the ids, what the terms add, and `fields`."""
         terms = self._terms
         optional = {
@@ -96,7 +101,7 @@ class WebhookClient:
 
     async def stream(self, request: WebhookRequest) -> AsyncGenerator[dict[str, Any]]:
         """Send the request and yield the events of the response, up to and including `response.end`."""
-        self.last = request
+        self._last = request
         try:
             async with self._sent(request) as response:
                 kind = response.headers.get("content-type", "nothing")
@@ -113,7 +118,34 @@ class WebhookClient:
             request.done.set()
         raise WebhookFailed("The stream ended without response.end: the backend must send it last on every path.")
 
-    async def request_json(self, body: Mapping[str, Any]) -> Any:
+    async def interrupted(self, heard: str) -> None:
+        """What was heard is told by the next message."""
+        self._cancel_duplicates()
+
+    async def send_data(self, turn_id: str, data: Any) -> Any:
+        """Send the page's data: what the backend answers as JSON, None when it is something else."""
+        return await self._request_json(self._body("data", turn_id=turn_id, data=data))
+
+    async def repeat_last(self) -> tuple[int, bool]:
+        """As `_repeat`. WebhookFailed when nothing was sent yet."""
+        if self._last is None:
+            raise WebhookFailed("There is nothing yet to send again.")
+        return await self._repeat(self._last)
+
+    async def end(self, **fields: Any) -> None:
+        """Send `session.end`, and `session.update` if the terms ask for one."""
+        recording = self._terms.faults.recording
+        status = "enabled" if recording else "disabled"
+        end = self._body("session.end", agent_id=self._terms.agent_id, recording_status=status, **fields)
+        await self._request_json(end)
+        if recording:
+            failed = {"recording_status": "failed", "error_message": "The local stand-in records nothing."}
+            await self._request_json(self._body("session.update", **{"metadata": self._terms.metadata, **failed}))
+
+    async def close(self) -> None:
+        self._cancel_duplicates()
+
+    async def _request_json(self, body: Mapping[str, Any]) -> Any:
         """Send a webhook whose response is JSON, and return that; None when it is something else."""
         async with self._sent(WebhookRequest(encoded(body))) as response:
             content = bytearray()
@@ -126,7 +158,7 @@ class WebhookClient:
         except (ValueError, RecursionError):
             return None
 
-    async def repeat(self, request: WebhookRequest) -> tuple[int, bool]:
+    async def _repeat(self, request: WebhookRequest) -> tuple[int, bool]:
         """Send the same body with a new signature. Returns the status, and whether the response has the same bytes.
 
         When the first response was cancelled, only the bytes received by then are compared.
@@ -147,14 +179,14 @@ class WebhookClient:
         same = again.raw == request.raw if request.complete else again.raw.startswith(request.raw)
         return again.status, same and request.status in (again.status, 0)  # 0: it was cancelled before its response
 
-    def cancel_duplicates(self) -> None:
+    def _cancel_duplicates(self) -> None:
         for duplicate in self._duplicates:
             duplicate.cancel()
 
     @asynccontextmanager
     async def _sent(self, request: WebhookRequest, *, may_duplicate: bool = True) -> AsyncIterator[httpx.Response]:
         if may_duplicate and random.random() < self._terms.faults.duplicates:  # noqa: S311 - simulates faults
-            duplicate = asyncio.create_task(self.repeat(request))
+            duplicate = asyncio.create_task(self._repeat(request))
             self._duplicates.add(duplicate)
             duplicate.add_done_callback(self._duplicates.discard)
         await self._delay(request)
