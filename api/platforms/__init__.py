@@ -12,6 +12,7 @@ from api.platforms.body import Refused, json_object, read_json
 from api.platforms.client import CallDetails, ClientEvent, PlatformClient, Unsupported, words_of
 from api.platforms.clients import CLIENTS, open_client
 from api.platforms.network import Network, Unreachable, in_process, over_sockets
+from api.platforms.socket_client import SocketClient
 
 __all__ = [
     "CLIENTS",
@@ -20,6 +21,7 @@ __all__ = [
     "Network",
     "PlatformClient",
     "Refused",
+    "SocketClient",
     "Unreachable",
     "Unsupported",
     "in_process",

@@ -21,6 +21,7 @@ from api.platforms import (
     ClientEvent,
     Network,
     PlatformClient,
+    SocketClient,
     Unreachable,
     Unsupported,
     in_process,
@@ -150,7 +151,9 @@ class PlatformCall:
         if self._is_over:
             raise WebhookFailed(_IS_OVER)
         answers = client.answers
-        if not self._has_begun and (client.must_begin or (text is None and not answers)):
+        if not self._has_begun and isinstance(client, SocketClient) and answers:
+            await client.connect()  # a call that goes on is not greeted again
+        elif not self._has_begun and (client.must_begin or text is None) and not answers:
             await client.begin()
         self._has_begun = True
         if text is not None:

@@ -9,9 +9,10 @@ export class Connection {
   #socket = null;
   #attempt = 0;
 
-  /** status: told "connecting", "connected", or "gone" with a sentence. message: told each message. */
-  constructor({ status, message, authorized }) {
-    Object.assign(this, { status, message, authorized });
+  /** status: told "connecting", "connected", or "gone" with a sentence. message: told each message. wire: gives the
+   * one to use. authorized: told whether another conversation was begun than the address has. */
+  constructor({ status, message, wire, authorized }) {
+    Object.assign(this, { status, message, wire, authorized });
   }
 
   get conversation() {
@@ -23,10 +24,11 @@ export class Connection {
     const attempt = this.hangUp();
     this.status("connecting");
     try {
-      const session = await authorize(this.conversation);
+      const asked = this.conversation;
+      const session = await authorize(asked, this.wire());
       if (attempt !== this.#attempt) return;
       history.replaceState(null, "", `#${session.conversation_id}`);
-      await this.authorized();
+      await this.authorized(asked !== null && asked !== session.conversation_id);
       if (attempt === this.#attempt) this.#open(session.client_session_key, attempt);
     } catch (error) {
       this.#again(attempt, error instanceof Refused ? error.message : null);
@@ -73,8 +75,8 @@ export class Connection {
 /** The server answered, and said no: in a sentence. */
 export class Refused extends Error {}
 
-async function authorize(conversation) {
-  return post("/playground/authorize", conversation ? { conversation_id: conversation } : {});
+async function authorize(conversation, wire) {
+  return post("/playground/authorize", conversation ? { conversation_id: conversation, wire } : { wire });
 }
 
 export async function post(path, body) {

@@ -22,7 +22,8 @@ const TOO_LONG = `It is longer than ${LONGEST.toLocaleString("en")} characters: 
 
 const transcript = new Transcript($("#log"), $("#scroll"));
 const voice = new Voice({ muted: localStorage.getItem("muted") === "true" });
-const connection = new Connection({ status: showConnection, message: receive, authorized: arrive });
+const wire = () => $("#wire").value;
+const connection = new Connection({ status: showConnection, message: receive, wire, authorized: arrive });
 let connected = false;
 let state = {};
 let listening = null;
@@ -48,6 +49,7 @@ const RECEIVE = {
     transcript.heard(turn_id, how);
   },
   "playground.error": ({ error }) => transcript.note(error, "error"),
+  "playground.control": (control) => transcript.note(became(control)),
   "playground.duplicated": ({ status, same }) => {
     const once = state.own ? ", and nothing ran twice" : ""; // another backend may well do it again, and say the same
     const answer = same ? `the same answer came${once}` : `another answer came, with status ${status}`;
@@ -78,7 +80,15 @@ function showConnection(is, sentence = "") {
   if (connected) look(0);
 }
 
-async function arrive() {
+/** What the agent does with the call. */
+function became({ action, value }) {
+  const said = { hang_up: "The agent hangs up.", transfer: `The agent transfers the call to ${value}.` };
+  const keys = `The agent presses the keys ${value}.`;
+  return said[action] ?? (action === "send_dtmf" ? keys : "The call is over. Reconnect calls again.");
+}
+
+async function arrive(isAnother) {
+  if (isAnother) transcript.note("That call cannot be taken up again, so another one begins.");
   await refresh();
   if (transcript.empty && state.memory) transcript.restore(state.memory);
   showWelcome();
@@ -200,6 +210,10 @@ function reconnect() {
   connection.connect();
 }
 
+function showWire() {
+  $("#duplicate").disabled = wire() !== "layercode";
+}
+
 function startNew() {
   cancelAll();
   history.replaceState(null, "", location.pathname);
@@ -220,6 +234,11 @@ $("#tries").addEventListener("click", ({ target }) => {
 $("#interrupt").addEventListener("click", interrupt);
 $("#reconnect").addEventListener("click", reconnect);
 $("#new").addEventListener("click", startNew);
+$("#wire").addEventListener("change", () => {
+  sessionStorage.setItem("wire", wire());
+  showWire();
+  startNew();
+});
 $("#duplicate").addEventListener("click", () => connection.send({ type: "playground.duplicate" }) || hint(NO_CONNECTION));
 $("#save").addEventListener("click", () => openSaving(connection.conversation));
 $("#sound").addEventListener("click", () => {
@@ -230,6 +249,8 @@ $("#sound").addEventListener("click", () => {
 addEventListener("keydown", (event) => event.key === "Escape" && !$("#saving").open && interrupt());
 document.addEventListener("visibilitychange", () => !document.hidden && look(0));
 
+$("#wire").value = sessionStorage.getItem("wire") ?? "layercode";
+showWire();
 showSound();
 hint();
 connection.connect();

@@ -16,8 +16,19 @@ export function show(state) {
   $("#demo").hidden = !state.demo;
   $("#model").hidden = !state.model;
   $("#model").textContent = state.demo ? "Demo, no model" : state.model;
-  $("#webhook").hidden = !state.webhook;
+  showWires(state.missing_wires ?? {});
+  $("#webhook").hidden = !state.webhook || $("#wire").value !== "layercode";
   $("#webhook").textContent = `Webhook: ${state.webhook}`;
+}
+
+function showWires(missing) {
+  const options = [...$("#wire").options];
+  for (const option of options) option.disabled = option.value in missing;
+  const sentences = options.filter(({ disabled }) => disabled).map(({ value, text }) => `${text}: ${missing[value]}`);
+  $("#missing").hidden = !sentences.length;
+  if ($("#missing").dataset.of === sentences.join()) return;
+  $("#missing").dataset.of = sentences.join();
+  $("#missing").replaceChildren(...sentences.map((sentence) => el("li", sentence)));
 }
 
 function panel(name, content, draw) {

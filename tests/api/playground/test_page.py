@@ -156,6 +156,36 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text)
 
 
+async def test_over_the_relay_an_interruption_cuts_the_memory_at_what_was_heard(here: Visitor, server: Dev) -> None:
+    """On a phone's wire, which tells the last words of it. A reload calls again, on the same wire."""
+    layercode = here.conversation
+    await here.page.get_by_label("Wire", exact=True).select_option("relay")
+    await expect(here.page).not_to_have_url(f"{server.url}/#{layercode}")
+    await here.connected()
+    await here.say("Read me the story of Momo")
+    await here.sees(".words", "word number 6")
+    await here.page.keyboard.press("Escape")
+    await here.sees(".interrupted", "words were heard")
+    await here.say("What can you do?")
+    await here.sees(".words", "I found no tool for that")
+    heard = words(await here.heard())
+    await here.sees("#memory", "What can you do?", "interrupted, as far as heard")
+    storage = await server.storage(here.conversation)
+    cut = [words(entry["agent"]) for entry in storage if entry.get("interrupted")]
+    assert len(cut) == 1
+    assert cut[0][:4] == ["This", "is", "the", "demo"]
+    assert heard[-len(cut[0]) :] == cut[0], "before it were the tool's own lines"
+    await expect(here.page.get_by_role("button", name="Duplicate")).to_be_disabled()
+
+    before = here.conversation
+    await here.page.reload()
+    await here.connected()
+    assert (here.conversation, await here.page.get_by_label("Wire", exact=True).input_value()) == (before, "relay")
+    await here.say("Which bookings do I have? List them.")
+    await here.sees("#log .agent", "no bookings")
+    await expect(here.text("#log .error")).to_have_count(0)
+
+
 async def test_a_booking_waits_for_a_yes_is_done_once_and_can_be_saved_as_a_test(
     here: Visitor, project: Path, server: Dev
 ) -> None:
@@ -263,6 +293,7 @@ async def test_it_is_used_by_the_keyboard_alone(here: Visitor) -> None:
         reached.add(await here.page.evaluate("(e => e.ariaLabel || e.innerText.trim())(document.activeElement)"))
         assert await here.page.locator(":focus:not(:focus-visible)").count() == 0
     controls = {
+        "Wire",
         "New",
         "Reconnect",
         "Duplicate",

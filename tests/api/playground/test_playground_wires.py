@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
 
 from api.platforms import CLIENTS
 from tests.support.backend import Backend
-from tests.support.playground import Client, connected, development
+from tests.support.playground import Client, authorized, connected, development, foreign
 
 LONG = " ".join(f"And then came word number {n} of a long story." for n in range(20))
 TOOLS = f'''
-from agent import hang_up as leave
-from agent import voice_tool
+from agent import hang_up, voice_tool
 
 @voice_tool
 def story(title: str) -> str:
     """Read a story aloud."""
     return "{LONG}"
+
+@voice_tool(needs="hang_up")
+def goodbye() -> str:
+    """Say goodbye."""
+    hang_up()
+    return "Goodbye."
 '''
+_ROUTES = (
+    "api.platforms.conversation_relay.twi",
+    "api.platforms.conversation_relay.telnyx",
+    "api.platforms.speech_engine.socket",
+    "api.platforms.speech_engine.token",
+)
 WIRES = [name for name in CLIENTS if name != "layercode"]
 
 
@@ -63,3 +76,74 @@ async def test_a_conversation_is_held_and_an_interruption_cuts_the_memory(server
         cut = [entry["agent"] for entry in await memory(server, client) if entry.get("interrupted")]
         assert [words(text) for text in cut] == [words(heard["text"])]
     assert not client.of("playground.error")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_conversation_is_taken_up_again_on_its_wire(server: Backend, wire: str) -> None:
+    """As after a reload of the page. What is said then is no repetition of what was said before."""
+    async with connected(server.url, wire=wire, ready=False) as client:
+        await client.send("client.ready")
+        await client.until("response.end")
+        await client.say("Alpha")
+        assert "no tool" in await client.answer()
+    async with connected(server.url, wire=wire, ready=False, conversation_id=client.conversation) as again:
+        assert again.conversation == client.conversation
+        await again.send("client.ready")
+        await again.until("response.end")
+        await again.say("Read me the story of Momo")
+        while "word number 1" not in "".join(m["content"] for m in again.of("response.text")):
+            await again.until("response.text")
+        await again.send("trigger.turn.start")
+        await again.until("playground.heard")
+        said = [entry["caller"] for entry in await memory(server, again) if "caller" in entry]
+        assert said == ["Alpha", "Read me the story of Momo"]
+    assert not again.of("playground.error")
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_call_that_is_not_known_here_gets_an_id_of_its_own(server: Backend, wire: str) -> None:
+    made = await authorized(server.url, wire=wire, conversation_id="conv_of_yesterday")
+    assert made["conversation_id"] != "conv_of_yesterday"
+    again = await authorized(server.url, wire=wire, conversation_id=made["conversation_id"])
+    assert again["conversation_id"] == made["conversation_id"]
+
+
+async def test_the_page_is_told_that_the_agent_has_hung_up(server: Backend) -> None:
+    async with connected(server.url, wire="relay") as client:
+        await client.say("Goodbye")
+        assert (await client.until("playground.control"))["action"] == "hang_up"
+        assert (await client.until("playground.control"))["action"] == "closed"
+        await client.until("response.end")
+        await client.say("Hello?")
+        assert "The call is over." in (await client.until("playground.error"))["error"]
+
+
+async def test_the_routes_of_the_wires_are_not_on_the_servers_port(server: Backend) -> None:
+    """Neither with nor without a secret: only what the settings switch on is there."""
+    for path in ("/twilio/voice", "/v1/chat/completions", "/elevenlabs/token"):
+        assert (await server.http.post(f"{server.url}{path}", json={})).status_code == 404
+    with pytest.raises(websockets.InvalidStatus):
+        await websockets.connect(server.url.replace("http", "ws") + "/elevenlabs/speech-engine")
+
+
+@pytest.mark.parametrize(("wire", "package"), [("relay", "twilio"), ("speech-engine", "elevenlabs")])
+async def test_a_wire_whose_packages_are_missing_is_told_and_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wire: str, package: str
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == package or name.startswith(_ROUTES)]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    async with development(database_url=f"sqlite:///{tmp_path}/dev.db") as server:
+        state = (await server.http.get(f"{server.url}/playground/state")).json()
+        refused = await server.http.post(f"{server.url}/playground/authorize", json={"wire": wire})
+    assert list(state["missing_wires"]) == [wire]
+    assert f"uv sync --extra {package}" in state["missing_wires"][wire]
+    assert (refused.status_code, refused.json()["error"]) == (400, state["missing_wires"][wire])
+
+
+async def test_another_backend_is_reached_by_webhooks_only(tmp_path: Path) -> None:
+    async with foreign() as other, development(other.url, database_url=f"sqlite:///{tmp_path}/dev.db") as server:
+        state = (await server.http.get(f"{server.url}/playground/state")).json()
+        refused = await server.http.post(f"{server.url}/playground/authorize", json={"wire": "relay"})
+    assert sorted(state["missing_wires"]) == sorted(WIRES)
+    assert (refused.status_code, refused.json()["error"]) == (400, state["missing_wires"]["relay"])
