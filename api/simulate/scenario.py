@@ -22,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 
+from api.simulate.verdict import Verdict
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m)")
 _WORDS = re.compile(r"(\d+) words?")
@@ -288,7 +290,8 @@ class Expect(_Model):
 class Scenario(_Model):
     """A caller, by script or as a persona; the world; the model's answers, if they are scripted; what must hold.
 
-    judge: what a model shall find in the conversation, in plain sentences. at_most: how long the call may last.
+    judge: what shall hold, in plain sentences, of which a model judges. verdicts: what it says, if it is scripted.
+    at_most: how long the call may last.
     """
 
     about: str = ""
@@ -298,6 +301,7 @@ class Scenario(_Model):
     model: Model | None = None
     expect: Expect = Expect()
     judge: list[str] = []
+    verdicts: list[Verdict] | None = None
     at_most: Seconds = 600.0
 
     @model_validator(mode="after")
@@ -312,7 +316,13 @@ class Scenario(_Model):
             raise ValueError(f"a call over {self.world.platform} does not tell which keys are pressed: leave out dtmf:")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_verdict_on_each(self) -> Scenario:
+        if self.verdicts is not None and len(self.verdicts) != len(self.judge):
+            raise ValueError(f"write one verdict for each criterion under judge: {len(self.judge)} of them")
+        return self
+
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""
-        return self.persona is not None or self.model is None
+        return self.persona is not None or self.model is None or bool(self.judge and self.verdicts is None)
