@@ -42,10 +42,12 @@ from agent.turns import Turn
 
 
 class State(TypedDict):
-    """What a checkpoint holds of a conversation. language: in which it is held, once that is known."""
+    """What a checkpoint holds of a conversation. language: in which it is held, once that is known. before:
+    what was pending when the newest turn began, as that turn may turn out to be a guess."""
 
     messages: Annotated[list[AnyMessage], operator.add]
     pending: Annotated[Pending | None, latest]
+    before: Pending | None
     language: str
 
 
@@ -102,8 +104,11 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         for line in call.unspoken:
             turn.progress(line)
     turn.language = turn.language or state.get("language", "")
-    pending = confirmation.heard(state.get("pending"), messages)
-    return {"messages": Overwrite(messages), "pending": pending, "language": turn.language}
+    meant = history.without_guess(state["messages"], turn.request, runtime.context.actions)
+    was_guess = len(meant) < len(state["messages"])
+    before = state.get("before") if was_guess else state.get("pending")
+    pending = confirmation.heard(before, messages)
+    return {"messages": Overwrite(messages), "pending": pending, "before": before, "language": turn.language}
 
 
 async def after_listening(state: State, runtime: Runtime[Context]) -> str:

@@ -186,7 +186,7 @@ class ConversationClient(Observer):
         webhook = {"conversation_id": self.conversation.name, "turn_id": turn_id, "caller": self._caller, **fields}
         hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
         platform = FakePlatform(self.app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up))
-        exchange = Exchange(number, turn_id, fields.get("text", ""), now() - self._began, platform.heard)
+        exchange = Exchange(number, fields.get("text", ""), now() - self._began, platform.heard)
         self.conversation.exchanges.append(exchange)
         heard = await platform.talk()
         while fields["kind"] != "data" and turn_id not in self._turns:

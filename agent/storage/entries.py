@@ -47,11 +47,12 @@ class Admission:
 
 @dataclass(frozen=True)
 class LastTurn:
-    """A conversation's newest turn. heard: what was reported of it, and no turn has been told of yet."""
+    """A conversation's newest turn. is_over: be it that it was interrupted. heard: what was reported of it, and no turn
+    has been told of yet."""
 
     id: str
     text: str
-    answered: bool
+    is_over: bool
     heard: HeardReport | None
 
 

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-Json = dict[str, Any]
+from agent.tooling.json_schema import Json, Schemas, Undeclarable, is_map, items_of, required_of
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 _SCALARS = ("string", "integer", "number", "boolean")
@@ -43,10 +43,6 @@ _BOUNDS = {
 }
 
 
-class Undeclarable(ValueError):
-    """The model cannot be told of this. The text says of what, why, and what to write instead."""
-
-
 def declare(schema: Mapping[str, Any], *, strict: bool = True) -> Json:
     """The schema of a tool's arguments in what every model knows. Undeclarable where there is no way.
 
@@ -54,94 +50,17 @@ def declare(schema: Mapping[str, Any], *, strict: bool = True) -> Json:
     """
     told = _Declaration(schema, strict=strict)
     properties = {name: told.of(part, name) for name, part in schema.get("properties", {}).items()}
-    return {"type": "object", "properties": properties, **_required(schema, told.schemas)}
+    return {"type": "object", "properties": properties, **required_of(schema, told.schemas)}
 
 
 def restore(value: Any, schema: Mapping[str, Any]) -> Any:
     """What a model has sent, as the schema has it. What does not fit comes back as it is, for the check to refuse."""
-    return _Restored(_Schemas(schema)).of(value, schema)
-
-
-class _Schemas:
-    """Reads schemas that refer to the definitions of `root`."""
-
-    def __init__(self, root: Mapping[str, Any]) -> None:
-        self._root = root
-
-    def options(self, schema: Any) -> list[Json]:
-        """The alternatives, without null: each with a type of its own, or none, and with what stands beside them."""
-        schema = self._resolved(schema if isinstance(schema, Mapping) else {})
-        if isinstance(types := schema.get("type"), list):
-            return [{**schema, "type": one} for one in types if one != "null"]
-        for key in ("anyOf", "oneOf"):
-            if key in schema:
-                beside = {name: value for name, value in schema.items() if name not in (key, "discriminator")}
-                return [{**beside, **option} for part in schema[key] for option in self.options(part)]
-        return [] if schema.get("type") == "null" else [schema]
-
-    def takes_null(self, schema: Any) -> bool:
-        schema = self._resolved(schema if isinstance(schema, Mapping) else {})
-        return (
-            "null" in (schema.get("type") or ())
-            or None in schema.get("enum", ())
-            or any(self.takes_null(part) for key in ("anyOf", "oneOf") for part in schema.get(key, ()))
-        )
-
-    def _resolved(self, schema: Mapping[str, Any]) -> Json:
-        """Without references, and as one where it is several at once. `const` is an `enum` of one."""
-        merged = {key: value for key, value in schema.items() if key not in ("$ref", "allOf", "const")}
-        parts = [self._definition(schema["$ref"])] if "$ref" in schema else []
-        for part in map(self._resolved, [*parts, *schema.get("allOf", ())]):
-            both = {key: {**part[key], **merged[key]} for key in ("properties",) if part.get(key) and merged.get(key)}
-            merged = {**part, **merged, **both}
-        return {**merged, "enum": [schema["const"]]} if "const" in schema else merged
-
-    def refuse_endless(self, schema: Any, above: tuple[str, ...] = ()) -> None:
-        """Undeclarable when something has itself in it, as a tree does."""
-        if isinstance(schema, list):
-            for part in schema:
-                self.refuse_endless(part, above)
-        if not isinstance(schema, Mapping):
-            return
-        reference = schema.get("$ref")
-        if isinstance(reference, str):
-            if reference in above:
-                name = reference.rpartition("/")[2]
-                raise Undeclarable(f"{name} has itself in it, which cannot be told to the model: end it at some depth")
-            self.refuse_endless(self._definition(reference), (*above, reference))
-        for key, part in schema.items():
-            if key not in ("$defs", "definitions"):
-                self.refuse_endless(part, above)
-
-    def _definition(self, reference: str) -> Mapping[str, Any]:
-        found: Any = self._root
-        for step in reference.removeprefix("#").strip("/").split("/"):
-            found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping):
-            raise Undeclarable(f"its schema refers to {reference}, which is not in it")
-        return found
-
-
-def _items(schema: Mapping[str, Any]) -> list[Any]:
-    """What the items of an array may be: one schema, or one for each place."""
-    places = schema.get("prefixItems") or (schema["items"] if isinstance(schema.get("items"), list) else [])
-    return list(places) or [schema.get("items") or {}]
-
-
-def _is_map(schema: Mapping[str, Any]) -> bool:
-    return schema.get("type") == "object" and not schema.get("properties")
-
-
-def _required(schema: Mapping[str, Any], schemas: _Schemas) -> Json:
-    """What may be null need not be given."""
-    properties = schema.get("properties", {})
-    names = [name for name in schema.get("required", ()) if not schemas.takes_null(properties.get(name))]
-    return {"required": names} if names else {}
+    return _Restored(Schemas(schema)).of(value, schema)
 
 
 class _Declaration:
     def __init__(self, root: Mapping[str, Any], *, strict: bool) -> None:
-        self.schemas = _Schemas(root)
+        self.schemas = Schemas(root)
         self._strict = strict
         self.schemas.refuse_endless(root)
 
@@ -168,7 +87,7 @@ class _Declaration:
             return _described({"type": kind}, schema)
         if kind == "array":
             return self._list(schema, place)
-        if _is_map(schema):
+        if is_map(schema):
             return self._map(schema, place)
         if kind == "object" or schema.get("properties"):
             return self._object(schema, place)
@@ -196,7 +115,7 @@ class _Declaration:
         return _described({"type": "string"}, schema, f"One of: {_listed(choices)}.")
 
     def _list(self, schema: Json, place: str) -> Json:
-        items = [self.of(part, f"{place}[]") if part else self._item(place) for part in _items(schema)]
+        items = [self.of(part, f"{place}[]") if part else self._item(place) for part in items_of(schema)]
         differ = any(item != items[0] for item in items)
         more = f"In this order: {', '.join(map(_summary, items))}." if differ else ""
         kinds = [{key: value for key, value in item.items() if key != "description"} for item in items]
@@ -226,7 +145,7 @@ class _Declaration:
 
     def _object(self, schema: Json, place: str) -> Json:
         properties = {name: self.of(part, f"{place}.{name}") for name, part in schema["properties"].items()}
-        required = _required(schema, self.schemas)
+        required = required_of(schema, self.schemas)
         return _described({"type": "object", "properties": properties, **required}, schema)
 
 
@@ -284,7 +203,7 @@ def _listed(choices: Sequence[Any]) -> str:
 
 
 class _Restored:
-    def __init__(self, schemas: _Schemas) -> None:
+    def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
 
     def of(self, value: Any, schema: Any) -> Any:
@@ -298,9 +217,9 @@ class _Restored:
     def _list(self, value: list[Any], options: Sequence[Json]) -> Any:
         array = next((option for option in options if option.get("type") == "array"), None)
         if array:
-            places = _items(array)
+            places = items_of(array)
             return [self.of(item, places[min(at, len(places) - 1)]) for at, item in enumerate(value)]
-        keyed = next((option for option in options if _is_map(option)), None)
+        keyed = next((option for option in options if is_map(option)), None)
         if keyed and all(isinstance(pair, Mapping) and pair.keys() == {"key", "value"} for pair in value):
             inner = keyed.get("additionalProperties")
             return {str(pair["key"]): self.of(pair["value"], inner) for pair in value}

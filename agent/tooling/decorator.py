@@ -21,7 +21,7 @@ from pydantic import BaseModel, Field
 from agent.languages import Texts, all_of, fault_in, in_language
 from agent.speech import speakable
 from agent.storage import Database
-from agent.tooling.declaration import Undeclarable
+from agent.tooling.json_schema import Undeclarable
 from agent.tooling.sandbox import isolated
 from agent.tooling.signature import arguments_of
 from agent.tooling.spoken import spoken, words_of

@@ -17,7 +17,7 @@ import jsonschema  # type: ignore[import-untyped]
 import re2  # type: ignore[import-untyped]
 import referencing
 
-from agent.tooling.declaration import Undeclarable
+from agent.tooling.json_schema import Undeclarable
 
 Json = dict[str, Any]
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]

@@ -10,8 +10,9 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, Tool, ToolException
 from pydantic import create_model
 
-from agent.tooling.declaration import Undeclarable, declare, restore
+from agent.tooling.declaration import declare, restore
 from agent.tooling.decorator import ToolOptions, VoiceTool, check
+from agent.tooling.json_schema import Undeclarable
 from agent.tooling.sandbox import Call, isolated
 from agent.tooling.signature import refuse_function, refuse_parameters, told
 

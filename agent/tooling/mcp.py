@@ -24,10 +24,11 @@ from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
 from agent.tls import tls_context
-from agent.tooling.declaration import Undeclarable, declare, restore
+from agent.tooling.declaration import declare, restore
 from agent.tooling.decorator import ToolOptions, VoiceTool, changes, check
 from agent.tooling.folder import ToolFolder
 from agent.tooling.foreign_schema import ForeignSchema
+from agent.tooling.json_schema import Undeclarable
 from agent.tooling.mcp_config import ServerConfig
 from agent.tooling.sandbox import isolated
 from agent.turns import without_note_marks

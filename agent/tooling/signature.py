@@ -16,7 +16,8 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from agent.tooling.declaration import Undeclarable, declare, restore
+from agent.tooling.declaration import declare, restore
+from agent.tooling.json_schema import Undeclarable
 
 Function = Callable[..., Any]
 

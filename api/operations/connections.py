@@ -85,8 +85,8 @@ class Connection(_Bounded, HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_head()
+        self._unverified.make_room(len(self.connections))  # of another's, not its own
         self._unverified.enter(self)
-        self._unverified.make_room(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

@@ -1,4 +1,4 @@
-"""docs/settings.md and .env.example say what api/settings.py says."""
+"""docs/settings.md and .env.example say what api/settings/ says."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 
 from agent.storage import DatabaseError, open_storage
 from agent.tls import tls_context
-from api.operations import connections
+from api.operations import connections, unverified
 from api.operations.server import server_config
 from api.settings import Settings
 from tests.support.backend import SECRET, Backend, process, signed
@@ -23,6 +23,10 @@ from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+_SIGNED = signed({"type": "session.update", "session_id": "s", "conversation_id": "c"})
+_HEADERS = {"Host": "x", "Content-Length": str(len(_SIGNED["content"])), **_SIGNED["headers"]}
+_LINES = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
+UPDATE = f"POST /api/agent HTTP/1.1\r\n{_LINES}\r\n".encode() + _SIGNED["content"]  # of somebody who is known
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -31,9 +35,9 @@ async def connect(backend: Backend) -> Line:
     return await asyncio.open_connection(host, int(port))
 
 
-async def ask(line: Line) -> bytes:
+async def ask(line: Line, request: bytes = REQUEST) -> bytes:
     """The answer's head. IncompleteReadError when the line was closed."""
-    line[1].write(REQUEST)
+    line[1].write(request)
     head = await line[0].readuntil(b"\r\n\r\n")
     await line[0].readexactly(len(b'{"status":"ok"}'))
     return head
@@ -136,17 +140,16 @@ async def test_a2_a_connection_outlives_the_time_for_a_requests_head(
 async def test_a2_of_too_many_connections_the_one_that_was_idle_longest_is_closed(
     start: Any, gemini: Gemini, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many are kept idle, a new caller is let in, and who has just been served is not cut off."""
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 4)
+    """However many are kept idle, a new caller is let in, and a platform that has just been served is not cut off."""
+    monkeypatch.setattr(unverified, "MAX_CONNECTIONS", 4)
     gemini.script(text("Here I am."))
     backend = await start()
     kept = [await connect(backend) for _ in range(4)]
-    for line in kept:
-        assert b"200 OK" in await ask(line)
-    assert b"200 OK" in await ask(kept[0])
+    for line in [*kept, kept[0]]:
+        assert b"200 OK" in await ask(line, UPDATE)
     assert (await backend.caller().say("Hello?")).text == "Here I am."
     assert await is_closed(kept[1])
-    assert b"200 OK" in await ask(kept[0])
+    assert b"200 OK" in await ask(kept[0], UPDATE)
     for _, writer in kept:
         writer.close()
 

@@ -157,8 +157,8 @@ async def test_s8_a_recorded_conversation_replays_in_its_language(
 
 
 def test_every_own_line_is_known_in_every_language() -> None:
-    own = {*STANDARD, DONE, *(str(Settings.model_fields[name].default) for name in
-        ("apology_message", "ending_message", "thinking_message", "welcome_back_message"))}  # fmt: skip
+    names = ("apology", "ending", "thinking", "welcome_back", "idle", "idle_goodbye")
+    own = {*STANDARD, DONE, *(str(Settings.model_fields[f"{name}_message"].default) for name in names)}
     assert own == set(_OWN)
     assert all(set(lines) == {"de", "fr", "es", "ja"} for lines in _OWN.values())
 

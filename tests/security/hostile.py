@@ -133,6 +133,7 @@ async def attack(host: str, port: int, count: int, at_once: int) -> Counter[str]
 
     async def one(kind: str) -> None:
         async with room:
+            await asyncio.sleep(chance.random() * HOLD)  # they are many, and not in step
             came[f"{kind}: {await left(host, port, kinds[kind](), read='not read' not in kind)}"] += 1
 
     names = list(kinds)

@@ -182,7 +182,7 @@ def test_a_bad_run_file_is_a_sentence_and_no_traceback(
 ) -> None:
     monkeypatch.setenv("MODEL", "demo")
     monkeypatch.setenv("TOOLS_DIR", str(ROOT / "tools"))
-    monkeypatch.setattr("api.settings.load_dotenv", lambda _: None)
+    monkeypatch.setattr("api.settings.settings.load_dotenv", lambda _: None)
     crashed = []
     for name, content in BAD.items():
         path = tmp_path / f"{name}.json"

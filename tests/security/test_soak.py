@@ -27,7 +27,7 @@ SOAK = int(os.environ.get("SOAK", "1500"))
 AT_ONCE = int(os.environ.get("HOSTILE", str(min(SOAK // 2, 1000))))
 CALLERS = 50
 PAUSE = 0.5  # seconds between two turns of a caller
-LONGER = 1.0  # seconds that a turn may wait longer than without
+LONGER = 1.0  # seconds that a turn may wait longer than without, on a machine that does nothing else
 WORDS = " ".join(f"word{n}" for n in range(8))
 
 
@@ -87,7 +87,7 @@ async def test_callers_talk_on_while_strangers_do_their_worst(gemini: Gemini, tm
         pid, quiet, over = backend.process.pid, asyncio.Event(), asyncio.Event()
         quiet.set()
         without = await everybody(backend, quiet)
-        before = resources(pid)
+        before, busy = resources(pid), max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
         attackers = await hostile(backend, SOAK)
         began = time.monotonic()
@@ -104,7 +104,7 @@ async def test_callers_talk_on_while_strangers_do_their_worst(gemini: Gemini, tm
         )
         assert attackers.returncode == 0
         assert sum(came.values()) == SOAK
-        assert within[-1] < without[-1] + LONGER
+        assert within[-1] < without[-1] + LONGER * busy
         assert await left_alone(backend), connections(backend)
         after = resources(pid)
         print(f"before {before}, after {after}")

@@ -26,12 +26,14 @@ def secrets_for(*platforms: str) -> dict[str, Any]:
 
 
 class PlatformCaller:
-    """One conversation. `derives`: nothing heard is told as no report."""
+    """One conversation. `derives`: nothing heard is told as no report. known: the server knows the call already, so it
+    does not greet."""
 
-    def __init__(self, platform: str, url: str, conversation: str) -> None:
+    def __init__(self, platform: str, url: str, conversation: str, *, known: bool = False) -> None:
         self.conversation = conversation
         self._platform = platform
         self._url = url
+        self._known = known
         self._stack = AsyncExitStack()
         self._client: PlatformClient | None = None
         self._last: str | None = None  # the turn that was asked for last
@@ -47,7 +49,10 @@ class PlatformCaller:
             settings = Settings.model_construct(**secrets_for(self._platform))
             call = CallDetails(self.conversation)
             client = await self._stack.enter_async_context(open_client(self._platform, network, settings, call))
-            if client.must_begin:
+            if isinstance(client, SocketClient) and self._known:
+                vars(client)["session"] = f"VX{uuid.uuid4().hex}"  # a phone's socket is never named as another one was
+                await client.connect()
+            elif client.must_begin:
                 await client.begin()
                 if client.abilities.may_speak_first:
                     await client.answer()

@@ -11,20 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import AliasChoices, SecretStr
+from pydantic.fields import FieldInfo
 
-from api.settings import Settings
+from api.settings import SECTIONS
 
 ROOT = Path(__file__).parent.parent.parent
 SETTINGS, EXAMPLE = ROOT / "docs" / "settings.md", ROOT / ".env.example"
 OTHERS = "# --- Tracing ---"  # where the part of .env.example begins that is written by hand
 
-_SECTIONS = {  # by the first setting of each
-    "layercode_webhook_secret": "Layercode",
-    "google_api_key": "The model",
-    "database_url": "Storage and tools",
-    "welcome_message": "The conversation",
-    "max_turns": "The server",
-}
 _UNSET = ("database_url",)  # set in .env, they would override what the Docker image sets
 _INTRODUCTION = """\
 # Settings
@@ -32,7 +26,7 @@ _INTRODUCTION = """\
 Settings are read from environment variables, then from `.env`. An empty variable counts as unset. What `.env` holds is
 also exported for tools and libraries. `voice serve` refuses to start when a value cannot be understood, and names it.
 
-This page is generated from `api/settings.py`: change a description there and run `uv run poe docs`.
+This page is generated from `api/settings/`: change a description there and run `uv run poe docs`.
 """
 _HEAD = """\
 # Copy to .env and fill in what you need. Variables of the environment are used before those of this file.
@@ -42,10 +36,17 @@ _HEAD = """\
 
 def fields() -> Iterator[tuple[str | None, str, str, str]]:
     """(the title of the section that begins here, variable, default, description) of each setting."""
-    for name, field in Settings.model_fields.items():
+    for title, name, field in _fields():
         alias = field.validation_alias
         variable = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name.upper()
-        yield _SECTIONS.get(name), variable, _written(field.default), field.description or ""
+        yield title, variable, _written(field.default), field.description or ""
+
+
+def _fields() -> Iterator[tuple[str | None, str, FieldInfo]]:
+    """Each section's, the first with its title."""
+    for section in SECTIONS:
+        for number, (name, field) in enumerate(section.model_fields.items()):
+            yield (section.__doc__ if number == 0 else None), name, field
 
 
 def settings_page() -> str:
