@@ -111,7 +111,11 @@ def test_serve_refuses_a_placeholder(
         ("MODEL", "nonsense", ["MODEL=nonsense cannot be used"]),
         ("MODEL", "acme:large-1", ["MODEL=acme:large-1 cannot be used"]),
         ("MODEL", "mistralai:mistral-small", ["MODEL=mistralai:mistral-small", "langchain-mistralai"]),
-        ("MODEL_FALLBACK", "mistralai:mistral-small", ["MODEL_FALLBACK=mistralai:mistral-small", "langchain-mistralai"]),
+        (
+            "MODEL_FALLBACK",
+            "mistralai:mistral-small",
+            ["MODEL_FALLBACK=mistralai:mistral-small", "langchain-mistralai"],
+        ),
         ("TOOLS_DIR", "nowhere", ["There is no folder nowhere"]),
         ("MCP_SERVERS", "nowhere.json", ["MCP_SERVERS=nowhere.json cannot be read"]),
         ("SYSTEM_PROMPT_FILE", "nowhere.md", ["SYSTEM_PROMPT_FILE=nowhere.md cannot be read"]),
