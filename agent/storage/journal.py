@@ -120,6 +120,7 @@ class Journal:
             "place": request.place,
             "language": request.language,
             "line": request.line,
+            "instructions": request.instructions,
             "platform": request.platform,
             "frames": request.frames,
         }
