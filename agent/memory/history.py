@@ -250,10 +250,10 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
             continue
         seen.add(message.id or "")
         yield message
-        begun = [made for made in message.tool_calls if (made["id"] or "") in by_answered]
+        twins = {id_ for call in calls for id_ in call.twins}
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            same = any((made["name"], made["args"]) == (other["name"], other["args"]) for other in begun)
+            same = made["id"] in twins
             missing: tuple[str, Marker | None] = (SAME_CALL, None) if same else (NOT_STARTED, "not started")
             text, marker = result_of(entry) if entry else missing
             yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)
