@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.llm import Models
@@ -25,6 +25,7 @@ from api.replay import Project, config_for, parts_for, replay, settings_for, tem
 from api.simulate.caller import CallerSide, ScriptedCaller
 from api.simulate.conversation import Conversation
 from api.simulate.expectations import unmet
+from api.simulate.judge import Judgement, ModelJudge, judged
 from api.simulate.promises import Promises
 from api.simulate.scenario import Scenario
 from api.simulate.script import model_of
@@ -39,23 +40,25 @@ _TOOLS_END = 60.0  # seconds that tools have after the call
 @dataclass(frozen=True)
 class Setup:
     """What scenarios are held with. settings: what the project is set to. secrets: what must not stand in a run file.
-    live: makes the configured model, which is asked in place of the scenarios' own."""
+    live: makes the configured model, which is asked in place of the scenarios' own; judge: that which judges then."""
 
     project: Project
     settings: runs.RecordedSettings
     secrets: Sequence[str] = ()
     live: Callable[[], Models] | None = None
+    judge: Callable[[], ModelJudge] | None = None
 
 
 @dataclass
 class Result:
     """What came of a scenario. faults: in words, the cause first; none when it has passed. run: what was recorded of
-    the conversation; None when nothing could be."""
+    the conversation; None when nothing could be. judgement: what the judge found."""
 
     name: str
     conversation: Conversation
     faults: Sequence[str] = ()
     run: runs.RunFile | None = None
+    judgement: Judgement = field(default_factory=Judgement)
 
     @property
     def passed(self) -> bool:
@@ -66,7 +69,8 @@ def simulate(name: str, scenario: Scenario, setup: Setup, *, folder: Path) -> Re
     """Hold it once. folder: where the scenario's file is."""
     call = _Call(name, scenario, setup, model_of(scenario, folder) if setup.live is None else None)
     faults = call.faults()
-    return Result(name, call.conversation.settled(), faults, call.run)
+    judgement = judged(scenario, call.conversation, setup.judge)
+    return Result(name, call.conversation.settled(), [*faults, *judgement.faults], call.run, judgement)
 
 
 def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
