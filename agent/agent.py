@@ -1,7 +1,7 @@
 """The agent: owns the model, the tools, the memory, and every running turn.
 
-TurnQueue in a conversation: the newest turn wins. It interrupts the one before, waits for its clean end, then
-begins. A request that came before is not run: it joins the running turn, or gets what was sent then.
+In a conversation the newest turn wins: it interrupts the one before, waits for its clean end, then begins. A
+request that came before is not run: it joins the running turn, or gets what was sent then.
 
 Start: database, journal, tools, model. Stop (`async with` ends): no new turns, running ones are interrupted,
 tools that finish on their own are waited for, summaries are dropped, the database is closed.

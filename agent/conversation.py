@@ -77,6 +77,10 @@ class Conversations:
         end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit")
         return cast(list[AnyMessage], end["messages"])
 
+    def _prompt(self, instructions: str) -> str:
+        prompt = self.config.prompt.replace("{today}", self.config.today())
+        return f"{prompt}\n\n{instructions}" if instructions else prompt
+
     def _context(self, turn: Turn, pending_context: PendingContext) -> Context:
         turn.late = [call.call for call in pending_context.late]
         turn.summary = self.summaries.taken_in(turn.request, pending_context.summary)
@@ -88,7 +92,7 @@ class Conversations:
             actions={name for name, tool in tools.items() if acts(tool)},
             models=self.models,
             tool_runner=self.tool_runner,
-            prompt=self.config.prompt.replace("{today}", self.config.today()),
+            prompt=self._prompt(turn.request.instructions),
             welcome=self.config.welcome,
             welcome_back=self.config.welcome_back,
             max_tool_steps=self.config.max_tool_steps,

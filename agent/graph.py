@@ -198,7 +198,7 @@ async def _confirm(step: Step, context: Context) -> dict[str, Any]:
     settled = {} if context.turn.interrupted or step["asks"] else {"pending": None}
     if not step["yes"]:
         return {"messages": call.answers(confirmation.DECLINED), **settled}
-    pinned = ToolCall(pending["key"], call.id, tool, pending["arguments"], call.message)
+    pinned = ToolCall(pending["key"], call.id, tool, pending["arguments"], call.message, call.twins)
     return {"messages": call.share(await context.tool_runner.run(context.turn, pinned)), **settled}
 
 

@@ -60,7 +60,8 @@ def _only_loopback(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 # What may block: a library's late import or first use; a line of the log; a start, for which nobody waits yet; a
-# command that does one thing; the database in memory, which is in the loop's thread by design; a tool of the tests.
+# command that does one thing; the database in memory and
+# tools in virtual time, which are in the loop's thread by design; a tool of the tests.
 _MAY_BLOCK = [
     ("<frozen importlib._bootstrap>", {"_find_and_load"}),
     ("logging/__init__.py", {"emit"}),
@@ -76,6 +77,8 @@ _MAY_BLOCK = [
     ("api/wiring.py", {"load_parts"}),
     ("api/cli/forget.py", {"forget"}),
     ("agent/replay/run_file.py", {"load_run", "save_run"}),
+    ("agent/replay/simulated_tools.py", {"call"}),
+    ("agent/replay/virtual_time.py", {"run_in_executor"}),
     ("agent/storage/sqlite.py", {"visit"}),
     ("deeds/tools.py", {"record"}),
 ]

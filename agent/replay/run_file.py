@@ -50,7 +50,8 @@ class RecordedHeard(TypedDict, total=False):
 
 
 class Webhook(TypedDict, total=False):
-    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, language: see `TurnRequest`."""
+    """What was asked, in the agent's words. heard: {text, turn_id}. abilities, place, instructions, language: see
+    `TurnRequest`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc]
 
@@ -63,6 +64,7 @@ class Webhook(TypedDict, total=False):
     heard: RecordedHeard
     abilities: list[str]
     place: str
+    instructions: str
     language: str
     data: Any
 

@@ -34,7 +34,7 @@ class NoNetwork(ConnectionError):
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """longest: real seconds until it is ended. online: whether there is a network.
 
-    offline: when something wanted to use the network all the same, and the name of its task.
+    offline: when something wanted to use the network all the same.
     """
 
     def __init__(self, longest: float | None = None, *, online: bool = False) -> None:
@@ -43,7 +43,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         self._clock = 0.0
         self._online = online
         self.waiting = 0
-        self.offline: list[tuple[float, str]] = []
+        self.offline: list[float] = []
 
     def time(self) -> float:
         return self._clock
@@ -69,8 +69,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def _refuse(self) -> None:
         if not (self._online and self.waiting):
-            task = asyncio.current_task(self)
-            self.offline.append((self._clock, task.get_name() if task else ""))
+            self.offline.append(self._clock)
             raise NoNetwork("there is no network in virtual time")
 
 

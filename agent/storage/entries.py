@@ -10,11 +10,12 @@ from typing import Any
 from agent.turns import CallControl, Event, HeardKind, HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
 
 NEWEST_NOTES = 20  # of the page's data, that a turn is told of
+TWINS = "twins"
 
 
 @dataclass(frozen=True)
 class ToolCallRecord:
-    """A row of `tool_calls`."""
+    """A row of `tool_calls`. message: as LangChain writes it, and beside it the ids of the call's twins."""
 
     call: str
     answers: str
@@ -24,6 +25,11 @@ class ToolCallRecord:
     state: str
     result: str | None
     unspoken: Sequence[str]
+
+    @property
+    def twins(self) -> Sequence[str]:
+        """The ids of calls of its step that were the same, and were run as this one."""
+        return self.message.get(TWINS) or ()
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,12 @@ class Admission:
 
 @dataclass(frozen=True)
 class LastTurn:
-    """A conversation's newest turn. heard: what was reported of it, and no turn has been told of yet."""
+    """A conversation's newest turn. is_over: be it that it was interrupted. heard: what was reported of it, and no turn
+    has been told of yet."""
 
     id: str
     text: str
-    answered: bool
+    is_over: bool
     heard: HeardReport | None
 
 

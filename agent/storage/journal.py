@@ -120,6 +120,7 @@ class Journal:
             "place": request.place,
             "language": request.language,
             "line": request.line,
+            "instructions": request.instructions,
             "platform": request.platform,
             "frames": request.frames,
         }
@@ -176,7 +177,7 @@ class Journal:
             return None
         turn, asked, outcome, heard = rows[0]
         report = HeardReport(**json.loads(heard)) if heard else None
-        return LastTurn(turn, json.loads(asked)["text"], outcome == "answered", report)
+        return LastTurn(turn, json.loads(asked)["text"], outcome is not None, report)
 
     async def heard(self, conversation: str, report: HeardReport) -> None:
         """Keep what was heard of a turn, as no turn may come that is told of it."""

@@ -45,6 +45,7 @@ class TurnRequest:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
     line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
         or for each.
+    instructions: of the platform's, put behind the prompt.
     language: in which the caller speaks, as the platform tells it; empty where it does not.
     """
 
@@ -58,6 +59,7 @@ class TurnRequest:
     abilities: frozenset[str] = frozenset()
     place: str = ""
     language: str = ""
+    instructions: str = ""
     line: str | Mapping[str, str] = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -14,8 +15,8 @@ import typer
 from api.cli.replay import project_of
 from api.replay import secrets_of, settings_in_force
 from api.settings import NotConfigured, Settings
-from api.simulate import Held, Row, Setup, hold_all, report, to_json, to_junit
-from api.wiring import load_models
+from api.simulate import Held, ModelJudge, Row, Setup, check_judge, hold_all, pairs, report, to_json, to_junit
+from api.wiring import load_judge, load_models
 
 SCENARIOS = Path("scenarios")
 KEPT = Path("tests/runs")
@@ -59,13 +60,27 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
     return max(_EXITS[row.status] for row in in_order)
 
 
+def run_judge_check(settings: Settings) -> int:
+    """Whether the configured judge can be believed. The exit status: 0 when it is right about all calls, else 1."""
+
+    model, every = load_judge(settings), pairs()
+    found = asyncio.run(model.closed_after(check_judge(ModelJudge(model), every)))
+    typer.echo(found.report())
+    return 0 if found.passed else 1
+
+
 def setup_of(settings: Settings, *, live: bool = False) -> Setup:
     """Today's tools, prompt and settings. NotConfigured when they cannot be used."""
     project = project_of(settings)
-    models = partial(load_models, settings) if live else None
-    if models:
-        models()  # what is wrong with the model is told once, and now
-    return Setup(project, settings_in_force(settings, project.config), secrets_of(settings), models)
+    known = settings_in_force(settings, project.config), secrets_of(settings)
+    if not live:
+        return Setup(project, *known)
+    load_models(settings)  # what is wrong with the model is told once, and now
+    return Setup(project, *known, partial(load_models, settings), partial(_judge, settings))
+
+
+def _judge(settings: Settings) -> ModelJudge:
+    return ModelJudge(load_judge(settings), FAILED / "verdicts")
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

@@ -25,8 +25,11 @@ class _Rendezvous:
         self._waiting: deque[tuple[Message, asyncio.Future[None]]] = deque()
         self._news = asyncio.Event()
         self._over = False
+        self._peer_is_gone = False
 
     async def put(self, message: Message) -> None:
+        if self._peer_is_gone:
+            return
         taken = asyncio.get_running_loop().create_future()
         entry = message, taken
         self._waiting.append(entry)
@@ -51,6 +54,10 @@ class _Rendezvous:
             self._news.clear()
             await self._news.wait()
 
+    def lose_peer(self) -> None:
+        """Nobody takes what is sent from now on: it is lost."""
+        self._peer_is_gone = True
+
     def end(self) -> None:
         """Nobody sends any more."""
         self._over = True
@@ -73,6 +80,7 @@ class _Exchange:
 
     async def leave(self, message: Message) -> None:
         """The peer is gone."""
+        self.sent.lose_peer()
         self.received.put_nowait(message)
         await asyncio.wait([self._task], timeout=_LEAVING)
         if not self._task.done():

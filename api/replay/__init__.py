@@ -10,6 +10,7 @@ from api.replay.line import FakePlatform, Heard, words_of
 from api.replay.live_model import Comparison, ask_again
 from api.replay.player import Project, barge_in_everywhere, config_for, parts_for, replay, replay_with_tools
 from api.replay.recording import record, secrets_of, settings_in_force
+from api.replay.wires import client_of
 
 __all__ = [
     "Comparison",
@@ -18,6 +19,7 @@ __all__ = [
     "Project",
     "ask_again",
     "barge_in_everywhere",
+    "client_of",
     "config_for",
     "parts_for",
     "record",

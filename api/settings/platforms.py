@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, SecretStr
 
@@ -27,6 +27,11 @@ class PlatformSettings(BaseModel):
         default=None,
         description="The bearer key for `/v1/chat/completions`, a long random secret of your own, which you give to"
         " Vapi, LiveKit, Pipecat, ElevenLabs agents or any other client. Switches it on.",
+    )
+    completions_system_message: Literal["ignore", "append"] = Field(
+        default="ignore",
+        description="What becomes of the system message that a chat completions client sends: `ignore`, as the agent"
+        " has its own prompt, or `append` it to that.",
     )
     elevenlabs_api_key: SecretStr | None = Field(
         default=None,

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Any, Protocol
-
-from fastapi import FastAPI
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Protocol
 
 from agent.memory import count_words
 from agent.observer import Observer
-from agent.replay import run_file as runs
 from agent.turns import Turn
+from api.platforms import ClientEvent, PlatformClient
 from api.platforms.playback import SECONDS_PER_CHARACTER
-from api.replay import FakePlatform, Heard
+from api.replay import Heard
 from api.simulate.conversation import Conversation, Exchange, now
-from api.simulate.scenario import Duplicate, HangUp, Say, Silence, Step, Words, World
+from api.simulate.steps import Dtmf, Duplicate, HangUp, Say, Silence, Step, Words
 
 _LOOK = 0.05  # seconds between two looks at what has been heard
-_REPEATED_AFTER = 0.1  # seconds, when the platform sends the same twice at once
+_REPEATED_AFTER = 0.1  # seconds, when the platform sends the same twice
+_LINGERS = 1.0  # seconds until the caller's end of the line is given up
+_ENDS = {"hang_up": "hung up by the agent", "transfer": "transferred"}
 
 
 class Caller(Protocol):
@@ -39,100 +40,138 @@ class ScriptedCaller:
 class CallerSide(Observer):
     """One call. The conversation grows while it is held."""
 
-    _app: FastAPI
+    _client: PlatformClient
 
-    def __init__(self, world: World, conversation: Conversation) -> None:
-        self._world = world
+    def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
         self._began = now()
-        self._turns: dict[str, Turn] = {}
-        self._heard: dict[str, Any] = {}  # what the next webhook reports
-        self._talking: list[asyncio.Task[Any]] = []
+        self._news = asyncio.Event()
+        self._streams: defaultdict[int, Heard] = defaultdict(Heard)  # by answer
 
-    def turn_over(self, turn: Turn) -> None:
-        self._turns.setdefault(turn.request.turn_id, turn)  # that of a repeated request is another one
+    def turn_began(self, turn: Turn) -> None:
+        """A repeated request has a turn of its own, which is not the exchange's."""
+        exchange = self._conversation.exchanges[-1]
+        if exchange.turn is None:
+            exchange.turn = turn
 
     def seconds(self) -> float:
         """Of the call."""
         return now() - self._began
 
-    async def call(self, app: FastAPI, caller: Caller) -> None:
+    async def call(self, client: PlatformClient, caller: Caller) -> None:
         """The call, from its beginning to its end."""
-        self._app = app
-        await self._exchange("", {"kind": "welcome"})
-        async for step in caller.steps(self._conversation):
-            if self._conversation.ends != "open":
-                self._conversation.unsaid.append(in_words(step))
-                continue
-            await self._do(step)
+        self._client = client
+        listening = asyncio.create_task(self._take_down(), name="caller")
+        try:
+            await self._exchange("", client.begin)
+            async for step in caller.steps(self._conversation):
+                if self._conversation.ends == "open":
+                    await self._do(step)
+                else:
+                    self._conversation.unsaid.append(in_words(step))
+            await asyncio.sleep(_LINGERS)
+        finally:
+            self._see_the_end()
+            listening.cancel()
 
-    async def settle(self) -> None:
-        """Wait for what is still on its way, and take down how it was."""
-        await asyncio.gather(*self._talking)
+    def settle(self) -> None:
+        """Take down how it was, once the agent is at rest."""
         for exchange in self._conversation.exchanges:
-            exchange.turn = self._turns.get(exchange.turn_id)
             exchange.tools = exchange.turn.tools if exchange.turn else ()
         self._conversation.seconds = self.seconds()
 
     async def _do(self, step: Step) -> None:
         match step:
             case Say():
-                await asyncio.sleep(step.pause + len(step.say) * SECONDS_PER_CHARACTER)
-                exchange = await self._exchange(step.say, {"kind": "message", "text": step.say}, step)
-                if step.interrupt_after is not None and exchange.cut is None:
-                    self._conversation.unsaid.append(f"an interruption {_after(step.interrupt_after)} of the answer")
+                await asyncio.sleep(step.pause)
+                self._see_the_end()
+                if self._conversation.ends != "open":
+                    self._conversation.unsaid.append(in_words(step))
+                    return
+                await asyncio.sleep(len(step.say) * SECONDS_PER_CHARACTER)
+                await self._exchange(step.say, lambda: self._client.say(step.say), step)
+            case Dtmf():
+                await self._exchange(f"[{step.dtmf}]", lambda: self._client.press(step.dtmf), step)
             case Silence():
                 await asyncio.sleep(step.silence)
             case Duplicate():
-                await self._repeat(self._conversation.exchanges[-1], self._last, _REPEATED_AFTER)
+                await asyncio.sleep(_REPEATED_AFTER)
+                stream = await self._repeated()
+                while stream.over is None:
+                    self._news.clear()
+                    await self._news.wait()
+                self._conversation.exchanges[-1].again.append(stream)
             case HangUp():
+                await self._client.hang_up()
                 self._conversation.ends = "hung up by the caller"
 
-    async def _exchange(self, said: str, fields: dict[str, Any], step: Say | None = None) -> Exchange:
-        number = len(self._conversation.exchanges)
-        turn_id = f"turn_{number}"
-        webhook: Any = {
-            "conversation_id": self._conversation.name, "turn_id": turn_id, "caller": self._world.caller,
-            "metadata": self._world.metadata, **self._heard, **fields,
-        }  # fmt: skip
-        self._heard, self._last = {}, webhook
-        platform = self._platform()
-        exchange = Exchange(number, turn_id, said, self.seconds(), platform.heard)
+    async def _exchange(self, said: str, ask: Callable[[], Awaitable[None]], step: Say | Dtmf | None = None) -> None:
+        number, stream = len(self._conversation.exchanges), self._streams[self._client.answers + 1]
+        for last in self._conversation.exchanges[-1:]:
+            last.told = last.told or last.seconds(now())
+        exchange = Exchange(number, said, self.seconds(), stream, began=now())
         self._conversation.exchanges.append(exchange)
-        self._talking.append(asyncio.create_task(platform.talk()))
-        if step and step.duplicate:
-            self._talking.append(asyncio.create_task(self._repeat(exchange, webhook, _REPEATED_AFTER)))
-        await self._listen(exchange, platform, step.interrupt_after if step else None)
-        return exchange
+        before = self._client.answers
+        await ask()
+        if self._client.answers == before:  # the call begins where the agent cannot speak first
+            exchange.stream = Heard(ended=1, over=0)
+            return
+        if isinstance(step, Say) and step.duplicate:
+            await asyncio.sleep(_REPEATED_AFTER)
+            exchange.again.append(exchange.stream)
+            exchange.stream = await self._repeated()
+        until = step.interrupt_after if step else None
+        await self._listen(exchange, until)
+        if until is not None and exchange.cut is None:
+            self._conversation.unsaid.append(f"an interruption {_after(until)} of the answer")
 
-    def _platform(self) -> FakePlatform:
-        return FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=self._last))
+    async def _repeated(self) -> Heard:
+        """The platform sends the last request once more: the stream that answers it."""
+        stream = self._streams[self._client.answers + 1]
+        await self._client.duplicate()
+        return stream
 
-    async def _repeat(self, exchange: Exchange, webhook: Any, after: float) -> None:
-        await asyncio.sleep(after)
-        heard: Heard = await FakePlatform(self._app, runs.RecordedTurn(at=0, webhook=webhook)).talk()
-        exchange.again.append(heard)
-
-    async def _listen(self, exchange: Exchange, platform: FakePlatform, until: Words | float | None) -> None:
+    async def _listen(self, exchange: Exchange, until: Words | float | None) -> None:
         """Until the answer has been heard to its end, or so much of it."""
-        began = now()
-        while True:
+        while exchange.cut is None:
             await asyncio.sleep(_LOOK)
-            playback, into = exchange.playback(), now() - began
-            exchange.heard = playback.heard(into)
-            if until is not None and _has_heard(exchange, into, until):
-                break
-            if exchange.stream.over is not None and into >= playback.ends_at:
+            into, ends_at = exchange.seconds(now()), exchange.playback().ends_at
+            exchange.heard = exchange.playback().heard(into)
+            if exchange.stream.over is not None and into >= ends_at:
                 return
-        exchange.cut = into
-        platform.drop()
-        self._heard = {"heard": {"turn_id": exchange.turn_id, "text": exchange.heard}}
+            if until is not None and _has_heard(exchange, into, until):
+                exchange.cut = into
+        await self._client.interrupt(exchange.heard)
+        if self._client.abilities.heard != "derived":  # there the next words tell of it
+            exchange.told = exchange.cut
+
+    async def _take_down(self) -> None:
+        """What comes from the agent."""
+        while True:
+            event = await self._client.event()
+            self._take(event, self._streams[event.answer])
+
+    def _take(self, event: ClientEvent, stream: Heard) -> None:
+        exchange = next((one for one in self._conversation.exchanges if one.stream is stream), None)
+        began = exchange.began if exchange else self._conversation.exchanges[-1].began
+        ms = round((event.at - began) * 1000)
+        if event.kind in ("say", "show", "control"):
+            stream.sent.append((ms, event.kind, event.content))
+        elif stream.over is None:
+            stream.over = ms
+            stream.ended += event.kind == "end" and event.content == "complete"
+            stream.hung_up = not stream.ended
+        self._news.set()
+
+    def _see_the_end(self) -> None:
+        """The platform has ended the call, or transferred it, as the agent wished."""
+        for exchange in self._conversation.exchanges if self._conversation.ends == "open" else ():
+            for _, kind, content in exchange.stream.sent if exchange.cut is None else ():
+                if kind == "control" and content["action"] in _ENDS:
+                    self._conversation.ends = _ENDS[content["action"]]
 
 
 def _has_heard(exchange: Exchange, into: float, until: Words | float) -> bool:
-    """Whether it is time to interrupt: before the end of the answer, or never."""
-    if exchange.stream.over is not None and into >= exchange.playback().ends_at:
-        return False
     if isinstance(until, Words):
         return count_words(exchange.heard) >= until
     return exchange.first_words is not None and into - exchange.first_words >= until

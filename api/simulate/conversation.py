@@ -17,22 +17,33 @@ from api.replay import Heard, words_of
 class Exchange:
     """Words of the caller's, or a beginning, and what came of it.
 
-    number: of the turn, from 1. at: when the request came, in seconds of the call. stream: what the platform got.
-    again: what it got when it sent the same once more. cut: seconds into the answer when the caller interrupted it.
-    heard: the agent's words that were heard. turn: as the agent had it; None when it had none, and once the
-    conversation is settled. tools: that ran.
+    number: of the turn, from 1; 0 is the beginning of the call. at: when the request came, in seconds of the call;
+        began: the same in the event loop's time.
+    stream: what the platform got. again: what it got when it sent the same once more, or before that.
+    cut: seconds into the answer when the caller interrupted it. told: when the agent could know of that.
+    heard: the agent's words that were heard.
+    turn: as the agent had it; None when it had none, and once the conversation is settled. tools: that ran.
     """
 
     number: int
-    turn_id: str
     said: str
     at: float
     stream: Heard
     again: list[Heard] = field(default_factory=list)
     cut: float | None = None
+    told: float | None = None
     heard: str = ""
     turn: Turn | None = None
     tools: Sequence[ToolCallStatus] = ()
+    began: float = 0.0
+
+    def seconds(self, at: float) -> float:
+        """Into the answer, at that time of the event loop's."""
+        return at - self.began
+
+    @property
+    def turn_id(self) -> str:
+        return self.turn.request.turn_id if self.turn else ""
 
     @property
     def words(self) -> str:

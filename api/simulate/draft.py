@@ -11,18 +11,20 @@ from typing import Any
 
 import yaml
 
-from agent.memory import count_words
+from agent.memory import count_words, heard_text
 from agent.replay import answer_in
 from agent.replay import run_file as runs
-from api.replay import words_of
+from api.replay import client_of, words_of
 from api.simulate.expectations import plain
+from api.simulate.scenario import World
 
 _NO_ANSWER = {"say": "One moment.", "after": "30s"}  # of a model that was interrupted before its first word
 _ENDS = {"hang_up": "hung up by the agent", "transfer": "transferred"}
 
 
 def draft(run: runs.RunFile, about: str, real: Collection[str] = ()) -> str:
-    """The text of a scenario's file. real: tools whose own function shall run, as they do something to the call."""
+    """The text of a scenario's file. real: tools whose own function shall run. RunFileError when the conversation was
+    on a platform that is not known here."""
     turns = [turn for turn in run.turns if turn.webhook["kind"] != "data"]
     scenario = {
         "about": about,
@@ -45,19 +47,28 @@ def _steps(turns: Sequence[runs.RecordedTurn]) -> Iterator[Any]:
     for turn, after in zip_longest(turns, turns[1:]):
         if not (said := turn.webhook.get("text", "")):
             continue
+        step = {"dtmf": keys} if (keys := _keys(turn)) else {"say": said}
         if words := _cut_after(turn, after):
-            yield {"say": said, "interrupt_after": words}
+            yield {**step, "interrupt_after": words}
         else:
-            yield said
+            yield step if keys else said
     if turns and turns[-1].interrupted:
         yield "hang_up"
+
+
+def _keys(turn: runs.RecordedTurn) -> str:
+    """The keys by which a turn was asked for, if it was."""
+    before = [frame for ms, way, frame in turn.frames if way == "in" and ms <= 0]
+    return "".join(frame["digit"] for frame in before if isinstance(frame, dict) and frame.get("type") == "dtmf")
 
 
 def _cut_after(turn: runs.RecordedTurn, after: runs.RecordedTurn | None) -> str:
     """How much of the answer was heard when it was interrupted. Empty when it was not."""
     heard = after.webhook.get("heard") if after else None
     if heard and heard.get("turn_id") in (None, turn.webhook["turn_id"]):
-        return f"{count_words(heard['text'])} words"
+        said = words_of(turn.sent)
+        text, whole = heard_text([(None, said)], heard["text"], heard.get("kind", "exact"))
+        return f"{count_words(text)} words" if turn.interrupted or not whole else ""
     if not turn.interrupted:
         return ""
     events = turn.hung_up.events if turn.hung_up else len(turn.sent)
@@ -70,11 +81,13 @@ def _world(run: runs.RunFile, turns: Sequence[runs.RecordedTurn], real: Collecti
         if (answer := _tool_answer(call)) not in answers[call.name][-1:]:
             answers[call.name].append(answer)
     first: Mapping[str, Any] = turns[0].webhook if turns else {}
+    platform = client_of(run)
     return _given(
+        platform=platform if platform != World().platform else "",
         date=run.settings.today,
         caller=first.get("caller"),
         metadata=first.get("metadata"),
-        tools={name: {"real": True} if name in real else given for name, given in answers.items()},
+        tools={name: given for name, given in answers.items() if name not in real},
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from agent.config import AgentConfig
 from agent.languages import Texts, own_line, told_to_model
 from agent.replay import prompt_of, remembered_otherwise
 from agent.tooling import ToolFolder, options_of
-from agent.turns import Say
+from agent.turns import CallControl, Say
 from api.simulate.conversation import Conversation, Exchange
 from api.simulate.scenario import Expect
 
@@ -39,6 +40,7 @@ class Promises:
         yield from _ran(exchange, conversation)
         yield from self._in_time(exchange)
         yield from _stopped(exchange)
+        yield from _said_last(exchange)
         yield from (words for turn, words in conversation.unexpected if turn == exchange.turn_id)
         yield from self._answered(exchange)
         yield from _repeated(exchange)
@@ -87,10 +89,24 @@ class Promises:
 
 def _stopped(exchange: Exchange) -> Iterator[str]:
     """An answer that the caller interrupts, or leaves, ends there."""
-    turn, cut = exchange.turn, exchange.stream.over or 0
-    late = turn is None or turn.ended_ms is None or turn.ended_ms > cut + _SLACK * 1000
+    turn, told = exchange.turn, exchange.told if exchange.told is not None else math.inf
+    late = turn is None or turn.ended_ms is None or turn.ended_ms / 1000 > told + _SLACK
     if exchange.stream.hung_up and (turn is None or not turn.interrupted or late):
         yield "the caller interrupted the answer, and it went on all the same"
+
+
+def _said_last(exchange: Exchange) -> Iterator[str]:
+    """A call that the agent ends after words of its own is over with them: no others follow."""
+    events = [sent.event for sent in exchange.turn.events] if exchange.turn else []
+    ends = (isinstance(event, CallControl) and event.action != "send_dtmf" for event in events)
+    place = next((number for number, is_end in enumerate(ends) if is_end), len(events))
+    before, after = (_words(part) for part in (events[:place], events[place:]))
+    if before and after:
+        yield f'the agent said "{after}" after it had said its last words and ended the call'
+
+
+def _words(events: Sequence[object]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Say)).strip()
 
 
 def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
@@ -103,19 +119,28 @@ def _remembered(exchange: Exchange, conversation: Conversation) -> Iterator[str]
 def _ran(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
     """Each call of a tool ran once at most, and only after its question was heard, in an earlier turn."""
     runs = Counter(call.key for call in conversation.performed)
-    heard = "\n".join(one.heard for one in conversation.exchanges[: exchange.number])
     mine = [call for call in conversation.performed if conversation.turn_at(call.at) == exchange.turn_id]
     for call in {call.key: call for call in mine}.values():
         if runs[call.key] > 1:
             yield f"{call.tool} ran {_times(runs[call.key])} for one call"
-        if call.question and call.question not in heard:
+        if call.question and not _was_heard(call.question, conversation.exchanges[: exchange.number]):
             yield f'{call.tool} ran though the caller had not heard "{call.question}" and agreed'
+
+
+def _was_heard(question: str, exchanges: Sequence[Exchange]) -> bool:
+    """Also when the report lacked its last word, twice: then it lags behind what the caller hears and answers."""
+    nearly = question.rsplit(maxsplit=1)[0]
+    return any(question in one.heard for one in exchanges) or sum(nearly in one.heard for one in exchanges) > 1
 
 
 def _repeated(exchange: Exchange) -> Iterator[str]:
     """The same request gets the same answer."""
     for stream in exchange.again:
-        if [event[1:] for event in stream.sent] != [event[1:] for event in exchange.stream.sent]:
+        pairs = zip(stream.sent, exchange.stream.sent, strict=False)
+        whole = stream.ended and exchange.stream.ended
+        if (whole and len(stream.sent) != len(exchange.stream.sent)) or any(
+            one[1:] != other[1:] for one, other in pairs
+        ):
             yield "the same request, sent again, got another answer"
 
 

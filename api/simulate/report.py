@@ -89,6 +89,7 @@ def to_json(rows: Sequence[Row]) -> str:
             "status": row.status,
             "why": row.why,
             "faults": list(row.faults),
+            "verdicts": _verdicts(row),
             "seconds": round(row.seconds, 3),
             **measures(row),
             "run_file": str(row.saved) if row.saved else None,
@@ -97,6 +98,11 @@ def to_json(rows: Sequence[Row]) -> str:
         for row in rows
     ]
     return json.dumps({"scenarios": made}, ensure_ascii=False, indent=1) + "\n"
+
+
+def _verdicts(row: Row) -> list[dict[str, Any]]:
+    judged = row.result.judgement.judged if row.result else ()
+    return [{"criterion": one.criterion, **one.verdict.model_dump(by_alias=True)} for one in judged]
 
 
 def to_junit(rows: Sequence[Row]) -> str:

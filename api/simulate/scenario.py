@@ -1,11 +1,8 @@
-"""A scenario: a caller, the world around them, and what must hold. These models are the schema of its file.
-
-Times are seconds, written `8s`, `500ms` or `2m`.
-"""
+"""A scenario: a caller, the world around them, and what must hold. These models are the schema of its file, with those
+of the caller's steps."""
 
 from __future__ import annotations
 
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -14,7 +11,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -22,37 +18,9 @@ from pydantic import (
     model_validator,
 )
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m)")
-_WORDS = re.compile(r"(\d+) words?")
-_DIGITS = re.compile(r"[0-9*#]+")
-
-
-def _seconds(value: Any) -> Any:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
-        return float(found[1]) * _UNITS[found[2]]
-    raise ValueError("write a time such as 8s, 500ms or 2m")
-
-
-Seconds = Annotated[float, BeforeValidator(_seconds), Field(ge=0, allow_inf_nan=False)]
-
-
-class Words(int):
-    """A number of words that were heard."""
-
-
-def _moment(value: Any) -> Words | float:
-    if isinstance(value, str) and (found := _WORDS.fullmatch(value.strip())):
-        return Words(found[1])
-    if isinstance(value, str) and (found := _DURATION.fullmatch(value.strip())):
-        return float(found[1]) * _UNITS[found[2]]
-    raise ValueError("write how much of the answer is heard, such as 4 words or 2s")
-
-
-Moment = Annotated[Any, BeforeValidator(_moment)]
-"""`Words`, or seconds since the answer's first word."""
+from api.platforms import CLIENTS
+from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Seconds, Step
+from api.simulate.verdict import Verdict
 
 
 def _known(name: str, info: ValidationInfo) -> str:
@@ -68,76 +36,10 @@ ToolName = Annotated[str, AfterValidator(_known)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True)
+    model_config = STRICT
 
 
 # The caller
-
-
-class Say(_Model):
-    """The caller speaks. interrupt_after: what comes next in the script comes once so much of the answer was heard,
-    and not after its end. duplicate: the platform sends these words twice, the second time while they are answered.
-    pause: seconds before it."""
-
-    say: str
-    interrupt_after: Moment | None = None
-    duplicate: bool = False
-    pause: Seconds = 0.6
-
-
-class Silence(_Model):
-    """The caller says nothing for so long."""
-
-    silence: Seconds
-
-
-class Dtmf(_Model):
-    """The caller presses keys."""
-
-    dtmf: str = Field(pattern=_DIGITS.pattern)
-    interrupt_after: Moment | None = None
-
-
-class Duplicate(_Model):
-    """The platform sends the caller's last words once more, after they were answered."""
-
-    duplicate: Literal[True]
-
-
-class HangUp(_Model):
-    """The caller hangs up. Nothing comes after it."""
-
-    hang_up: Literal[True]
-
-
-_STEPS = ("say", "silence", "dtmf", "hang_up", "duplicate")
-_STEP_FORMS = 'words to say, or one of say:, silence: 8s, dtmf: "1#", duplicate, hang_up'
-
-
-def _in_full(value: Any) -> Any:
-    """A step in its short form: words, or a name."""
-    if isinstance(value, str):
-        return {value: True} if value in ("hang_up", "duplicate") else {"say": value}
-    return value
-
-
-def _kind_of_step(value: Any) -> str | None:
-    if isinstance(value, BaseModel):
-        value = dict(value)
-    return next((f"a {kind}" for kind in _STEPS if kind in value), None) if isinstance(value, dict) else None
-
-
-Step = Annotated[
-    Annotated[Say, Tag("a say")]
-    | Annotated[Silence, Tag("a silence")]
-    | Annotated[Dtmf, Tag("a dtmf")]
-    | Annotated[HangUp, Tag("a hang_up")]
-    | Annotated[Duplicate, Tag("a duplicate")],
-    Discriminator(
-        _kind_of_step, custom_error_type="step", custom_error_message=f"a step of the caller's is {_STEP_FORMS}"
-    ),
-    BeforeValidator(_in_full),
-]
 
 
 class Persona(_Model):
@@ -181,7 +83,13 @@ def _as_answers(value: Any) -> Any:
     return [answer if isinstance(answer, dict | ToolAnswer) else {"result": answer} for answer in answers]
 
 
-Platform = Literal["layercode"]
+def _platform(name: str) -> str:
+    if name not in CLIENTS:
+        raise ValueError(f"write one of {', '.join(CLIENTS)}")
+    return name
+
+
+Platform = Annotated[str, AfterValidator(_platform)]
 
 
 class World(_Model):
@@ -288,7 +196,8 @@ class Expect(_Model):
 class Scenario(_Model):
     """A caller, by script or as a persona; the world; the model's answers, if they are scripted; what must hold.
 
-    judge: what a model shall find in the conversation, in plain sentences. at_most: how long the call may last.
+    judge: what shall hold, in plain sentences, of which a model judges. verdicts: what it says, if it is scripted.
+    at_most: how long the call may last.
     """
 
     about: str = ""
@@ -298,21 +207,33 @@ class Scenario(_Model):
     model: Model | None = None
     expect: Expect = Expect()
     judge: list[str] = []
+    verdicts: list[Verdict] | None = None
     at_most: Seconds = 600.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_is_empty(cls, value: Any) -> Any:
+        return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _has_a_caller(self) -> Scenario:
         if bool(self.caller) == bool(self.persona):
-            raise ValueError(f"write who calls: either caller:, a list of {_STEP_FORMS}; or persona:")
+            raise ValueError(f"write who calls: either caller:, a list of {STEP_FORMS}; or persona:")
         return self
 
     @model_validator(mode="after")
     def _fits_its_platform(self) -> Scenario:
-        if any(isinstance(step, Dtmf) for step in self.caller):
-            raise ValueError(f"a call over {self.world.platform} does not tell which keys are pressed: leave out dtmf:")
+        if self.world.platform != "relay" and any(isinstance(step, Dtmf) for step in self.caller):
+            raise ValueError("keys are pressed on a phone: write world: platform: relay, or leave out dtmf:")
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_verdict_on_each(self) -> Scenario:
+        if self.verdicts is not None and len(self.verdicts) != len(self.judge):
+            raise ValueError(f"write one verdict for each criterion under judge: {len(self.judge)} of them")
         return self
 
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""
-        return self.persona is not None or self.model is None
+        return self.persona is not None or self.model is None or bool(self.judge and self.verdicts is None)

@@ -139,6 +139,10 @@ def _sentence(fault: ErrorDetails, field: str) -> str:
             message = f"write {fault['ctx']['expected']}"
         case "string_pattern_mismatch":
             message = "write keys from 0 to 9, * and #"
+        case "model_type" | "dict_type":
+            message = f"write under `{field}:` a field and its value in each line"
+        case "list_type":
+            message = f"write under `{field}:` a list, each line with a dash"
         case _:
             message = fault["msg"][0].lower() + fault["msg"][1:]
     given = f"{field}: {_short(fault['input'])}" if "[key]" not in fault["loc"] else field

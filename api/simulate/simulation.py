@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.llm import Models
@@ -19,10 +19,13 @@ from agent.replay import (
     run_in_virtual_time,
 )
 from agent.replay import run_file as runs
-from api.replay import Project, config_for, parts_for, replay, temporary_application
+from agent.tooling import options_of
+from api.platforms import CallDetails, in_process, open_client
+from api.replay import Project, config_for, parts_for, replay, settings_for, temporary_application
 from api.simulate.caller import CallerSide, ScriptedCaller
 from api.simulate.conversation import Conversation
 from api.simulate.expectations import unmet
+from api.simulate.judge import Judgement, ModelJudge, judged
 from api.simulate.promises import Promises
 from api.simulate.scenario import Scenario
 from api.simulate.script import model_of
@@ -37,23 +40,25 @@ _TOOLS_END = 60.0  # seconds that tools have after the call
 @dataclass(frozen=True)
 class Setup:
     """What scenarios are held with. settings: what the project is set to. secrets: what must not stand in a run file.
-    live: makes the configured model, which is asked in place of the scenarios' own."""
+    live: makes the configured model, which is asked in place of the scenarios' own; judge: that which judges then."""
 
     project: Project
     settings: runs.RecordedSettings
     secrets: Sequence[str] = ()
     live: Callable[[], Models] | None = None
+    judge: Callable[[], ModelJudge] | None = None
 
 
 @dataclass
 class Result:
     """What came of a scenario. faults: in words, the cause first; none when it has passed. run: what was recorded of
-    the conversation; None when nothing could be."""
+    the conversation; None when nothing could be. judgement: what the judge found."""
 
     name: str
     conversation: Conversation
     faults: Sequence[str] = ()
     run: runs.RunFile | None = None
+    judgement: Judgement = field(default_factory=Judgement)
 
     @property
     def passed(self) -> bool:
@@ -64,7 +69,8 @@ def simulate(name: str, scenario: Scenario, setup: Setup, *, folder: Path) -> Re
     """Hold it once. folder: where the scenario's file is."""
     call = _Call(name, scenario, setup, model_of(scenario, folder) if setup.live is None else None)
     faults = call.faults()
-    return Result(name, call.conversation.settled(), faults, call.run)
+    judgement = judged(scenario, call.conversation, setup.judge)
+    return Result(name, call.conversation.settled(), [*faults, *judgement.faults], call.run, judgement)
 
 
 def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
@@ -80,8 +86,11 @@ class _Call:
         self.run: runs.RunFile | None = None
         self._scenario, self._setup, self._model = scenario, setup, model
         self._settings = setup.settings.model_copy(update={"today": scenario.world.date, "fallback": False})
-        self._tools = Tools(scenario.world.tools)
-        self._offline: Sequence[tuple[float, str]] = ()
+        folder = setup.project.folder
+        self._tools = Tools(
+            scenario.world.tools, real=[name for name, tool in folder.tools.items() if options_of(tool).needs]
+        )
+        self._offline: Sequence[float] = ()
 
     def faults(self) -> list[str]:
         """Hold it; what is wrong with it, the cause first."""
@@ -115,18 +124,26 @@ class _Call:
             yield "The call stands still: everything waits, and nothing is going to happen."
 
     async def _held(self) -> None:
-        loop, side = asyncio.get_running_loop(), CallerSide(self._scenario.world, self.conversation)
+        loop, side, world = asyncio.get_running_loop(), CallerSide(self.conversation), self._scenario.world
         tools = SimulatedTools(self._tools.answer_of, side.seconds)
         self.conversation.performed = tools.performed
         project = replace(self._setup.project, folder=tools.in_place_of(self._setup.project.folder))
         parts = self._parts(project)
-        async with temporary_application(parts, now=loop.time, observers=[side]) as (app, agent, storage):
+        settings = settings_for(world.platform)
+        details = CallDetails(self.conversation.name, world.caller, world.metadata)
+        async with (
+            temporary_application(parts, settings=settings, now=loop.time, observers=[side]) as (app, agent, storage),
+            in_process(app) as network,
+        ):
             try:
-                async with asyncio.timeout(self._scenario.at_most):
-                    await side.call(app, ScriptedCaller(self._scenario.caller))
+                async with (
+                    asyncio.timeout(self._scenario.at_most),
+                    open_client(world.platform, network, settings, details) as client,
+                ):
+                    await side.call(client, ScriptedCaller(self._scenario.caller))
             finally:
                 await agent.drain(_TOOLS_END)
-                await side.settle()
+                side.settle()
                 if run := await export_run(storage.database, self.conversation.name):
                     self.run = run.model_copy(update={"settings": self._settings})
                 self._offline = loop.offline if isinstance(loop, VirtualTimeLoop) else ()
@@ -135,8 +152,12 @@ class _Call:
         """What the scenario has nothing for, by turn."""
         for at, call in self._tools.missing:
             yield self.conversation.turn_at(at), f"the scenario does not say under world: tools: what {call} returns"
-        for at, task in dict.fromkeys(self._offline):
-            yield self.conversation.turn_at(at), f"the {task} wanted to use the network: say what it returns"
+        for at in dict.fromkeys(self._offline):
+            real = [
+                call.tool for call in self.conversation.performed if call.at <= at and self._tools.is_real(call.tool)
+            ]
+            words = "wanted to use the network, which a real one has not: write what it returns"
+            yield self.conversation.turn_at(at), f"{real[-1] if real else 'something'} {words}"
         for turn in dict.fromkeys(self._model.asked_too_often if self._model else ()):
             yield turn, "the model was asked for more answers than there are under model:"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agent.replay import Answer, ToolBreaks, ToolFailure
@@ -12,18 +12,25 @@ from api.simulate.scenario import ToolAnswer
 
 
 class Tools:
-    """The tools as the scenario has them. missing: calls of which it says nothing, with the time of each."""
+    """The tools as the scenario has them. real: those that do something to the call and to nothing else: where it says
+    nothing of them, their own functions run. missing: calls of which it says nothing, with the time of each."""
 
-    def __init__(self, answers: Mapping[str, Sequence[ToolAnswer]]) -> None:
+    def __init__(self, answers: Mapping[str, Sequence[ToolAnswer]], real: Collection[str] = ()) -> None:
         self._answers = answers
+        self._real = real
         self._used: defaultdict[int, int] = defaultdict(int)
         self.missing: list[tuple[float, str]] = []
 
+    def is_real(self, tool: str) -> bool:
+        """Whether its own function runs."""
+        answers = self._answers.get(tool)
+        return tool in self._real if answers is None else any(answer.real for answer in answers)
+
     def answer_of(self, tool: str) -> Answer | None:
         """What answers in the tool's place; None when its own function is to run."""
-        answers = self._answers.get(tool, ())
-        if any(answer.real for answer in answers):
+        if self.is_real(tool):
             return None
+        answers = self._answers.get(tool, ())
 
         async def answered(arguments: dict[str, Any]) -> Any:
             answer = self._next(tool, answers, arguments)

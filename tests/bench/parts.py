@@ -8,8 +8,10 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from api.platforms import CLIENTS
 from tests.bench.callers import Plan, Reply, closed, crowd, hang_up, percentile, talk
-from tests.bench.servers import Server, cpu
+from tests.bench.platforms import talk_over
+from tests.bench.servers import RELAY, Server, cpu
 
 _MS = 1000
 _PAUSE = 100  # ms between an answer's last word and the caller's next, where people talk as they do
@@ -38,6 +40,21 @@ class Bench:
         before = server.cpu()
         replies = _noted(server, await talk(server.port, self.named(label.replace(" ", "-")), turns, plan))
         return _of_turns(label, replies, server.cpu() - before)
+
+    async def platforms(self, server: Server) -> Figures:
+        """First words over each platform's wire, turn about with Layercode's. The relay speaks Layercode only."""
+        firsts: dict[str, list[float]] = {platform: [] for platform in CLIENTS}
+        if server.name != RELAY:
+            for talk in range(1 if self.short else 3):
+                for platform in CLIENTS:
+                    name = self.named(f"{platform}-{talk}")
+                    replies = _noted(server, await talk_over(platform, server.port, name, 5, Plan(pause=_PAUSE)))
+                    firsts[platform] += [reply.first for reply in replies if reply.first is not None]
+        middle = {platform: percentile(seen, 0.5) * _MS for platform, seen in firsts.items()}
+        return {
+            **{f"{platform}: first words p50, ms": ms for platform, ms in middle.items()},
+            **{f"{one}: first words, of Layercode's": ms / middle["layercode"] for one, ms in middle.items()},
+        }
 
     async def at_once(self, server: Server, callers: int) -> Figures:
         """At 50 people talk as they do; at more, the model is quicker than the servers here, to find their limit."""
@@ -108,6 +125,7 @@ PARTS: dict[str, Callable[[Bench, Server], Awaitable[Figures]]] = {
     "memory": Bench.memory,  # first: what more callers at once have left behind would hide it
     "alone": Bench.alone,
     "tool": Bench.tool,
+    "platforms": Bench.platforms,
     "50": lambda bench, server: bench.at_once(server, 50),
     "200": lambda bench, server: bench.at_once(server, 200),
     "500": lambda bench, server: bench.at_once(server, 500),

@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET = "whsec_0123456789abcdef"
+PLATFORM_SECRET = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 RELAY = "relay"
 CORES = sorted(os.sched_getaffinity(0))
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")  # of the environment: no setting may come from there
@@ -102,7 +103,8 @@ def serve(stack: ExitStack, name: str, source: Path, voice: Path, model_port: in
     env = {
         "LAYERCODE_WEBHOOK_SECRET": SECRET, "GOOGLE_API_KEY": "bench", "TOOLS_DIR": str(source / "tools"),
         "GOOGLE_GEMINI_BASE_URL": f"http://127.0.0.1:{model_port}", "MAX_TURNS": "1000",
-        "DATABASE_URL": database or f"sqlite:///{folder}/voice.db",
+        "DATABASE_URL": database or f"sqlite:///{folder}/voice.db", "TWILIO_AUTH_TOKEN": PLATFORM_SECRET,
+        "ELEVENLABS_API_KEY": PLATFORM_SECRET, "COMPLETIONS_API_KEY": PLATFORM_SECRET,
     }  # fmt: skip
     command = [str(voice), "serve", "--host", "127.0.0.1", "--port", str(port)]
     return Server(name, port, stack.enter_context(running(command, CORES[:1], folder, **env)), folder / "log")

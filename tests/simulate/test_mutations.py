@@ -14,7 +14,7 @@ import pytest
 from agent.conversation import Conversations
 from agent.llm import Models
 from agent.memory.heard import heard_parts
-from agent.tooling import ToolRunner, options_of
+from agent.tooling import GatedCall, ToolRunner, options_of
 from agent.turns import Turn
 from tests.simulate.conftest import SCENARIOS, Hold
 
@@ -36,7 +36,7 @@ def an_action_runs_twice(patch: Patch) -> None:
 
 
 def nobody_is_asked_before_an_action(patch: Patch) -> None:
-    patch.setattr("agent.graph.to_be_asked", lambda call, tools: False)
+    patch.setattr(GatedCall, "asks", False)
 
 
 def a_line_is_said_twice(patch: Patch) -> None:
@@ -84,6 +84,10 @@ def interruptions_are_ignored(patch: Patch) -> None:
     patch.setattr(Turn, "interrupt", lambda self: None)
 
 
+def the_answer_goes_on_after_the_call_has_ended(patch: Patch) -> None:
+    patch.setattr(Turn, "ends_call", False)
+
+
 MUTATIONS: dict[Callable[[Patch], None], str] = {
     memory_keeps_what_was_not_heard: r"Turn 3: the model remembers 'It is .* eighteen degrees\.' of an answer of which "
     r"only 'Checking .* the sky is' was heard\.",
@@ -96,6 +100,8 @@ MUTATIONS: dict[Callable[[Patch], None], str] = {
     the_first_words_are_late: r"Turn 1: the first words came after 3\.\d s, and the limit is 1 s\.",
     the_date_is_wrong: r"Turn 1: the model was told 'Today is Monday, 3 March 2026\.' in place of 'Today is Monday, "
     r"2 March 2026\.'\.",
+    the_answer_goes_on_after_the_call_has_ended: r'Turn 2: the agent said ".*" after it had said its '
+    r"last words and ended the call\.",
     interruptions_are_ignored: r"Turn 1: the caller interrupted the answer, and it went on all the same\.",
 }
 
@@ -108,7 +114,7 @@ def test_a_fault_is_noticed_and_its_cause_is_named_first(
     found = {file.stem: hold(file.stem).faults for file in sorted(SCENARIOS.glob("*.yaml"))}
     causes = [faults[0] for faults in found.values() if faults]
     assert [cause for cause in causes if re.fullmatch(MUTATIONS[mutate], cause)], found
-    assert len(MUTATIONS) == 9
+    assert len(MUTATIONS) == 10
 
 
 def test_without_a_fault_every_scenario_passes(hold: Hold) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from api.simulate import Scenario, ScenarioError, load_scenario, read_scenario
-from api.simulate.scenario import HangUp, Say, Silence
+from api.simulate.steps import HangUp, Say, Silence
 
 FILE = Path("scenarios/tides.yaml")
 
@@ -44,7 +44,8 @@ def test_the_steps_of_a_caller() -> None:
          "heard, such as 4 words or 2s."),
         ("caller:\n- Hi\n- silence: long\n", "3: `silence: long`: write a time such as 8s, 500ms or 2m."),
         ("caller:\n- dtmf: one\n", "2: `dtmf: one`: write keys from 0 to 9, * and #."),
-        ("caller:\n- dtmf: 1#\n", "1: a call over layercode does not tell which keys are pressed: leave out dtmf:."),
+        ("caller:\n- dtmf: 1#\n", "1: keys are pressed on a phone: write world: platform: relay, or leave out "
+         "dtmf:."),
         ("caller:\n- sing: la\n", "2: a step of the caller's is words to say, or one of say:, silence: 8s, dtmf: "
          '"1#", duplicate, hang_up.'),
         ("about: Nobody.\n", "1: write who calls: either caller:, a list of words to say, or one of say:, silence: 8s, "
@@ -56,6 +57,9 @@ def test_the_steps_of_a_caller() -> None:
          "of result: …, fails: words or true, times_out: true, real: true."),
         ("caller: [Hi]\nexpect:\n  calls:\n  - tool: tides\n    times: twice\n", "5: `times: twice`: write once, "
          "at most once, at least once, never, or a number."),
+        ("caller: Hi\n", "1: `caller: Hi`: write under `caller:` a list, each line with a dash."),
+        ("caller: [Hi]\nworld: rainy\n", "2: `world: rainy`: write under `world:` a field and its value in each "
+         "line."),
         ("caller: [Hi]\nexpect:\n  ends: badly\n", "3: `ends: badly`: write 'hung up by the agent', 'transferred', "
          "'hung up by the caller' or 'open'."),
     ],

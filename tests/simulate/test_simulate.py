@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.simulate.conftest import Hold
+import re
+from pathlib import Path
+
+import pytest
+
+from api.replay import replay
+from api.simulate import Setup, load_scenario, run_file_of, simulate
+from api.simulate.steps import Say
+from tests.simulate.conftest import SCENARIOS, Hold
 
 
 def test_a_caller_who_interrupts_has_heard_so_many_words_and_the_model_is_told_so(hold: Hold) -> None:
@@ -26,3 +34,66 @@ def test_the_unexpected_is_told(hold: Hold) -> None:
         "Turn 1: the scenario does not say under world: tools: what weather(city='Rome') returns.",
         "Turn 2: the model was asked for more answers than there are under model:.",
     ]
+
+
+@pytest.mark.parametrize("file", sorted(SCENARIOS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_what_must_hold_holds_wherever_the_caller_interrupts(file: Path, setup: Setup) -> None:
+    """Only the script may come to its end too early."""
+    scenario = load_scenario(file)
+    for place, step in enumerate(scenario.caller):
+        for cut in (
+            ["0 words", "1 words", "4 words", "9 words", "300ms", "900ms", "5s"] if isinstance(step, Say) else []
+        ):
+            changed = Say(**{**dict(step), "interrupt_after": cut})
+            steps = [*scenario.caller[:place], changed, *scenario.caller[place + 1 :]]
+            result = simulate(file.stem, scenario.model_copy(update={"caller": steps}), setup, folder=SCENARIOS)
+            broken = [fault for fault in result.faults if fault.startswith("Turn ")]
+            assert [fault for fault in broken if not re.search("more answers|the apology", fault)] == [], (place, cut)
+
+
+PLATFORMS = ("layercode", "relay", "speech-engine", "completions")
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+@pytest.mark.parametrize("file", sorted(SCENARIOS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_call_over_any_platform_and_its_run_file_which_has_the_same_at_the_same_ms(
+    file: Path, platform: str, setup: Setup
+) -> None:
+    scenario = load_scenario(file)
+    if file.stem == "goodbye" and platform not in ("relay", "completions"):
+        pytest.skip("cannot hang up")
+    steps = [
+        step.model_copy(update={"duplicate": False}) if isinstance(step, Say) else step for step in scenario.caller
+    ]
+    world = scenario.world.model_copy(update={"platform": platform})
+    result = simulate(file.stem, scenario.model_copy(update={"world": world, "caller": steps}), setup, folder=SCENARIOS)
+    assert [fault for fault in result.faults if "first words" not in fault] == []
+    assert (result.faults == []) == ((file.stem, platform) != ("booking", "completions")), "a guess is waited for"
+    run = run_file_of(result, setup)
+    assert run
+    assert result.run
+    assert [turn.sent for turn in run.turns] == [turn.sent for turn in result.run.turns]
+    assert replay(run, setup.project).run == run
+
+
+def test_keys_are_pressed_on_a_phone(hold: Hold) -> None:
+    result = hold("caller: [{dtmf: 12#}]\nworld: {platform: relay}\nmodel: [You have pressed twelve.]\n")
+    assert result.faults == []
+    assert result.run
+    assert "1 2 #" in result.run.turns[1].webhook["text"]
+
+
+@pytest.mark.parametrize("platform", ["relay", "completions"])
+def test_nothing_is_said_by_a_caller_once_the_agent_has_hung_up(hold: Hold, platform: str) -> None:
+    end = "{say: Bye., call: {end_call: {}}}"
+    result = hold(f"caller: [Bye, Wait]\nworld: {{platform: {platform}}}\nmodel: [{end}]\n")
+    assert result.faults == ['The call was over before this came: "Wait".']
+    assert result.conversation.ends == "hung up by the agent"
+
+
+def test_a_caller_who_interrupts_the_goodbye_is_not_hung_up_on(hold: Hold) -> None:
+    end = "{say: Goodbye and have a nice day and come again., call: {end_call: {}}}"
+    caller = "caller: [{say: Bye, interrupt_after: 2 words}, Wait]"
+    result = hold(f"{caller}\nworld: {{platform: relay}}\nmodel: [{end}, Well]\nexpect: {{ends: open}}\n")
+    assert result.faults == []
+    assert result.conversation.exchanges[1].heard == "Goodbye and"

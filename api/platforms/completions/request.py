@@ -83,8 +83,9 @@ class Asked:
     tools: Mapping[str, tuple[str, str | None]]
 
 
-def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
-    """NoConversation when the client does not name one."""
+def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False) -> Asked:
+    """NoConversation when the client does not name one. appends: its system message goes behind the prompt."""
+    instructions = [message.content.strip() for message in body.messages if message.role in ("system", "developer")]
     said = [message.content.strip() for message in body.messages if message.role == "user"]
     text = strip_nul(said[-1]) if said else ""
     place = place_of(len(said))
@@ -101,6 +102,7 @@ def asked(body: Completion, headers: Mapping[str, str]) -> Asked:
         abilities=frozenset(tools),
         place=place,
         platform="chat completions",
+        instructions=strip_nul("\n\n".join(filter(None, instructions))[:MAX_TEXT]) if appends else "",
     )
     return Asked(request, tools)
 

@@ -1,6 +1,7 @@
 """`POST /v1/chat/completions`, streamed and not, and `GET /v1/models`.
 
-The client's system message is its platform's prompt: the agent has its own, and that one is ignored.
+The client's system message is its platform's prompt: the agent has its own, and that one is ignored, or put behind
+it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def completions_router(services: Services) -> APIRouter:
     router = APIRouter(prefix="/v1")
     key = services.settings.completions_api_key
     assert key is not None  # noqa: S101 - for the type: there are no routes without it
+    appends = services.settings.completions_system_message == "append"
     bearer = f"Bearer {key.get_secret_value()}".encode()
 
     def refuse(status: int, text: str, reason: str) -> Response:
@@ -65,7 +67,7 @@ def completions_router(services: Services) -> APIRouter:
             return refuse(401, "The API key is missing or wrong.", "key")
         try:
             body = Completion.model_validate_json(await read_body(request, MAX_BODY))
-            return await _answer(services, request, asked(body, request.headers), body)
+            return await _answer(services, request, asked(body, request.headers, appends=appends), body)
         except Refused as bad:
             return refuse(bad.status, bad.text, bad.reason)
         except ValidationError as error:

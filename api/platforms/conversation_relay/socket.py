@@ -110,7 +110,7 @@ class _Conversation:
         self._loop = asyncio.get_running_loop()
         self._conversation = caller.conversation_id
         self._prompts = 0
-        self._unanswered: tuple[str, str] | None = None  # turn and words that the socket before this one left
+        self._was_reopened = False
         self._digits = ""
         self._digits_due: asyncio.Task[None] | None = None
         self._caller_speaks = False
@@ -134,8 +134,7 @@ class _Conversation:
         await self._call.open(last.heard if last else None)
         if last is None:
             await self._call.begin(f"{self._session}.0", kind="welcome")
-        elif not last.answered:
-            self._unanswered = last.id, last.text
+        self._was_reopened = last is not None
         self._silence.start()
 
     def _is_quiet(self) -> bool:
@@ -180,15 +179,25 @@ class _Conversation:
                 log.debug("the platform's error: %s", frame.description)
 
     async def _hear(self, text: str, language: str = "") -> None:
-        """The first words on a new socket may be those that the one before it could not get answered, sent again: then
-        they are the same turn, and what it did is not done twice."""
+        """The first words on a new socket may be those of a turn that runs, or whose process has died, sent again: then
+        they are the same turn, and what it did is not done twice. A turn that ended with its socket has got no answer,
+        or half of one: the same words are a new turn, which knows what that one did."""
         words = strip_nul(text.strip())
         self._prompts += 1
         turn_id = f"{self._session}.{self._prompts}"
-        if self._unanswered and self._unanswered[1] == words:
-            turn_id = self._unanswered[0]
-        self._unanswered = None
+        if self._was_reopened:
+            self._was_reopened = False
+            turn_id = await self._unfinished(words) or turn_id
         await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
+
+    async def _unfinished(self, words: str) -> str | None:
+        """The turn that these words have begun before, if it goes on."""
+        agent = self._services.agent()
+        last = await agent.last_turn(self._conversation)
+        if last is None or last.text != words or last.is_over:
+            return None
+        ending = any(turn.request.turn_id == last.id and turn.interrupted for turn in agent.running(self._conversation))
+        return None if ending else last.id
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""

@@ -110,8 +110,12 @@ def test_serve_refuses_a_placeholder(
         ("MODEL", "", ["no key", "GOOGLE_GENERATIVE_AI_API_KEY", "MODEL=demo"]),
         ("MODEL", "nonsense", ["MODEL=nonsense cannot be used"]),
         ("MODEL", "acme:large-1", ["MODEL=acme:large-1 cannot be used"]),
-        ("MODEL", "anthropic:claude", ["MODEL=anthropic:claude", "langchain-anthropic"]),
-        ("MODEL_FALLBACK", "anthropic:claude", ["MODEL_FALLBACK=anthropic:claude", "langchain-anthropic"]),
+        ("MODEL", "mistralai:mistral-small", ["MODEL=mistralai:mistral-small", "langchain-mistralai"]),
+        (
+            "MODEL_FALLBACK",
+            "mistralai:mistral-small",
+            ["MODEL_FALLBACK=mistralai:mistral-small", "langchain-mistralai"],
+        ),
         ("TOOLS_DIR", "nowhere", ["There is no folder nowhere"]),
         ("MCP_SERVERS", "nowhere.json", ["MCP_SERVERS=nowhere.json cannot be read"]),
         ("SYSTEM_PROMPT_FILE", "nowhere.md", ["SYSTEM_PROMPT_FILE=nowhere.md cannot be read"]),
@@ -154,7 +158,7 @@ def test_serve_names_everything_that_is_wrong(served: list[dict[str, Any]], monk
     Path("tools/two.py").write_text("import nowhere_to_be_found\n")
     monkeypatch.delenv("LAYERCODE_WEBHOOK_SECRET")
     monkeypatch.setenv("MODEL", "")
-    monkeypatch.setenv("MODEL_FALLBACK", "anthropic:claude")
+    monkeypatch.setenv("MODEL_FALLBACK", "mistralai:mistral-small")
     monkeypatch.setenv("SYSTEM_PROMPT_FILE", "nowhere.md")
     monkeypatch.setenv("DATABASE_URL", "mysql://host/db")
     sentences = refused(served)
@@ -163,7 +167,7 @@ def test_serve_names_everything_that_is_wrong(served: list[dict[str, Any]], monk
         "one.py:1",
         "two.py:1",
         "no key",
-        "langchain-anthropic",
+        "langchain-mistralai",
         "nowhere.md",
         "mysql",
     )

@@ -148,7 +148,8 @@ def test_an_interruption_ends_the_answer_and_is_reported(platform: str) -> None:
 
 @pytest.mark.parametrize("platform", CLIENTS)
 def test_a_duplicate_gets_the_same_answer(platform: str) -> None:
-    """While it runs, and after it; the model is asked once. A phone's socket is opened again for it."""
+    """While it runs, and after it; the model is asked once. A phone's socket is opened again for it: the caller hears a
+    whole answer."""
 
     async def scene(client: PlatformClient, turns: _Turns) -> None:
         await greeted(client)
@@ -156,7 +157,7 @@ def test_a_duplicate_gets_the_same_answer(platform: str) -> None:
         await client.event()
         await client.duplicate()
         assert words_of(await client.answer()).endswith(LONG)
-        if platform != "relay":  # there the same words after a complete answer are said again
+        if platform != "relay":  # there an answer ends with its socket, and the same words are answered anew
             await client.duplicate()
             assert words_of(await client.answer()) == LONG
 

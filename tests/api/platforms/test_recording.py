@@ -209,7 +209,8 @@ async def calling(platform: str, server: Backend, secrets: dict[str, Any]) -> As
 async def test_what_was_recorded_replays(record: Record, tools: Path, platform: str, scene: str) -> None:
     """What was sent then is sent now; a second replay gives the very same file; numbers are gone from it."""
     play, steps = SCENES[scene]
-    run = await record(platform, play, *steps)
+    anew = [SLOW] if (platform, scene) == ("relay", "a duplicate") else []  # an answer ends with its socket
+    run = await record(platform, play, *anew, *steps)
     against = project(tools, welcome="Good evening.")
     came = await asyncio.to_thread(replayed, run, against)
     assert differences(run, came.run) == []
