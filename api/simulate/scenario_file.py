@@ -45,7 +45,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _refused(what: yaml.Event | yaml.Node, problem: str) -> yaml.MarkedYAMLError:
+def _refused(what: Any, problem: str) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=what.start_mark)
 
 

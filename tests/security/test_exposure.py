@@ -103,8 +103,8 @@ async def test_a_host_that_is_none_is_no_fault_of_the_server(start: Any, name: s
     unsigned = {"X-Twilio-Signature": "A" * 27 + "="}
     for path in ("twilio/voice", "twilio/ended"):
         assert (await backend.http.post(f"{backend.url}/{path}", headers={**unsigned, name: host})).status_code == 403
+    relay = f"{backend.url.replace('http', 'ws', 1)}/twilio/relay"
     with pytest.raises(InvalidStatus) as refused:
-        relay = f"{backend.url.replace('http', 'ws', 1)}/twilio/relay"
         await connect(relay, additional_headers={**unsigned, "X-Forwarded-Host": host})
     assert refused.value.response.status_code == 403
 
