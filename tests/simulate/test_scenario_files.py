@@ -110,7 +110,7 @@ _BOMB = "about: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("caller: !!python/object/apply:os.system [id]\n",
          "1: a text that begins with ! is put in quotes, and tags are not read."),
         ("caller: [Hi]\n[1, 2]: 3\n", "2: a field's name is a word: put a text that begins with [ or { in quotes."),
-        (f"caller: {'9' * 5000}\n", f"1: `caller: {'9' * 40}…`: input should be a valid list."),
+        (f"caller: {'9' * 5000}\n", f"1: `caller: {'9' * 40}…`: write under `caller:` a list, each line with a dash."),
         ("caller: \x01\n", '1: this is not YAML: unacceptable character #x0001: special characters are not allowed in '
          '"<unicode string>", position 8.'),
     ],
