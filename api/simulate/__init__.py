@@ -10,6 +10,7 @@ from api.simulate.conversation import Conversation, Exchange, now
 from api.simulate.draft import draft
 from api.simulate.judge import Judge, JudgeError, ModelJudge, ScriptedJudge, judge
 from api.simulate.judge_check import check_judge, pairs
+from api.simulate.rates import Rate, chance, rates_report
 from api.simulate.report import Row, failure, report, to_json, to_junit
 from api.simulate.runner import Held, hold_all
 from api.simulate.scenario import Scenario
@@ -27,6 +28,7 @@ __all__ = [
     "Judge",
     "JudgeError",
     "ModelJudge",
+    "Rate",
     "Result",
     "Row",
     "Scenario",
@@ -35,6 +37,7 @@ __all__ = [
     "Setup",
     "Verdict",
     "call_chunks",
+    "chance",
     "check_judge",
     "draft",
     "failure",
@@ -43,6 +46,7 @@ __all__ = [
     "load_scenario",
     "now",
     "pairs",
+    "rates_report",
     "read_scenario",
     "report",
     "run_file_of",
