@@ -32,8 +32,22 @@ from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
 from agent.turns import Turn
 from api.replay import FakePlatform, temporary_application
-from api.simulate import Conversation, Exchange, Expectation, call_chunks, now, word_chunks
-from api.wiring import AgentParts
+from api.settings import Settings
+from api.simulate import (
+    Conversation,
+    Exchange,
+    Expectation,
+    Judge,
+    ModelJudge,
+    ScriptedJudge,
+    Verdict,
+    call_chunks,
+    now,
+    transcript,
+    word_chunks,
+)
+from api.simulate import judge as judge_of
+from api.wiring import AgentParts, load_judge
 
 TOOLS = Path(__file__).parent.parent / "tools"
 
@@ -84,15 +98,28 @@ def scripted_model(*answers: str | Call | list[Call]) -> ScriptedModel:
     return ScriptedModel(script=deque(_answer(answer, numbers) for answer in answers))
 
 
+def scripted_judge(*verdicts: bool | str) -> ScriptedJudge:
+    """A judge that finds this, in order: True, or the reason why a criterion does not hold."""
+    return ScriptedJudge([Verdict(passed=verdict is True, reason=str(verdict)) for verdict in verdicts])
+
+
 @asynccontextmanager
 async def conversation(
-    model: ScriptedModel, *, tools: Path = TOOLS, welcome: str = "", caller: str | None = None
+    model: ScriptedModel,
+    *,
+    tools: Path = TOOLS,
+    welcome: str = "",
+    caller: str | None = None,
+    judge: Judge | None = None,
 ) -> AsyncIterator[ConversationClient]:
-    """A conversation with the agent. At its end the script must have been used up, and not been too short."""
+    """A conversation with the agent. At its end the script must have been used up, and not been too short.
+
+    judge: for `talk.judge`; None: the configured model.
+    """
     folder = ToolFolder(tools)
     folder.load()
     models, config = Models(model, first_token=60), AgentConfig(welcome=welcome)
-    talk = ConversationClient(caller)
+    talk = ConversationClient(caller, judge)
     async with temporary_application(AgentParts(folder, models, config), observers=[talk]) as (app, agent, _):
         talk.app = app
         yield talk
@@ -110,9 +137,9 @@ class ConversationClient(Observer):
 
     app: FastAPI
 
-    def __init__(self, caller: str | None) -> None:
+    def __init__(self, caller: str | None, judge: Judge | None = None) -> None:
         self.conversation = Conversation(f"test-{uuid.uuid4().hex[:8]}")
-        self._caller = caller
+        self._caller, self._judge = caller, judge
         self._began = now()
         self._turns: dict[str, Turn] = {}
         self._over = asyncio.Event()
@@ -141,6 +168,17 @@ class ConversationClient(Observer):
     async def send_data(self, data: Any) -> None:
         """The page sends JSON."""
         await self._send({"kind": "data", "data": data})
+
+    async def judge(self, *criteria: str) -> None:
+        """What was heard so far is so, as a judge finds. AssertionError with its reason and the conversation."""
+        __tracebackhide__ = True
+        if self._judge:
+            found = await judge_of(self._judge, self.conversation, criteria)
+        else:
+            model = await asyncio.to_thread(lambda: load_judge(Settings.load()))
+            found = await model.closed_after(judge_of(ModelJudge(model), self.conversation, criteria))
+        if found.faults:
+            raise AssertionError("\n".join([*found.faults, "", transcript(self.conversation)]))
 
     async def _send(self, fields: dict[str, Any], hang_up_after: int | None = None) -> Reply:
         number = len(self.conversation.exchanges) + 1

@@ -14,7 +14,7 @@ from agent import tooling
 from agent.agent import Agent, open_agent
 from agent.calls import CallTimes
 from agent.config import PROMPT_FILE, AgentConfig
-from agent.llm import ModelError, Models, load_model
+from agent.llm import ModelError, Models, StructuredModel, load_model
 from agent.observer import Observer
 from agent.storage import DatabaseError, Storage, is_shared, open_storage
 from agent.tooling import McpFileError, ServerConfig, ToolFileError, ToolFolder
@@ -143,6 +143,26 @@ def load_models(settings: Settings) -> Models:
         thinking=settings.thinking_message,
         summarises=settings.model != "demo",
     )
+
+
+def load_judge(settings: Settings) -> StructuredModel:
+    """The model that judges simulated calls. NotConfigured when it cannot be used."""
+    return _structured("JUDGE_MODEL", settings.judge_model, settings, {"temperature": 0})
+
+
+def load_simulator(settings: Settings) -> StructuredModel:
+    """The model that plays callers. NotConfigured when it cannot be used."""
+    return _structured("SIMULATOR_MODEL", settings.simulator_model, settings, {})
+
+
+def _structured(variable: str, name: str | None, settings: Settings, options: Mapping[str, Any]) -> StructuredModel:
+    """The model of that name, or the agent's with its options."""
+    own = name or settings.model
+    if own == "demo":
+        raise NotConfigured(f"MODEL=demo is no language model: set {variable}.")
+    more = {} if name else settings.model_options
+    variable = variable if name else "MODEL"
+    return StructuredModel(_model(variable, own, settings, options={**more, **options}), own)
 
 
 def _model(variable: str, name: str, settings: Settings, **more: Any) -> Any:

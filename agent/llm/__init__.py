@@ -9,5 +9,15 @@ from __future__ import annotations
 from agent.llm.answer import Models
 from agent.llm.attempts import ModelCandidate, status_of
 from agent.llm.load import ModelError, load_model
+from agent.llm.structured import NoStructuredAnswer, StructuredModel, Usage
 
-__all__ = ["ModelCandidate", "ModelError", "Models", "load_model", "status_of"]
+__all__ = [
+    "ModelCandidate",
+    "ModelError",
+    "Models",
+    "NoStructuredAnswer",
+    "StructuredModel",
+    "Usage",
+    "load_model",
+    "status_of",
+]

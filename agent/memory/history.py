@@ -24,7 +24,6 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCal
 
 from agent.memory import notes
 from agent.memory.heard import heard_parts
-from agent.memory.in_words import in_words
 from agent.memory.notes import last_turn
 from agent.speech import speakable
 from agent.storage import (
@@ -46,9 +45,7 @@ from agent.turns import (
     cut_message,
     interrupted_message,
     marker_of,
-    own_and_apology,
     tool_message,
-    unsaid_message,
     without_note_marks,
 )
 
@@ -210,36 +207,6 @@ def repair(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     return fit
 
 
-def shown(fit: Sequence[AnyMessage], declared: Collection[str] | None = None) -> list[AnyMessage]:
-    """What the model is shown of the repaired memory: neighbours of one speaker are made one where they may be, and
-    calls of functions that are not declared are told in words. declared: None for whatever is called."""
-    merged: list[AnyMessage] = []
-    told = fit if declared is None else in_words(fit, declared)
-    for message in (part for whole in told for part in _without_apology(whole)):
-        last = merged[-1] if merged else None
-        if isinstance(last, HumanMessage) and isinstance(message, HumanMessage):
-            merged[-1] = HumanMessage(f"{last.text}\n{message.text}", id=message.id or last.id)
-        elif isinstance(last, AIMessage) and isinstance(message, AIMessage):
-            if last.tool_calls or message.tool_calls:
-                merged += [HumanMessage(notes.SILENCE), message]
-            else:
-                merged[-1] = AIMessage(f"{last.text} {message.text}", id=message.id)
-        elif isinstance(last, ToolMessage) and isinstance(message, HumanMessage):
-            merged += [unsaid_message(), message]
-        else:
-            merged.append(message)
-    return merged
-
-
-def _without_apology(message: AnyMessage) -> list[AnyMessage]:
-    """The message; of an answer that ends in the apology the model's own words, and a note of what was heard then."""
-    if not isinstance(message, AIMessage) or marker_of(message) != "apology":
-        return [message]
-    own, apology = own_and_apology(message)
-    note = HumanMessage(notes.not_ended(own, apology))
-    return [AIMessage(own, id=message.id), note] if own else [note]
-
-
 def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
     """The messages of a crashed turn: each that called tools, once, and an answer to every call in it."""
     seen: set[str] = set()
@@ -250,10 +217,10 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
             continue
         seen.add(message.id or "")
         yield message
-        begun = [made for made in message.tool_calls if (made["id"] or "") in by_answered]
+        twins = {id_ for call in calls for id_ in call.twins}
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            same = any((made["name"], made["args"]) == (other["name"], other["args"]) for other in begun)
+            same = made["id"] in twins
             missing: tuple[str, Marker | None] = (SAME_CALL, None) if same else (NOT_STARTED, "not started")
             text, marker = result_of(entry) if entry else missing
             yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from agent.storage.database import Database, DatabaseError, Row
 from agent.storage.entries import (
     NEWEST_NOTES,
+    TWINS,
     Admission,
     CrashedTurn,
     InterruptedTurn,
@@ -43,6 +44,7 @@ __all__ = [
     "STILL_RUNNING",
     "STOPPED",
     "TURN",
+    "TWINS",
     "UNKNOWN",
     "Admission",
     "ConversationDeleted",

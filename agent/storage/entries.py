@@ -10,11 +10,12 @@ from typing import Any
 from agent.turns import CallControl, Event, HeardKind, HeardReport, Kind, Say, SentEvent, Show, Summary, TurnRequest
 
 NEWEST_NOTES = 20  # of the page's data, that a turn is told of
+TWINS = "twins"
 
 
 @dataclass(frozen=True)
 class ToolCallRecord:
-    """A row of `tool_calls`."""
+    """A row of `tool_calls`. message: as LangChain writes it, and beside it the ids of the call's twins."""
 
     call: str
     answers: str
@@ -24,6 +25,11 @@ class ToolCallRecord:
     state: str
     result: str | None
     unspoken: Sequence[str]
+
+    @property
+    def twins(self) -> Sequence[str]:
+        """The ids of calls of its step that were the same, and were run as this one."""
+        return self.message.get(TWINS) or ()
 
 
 @dataclass(frozen=True)

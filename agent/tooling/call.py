@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -26,13 +26,14 @@ _MOST_DEEDS = 200  # lines and data of one call
 class ToolCall:
     """A call to be run. `key` is what it is once: the message that made it, and its id, which some providers count
     anew in each answer. `answers` is the id of the call in `message` that gets the result: its own, or that of the
-    `confirm` call for a call that was pinned until then."""
+    `confirm` call for a call that was pinned until then. `twins`: the ids of calls of its step that are the same."""
 
     key: str
     answers: str
     tool: BaseTool
     arguments: dict[str, Any]
     message: AIMessage
+    twins: Sequence[str] = ()
 
     @property
     def options(self) -> ToolOptions:

@@ -57,7 +57,7 @@ class GatedCall:
     def tool_call(self) -> ToolCall:
         """What is to be run, of a call that was not refused."""
         assert self.tool is not None  # noqa: S101 - one that names no tool is refused
-        return ToolCall(self.key, self.id, self.tool, self.arguments, self.message)
+        return ToolCall(self.key, self.id, self.tool, self.arguments, self.message, self.twins)
 
     def answers(self, text: str, *, failed: bool = False) -> list[ToolMessage]:
         """What the model is told of the call, and of those that are the same."""

@@ -26,6 +26,7 @@ from agent.storage import (
     NOT_STARTED,
     STILL_RUNNING,
     STOPPED,
+    TWINS,
     ConversationDeleted,
     Journal,
     Storage,
@@ -131,7 +132,7 @@ class ToolRunner:
                     tool_call.answers,
                     tool_call.tool.name,
                     tool_call.arguments,
-                    message_to_dict(tool_call.message),
+                    {**message_to_dict(tool_call.message), TWINS: [*tool_call.twins]},
                 )
         except ConversationDeleted:
             return tool_call.answer(_FORGOTTEN.format(name=tool_call.tool.name), failed=True)

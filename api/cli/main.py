@@ -84,12 +84,21 @@ def simulate(
     parallel: Annotated[int | None, typer.Option(min=1, help="How many processes.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML to this file.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write JSON to this file.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Hold each so often, and tell the rate of those that pass.")] = 1,
+    prompt: Annotated[Path | None, typer.Option(help="Compare with this prompt.")] = None,
+    model: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
+    check_judge: Annotated[
+        bool, typer.Option("--check-judge", help="Have the judge judge calls that are good and bad for certain.")
+    ] = False,
 ) -> None:
     """Hold calls with simulated callers, and check what must hold."""
-    from api.cli.simulate import Options, simulate_files
+    from api.cli.simulate import Options, run_judge_check, simulate_files
 
     with _explained():
-        raise typer.Exit(simulate_files(files or [], Options(keep, live, parallel, junit, json), Settings.load()))
+        if check_judge:
+            raise typer.Exit(run_judge_check(Settings.load()))
+        options = Options(keep, live, parallel, junit, json, runs, prompt, model)
+        raise typer.Exit(simulate_files(files or [], options, Settings.load()))
 
 
 @app.command()

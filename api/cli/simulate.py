@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +15,20 @@ import typer
 from api.cli.replay import project_of
 from api.replay import secrets_of, settings_in_force
 from api.settings import NotConfigured, Settings
-from api.simulate import Held, Row, Setup, hold_all, report, to_json, to_junit
-from api.wiring import load_models
+from api.simulate import (
+    Held,
+    ModelJudge,
+    Row,
+    Setup,
+    check_judge,
+    hold_all,
+    pairs,
+    rates_report,
+    report,
+    to_json,
+    to_junit,
+)
+from api.wiring import load_judge, load_models, load_simulator
 
 SCENARIOS = Path("scenarios")
 KEPT = Path("tests/runs")
@@ -27,45 +40,87 @@ _EXITS = {"passed": 0, "skipped": 0, "failed": 1, "broken": 2, "not run": 130}
 
 @dataclass(frozen=True)
 class Options:
-    """parallel: processes; None: as many as pay."""
+    """parallel: processes; None: as many as pay. runs: how often each scenario is held. prompt, model: to be compared
+    with the settings in force."""
 
     keep: bool = False
     live: bool = False
     parallel: int | None = None
     junit: Path | None = None
     json: Path | None = None
+    runs: int = 1
+    prompt: Path | None = None
+    model: str | None = None
 
 
 def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
     """Hold each. The exit status: 0 when all pass, 1 when one does not, 2 when a file is broken, 130 when it was
     broken off."""
-    files = _files(paths)
-    held = Held(partial(setup_of, settings, live=options.live), KEPT if options.keep else FAILED)
-    processes = options.parallel or (os.cpu_count() or 1 if len(files) > _MANY else 1)
-    rows: dict[Path, Row] = {}
+    files, variants = _files(paths), _variants(options, settings)
+    for each in variants.values():
+        setup_of(each, live=options.live)  # what is wrong is told before the first call
+    rows: dict[tuple[str, Path, int], Row] = {}
+    every = [(name, path, number) for name in variants for path in files for number in range(1, options.runs + 1)]
     try:
-        for row in hold_all(files, held, processes):
-            rows[row.path] = row
-            typer.echo(f"{len(rows)}/{len(files)} {row.path.stem}: {row.status}", err=True)
+        for name, each in variants.items():
+            for row in _hold_all(files, options, name, each):
+                rows[name, row.path, row.number] = row
+                typer.echo(f"{len(rows)}/{len(every)} {row.name}: {row.status}", err=True)
     except KeyboardInterrupt:
         typer.echo("Broken off. What is over by now is below.", err=True)
     except BrokenProcessPool:
         typer.echo("A process that held scenarios has died. What was over by then is below.", err=True)
-    in_order = [rows.get(path, Row(path, "not run")) for path in files]
+    in_order = [rows.get(one, Row(one[1], "not run", setting=one[0], number=one[2])) for one in every]
     typer.echo(report(in_order))
+    if len(every) > len(files):
+        typer.echo(f"\n{rates_report(in_order)}")
     for file, text in ((options.junit, to_junit), (options.json, to_json)):
         if file:
             _write(file, text(in_order))
     return max(_EXITS[row.status] for row in in_order)
 
 
+def _variants(options: Options, settings: Settings) -> dict[str, Settings]:
+    """The settings in force, and those to compare with them, by name."""
+    wished = {"system_prompt_file": options.prompt, "model": options.model}
+    other = {name: value for name, value in wished.items() if value is not None}
+    if not other:
+        return {"": settings}
+    if not options.live:
+        raise NotConfigured("--prompt and --model compare what a model says: add --live, and --runs 20.")
+    name = ", ".join(value.name if isinstance(value, Path) else value for value in other.values())
+    return {"as set": settings, f"with {name}": settings.model_copy(update=other)}
+
+
+def _hold_all(files: Sequence[Path], options: Options, name: str, settings: Settings) -> Iterator[Row]:
+    prepare = partial(setup_of, settings, live=options.live)
+    held = Held(prepare, KEPT if options.keep else FAILED, options.runs, name)
+    many = len(files) * options.runs > _MANY
+    return hold_all(files, held, options.parallel or (os.cpu_count() or 1 if many else 1))
+
+
+def run_judge_check(settings: Settings) -> int:
+    """Whether the configured judge can be believed. The exit status: 0 when it is right about all calls, else 1."""
+    model, every = load_judge(settings), pairs()
+    found = asyncio.run(model.closed_after(check_judge(ModelJudge(model), every)))
+    typer.echo(found.report())
+    return 0 if found.passed else 1
+
+
 def setup_of(settings: Settings, *, live: bool = False) -> Setup:
     """Today's tools, prompt and settings. NotConfigured when they cannot be used."""
     project = project_of(settings)
-    models = partial(load_models, settings) if live else None
-    if models:
-        models()  # what is wrong with the model is told once, and now
-    return Setup(project, settings_in_force(settings, project.config), secrets_of(settings), models)
+    known = settings_in_force(settings, project.config), secrets_of(settings)
+    if not live:
+        return Setup(project, *known)
+    load_models(settings)  # what is wrong with the model is told once, and now
+    return Setup(
+        project, *known, partial(load_models, settings), partial(_judge, settings), partial(load_simulator, settings)
+    )
+
+
+def _judge(settings: Settings) -> ModelJudge:
+    return ModelJudge(load_judge(settings), FAILED / "verdicts")
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:

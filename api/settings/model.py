@@ -27,6 +27,15 @@ class ModelSettings(BaseModel):
     model_fallback: str | None = Field(
         default=None, description="The model that is asked when `MODEL` has given no answer twice. Empty: none."
     )
+    judge_model: str | None = Field(
+        default=None,
+        description="The model that judges simulated calls (`judge:` in a scenario), asked at temperature 0. Empty:"
+        " `MODEL`.",
+    )
+    simulator_model: str | None = Field(
+        default=None,
+        description="The model that plays the caller in simulated calls (`persona:` in a scenario). Empty: `MODEL`.",
+    )
     model_thinking: str | None = Field(
         default=None,
         description="How long `MODEL` may think before it answers, as its provider calls it: for Gemini `off`,"

@@ -8,6 +8,9 @@ from __future__ import annotations
 from api.simulate.assertions import Expectation
 from api.simulate.conversation import Conversation, Exchange, now
 from api.simulate.draft import draft
+from api.simulate.judge import Judge, JudgeError, ModelJudge, ScriptedJudge, judge
+from api.simulate.judge_check import check_judge, pairs
+from api.simulate.rates import Rate, chance, rates_report
 from api.simulate.report import Row, failure, report, to_json, to_junit
 from api.simulate.runner import Held, hold_all
 from api.simulate.scenario import Scenario
@@ -15,23 +18,35 @@ from api.simulate.scenario_file import ScenarioError, load_scenario, read_scenar
 from api.simulate.script import call_chunks, word_chunks
 from api.simulate.simulation import Result, Setup, run_file_of, simulate
 from api.simulate.transcript import transcript
+from api.simulate.verdict import Verdict
 
 __all__ = [
     "Conversation",
     "Exchange",
     "Expectation",
     "Held",
+    "Judge",
+    "JudgeError",
+    "ModelJudge",
+    "Rate",
     "Result",
     "Row",
     "Scenario",
     "ScenarioError",
+    "ScriptedJudge",
     "Setup",
+    "Verdict",
     "call_chunks",
+    "chance",
+    "check_judge",
     "draft",
     "failure",
     "hold_all",
+    "judge",
     "load_scenario",
     "now",
+    "pairs",
+    "rates_report",
     "read_scenario",
     "report",
     "run_file_of",

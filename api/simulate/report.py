@@ -18,7 +18,8 @@ Status = Literal["passed", "failed", "skipped", "broken", "not run"]
 @dataclass(frozen=True)
 class Row:
     """A scenario's file and what came of it. result: if it was held. why: it was skipped, or the file is broken.
-    seconds: of real time. saved: the run file of a conversation that has not passed."""
+    seconds: of real time. saved: the run file of a conversation that has not passed. number: of the run, from 1.
+    setting: what it was held with, where settings are compared."""
 
     path: Path
     status: Status
@@ -26,6 +27,13 @@ class Row:
     why: str = ""
     seconds: float = 0.0
     saved: Path | None = None
+    number: int = 1
+    setting: str = ""
+
+    @property
+    def name(self) -> str:
+        """Of this run."""
+        return " ".join([self.path.stem, *filter(None, [self.setting, str(self.number) if self.number > 1 else ""])])
 
     @property
     def faults(self) -> Sequence[str]:
@@ -35,7 +43,16 @@ class Row:
 
 def report(rows: Sequence[Row]) -> str:
     """What has not passed, each with its cause in the first line and its conversation; then the table."""
-    return "\n".join([*(f"{failure(row)}\n" for row in rows if row.faults), *_table(rows), _sum(rows)])
+    return "\n".join([*(f"{failure(row)}\n" for row in _first_failed(rows)), *_table(rows), _sum(rows), *_tokens(rows)])
+
+
+def _first_failed(rows: Sequence[Row]) -> Iterator[Row]:
+    """Of the runs of a scenario the first that has not passed: the others are in --json and in their files."""
+    seen = set()
+    for row in rows:
+        if row.faults and (row.path, row.setting) not in seen:
+            seen.add((row.path, row.setting))
+            yield row
 
 
 def failure(row: Row) -> str:
@@ -49,6 +66,9 @@ def failure(row: Row) -> str:
 
 
 def _table(rows: Sequence[Row]) -> Iterator[str]:
+    """Where each was held once."""
+    if any(row.number > 1 or row.setting for row in rows):
+        return
     width = max((len(row.path.stem) for row in rows), default=0)
     yield f"{'scenario':<{width}}  result   turns  tools  first words  silence    call"
     for row in rows:
@@ -82,13 +102,29 @@ def _sum(rows: Sequence[Row]) -> str:
     return f"{', '.join(f'{count} {status}' for status, count in counts.items()) or 'No scenarios'} in {seconds:.1f} s"
 
 
+def _tokens(rows: Sequence[Row]) -> Iterator[str]:
+    """Of the models beside the agent's."""
+    results = [row.result for row in rows if row.result]
+    roles = {
+        "caller": [result.caller_usage for result in results],
+        "judge": [result.judgement.usage for result in results],
+    }
+    for role, used in roles.items():
+        if requests := sum(one.requests for one in used):
+            tokens = f"{sum(one.input for one in used)} tokens in, {sum(one.output for one in used)} out"
+            yield f"{role}: {requests} requests, {tokens}, {sum(one.seconds for one in used):.1f} s"
+
+
 def to_json(rows: Sequence[Row]) -> str:
     made = [
         {
             "scenario": str(row.path),
+            "run": row.number,
+            "setting": row.setting,
             "status": row.status,
             "why": row.why,
             "faults": list(row.faults),
+            "verdicts": _verdicts(row),
             "seconds": round(row.seconds, 3),
             **measures(row),
             "run_file": str(row.saved) if row.saved else None,
@@ -99,6 +135,11 @@ def to_json(rows: Sequence[Row]) -> str:
     return json.dumps({"scenarios": made}, ensure_ascii=False, indent=1) + "\n"
 
 
+def _verdicts(row: Row) -> list[dict[str, Any]]:
+    judged = row.result.judgement.judged if row.result else ()
+    return [{"criterion": one.criterion, **one.verdict.model_dump(by_alias=True)} for one in judged]
+
+
 def to_junit(rows: Sequence[Row]) -> str:
     """As CI servers read it."""
     counts = {"tests": len(rows), "failures": 0, "errors": 0, "skipped": 0}
@@ -106,7 +147,7 @@ def to_junit(rows: Sequence[Row]) -> str:
     kinds = {"failed": "failure", "broken": "error", "skipped": "skipped", "not run": "skipped"}
     for row in rows:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="scenarios", name=row.path.stem, file=str(row.path), time=f"{row.seconds:.3f}"
+            suite, "testcase", classname="scenarios", name=row.name, file=str(row.path), time=f"{row.seconds:.3f}"
         )
         if kind := kinds.get(row.status):
             counts[kind if kind == "skipped" else f"{kind}s"] += 1

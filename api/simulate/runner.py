@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import signal
 import sys
 import time
@@ -17,46 +18,52 @@ from api.simulate.report import Row
 from api.simulate.scenario_file import ScenarioError, load_scenario
 from api.simulate.simulation import Setup, run_file_of, simulate
 
+_NO_NAME = re.compile(r"[^\w.-]+")  # what may not stand in the name of a file
+
 
 @dataclass(frozen=True)
 class Held:
     """How scenarios are held. prepare: makes their setup, in each process once. keep: the folder for the run files of
-    conversations that have not passed."""
+    conversations that have not passed. runs: how often each. setting: the name of what they are held with."""
 
     prepare: Callable[[], Setup]
     keep: Path
+    runs: int = 1
+    setting: str = ""
 
-    def one(self, path: Path, setup: Setup) -> Row:
+    def one(self, path: Path, setup: Setup, number: int = 1) -> Row:
         began = time.monotonic()
         try:
-            row = self._row(path, setup)
+            row = self._row(path, setup, number)
         except (ScenarioError, runs.RunFileError) as error:
             row = Row(path, "broken", why=str(error))
-        return replace(row, seconds=time.monotonic() - began)
+        return replace(row, seconds=time.monotonic() - began, number=number, setting=self.setting)
 
-    def _row(self, path: Path, setup: Setup) -> Row:
+    def _row(self, path: Path, setup: Setup, number: int) -> Row:
         scenario = load_scenario(path, setup.project.folder.tools)
-        if scenario.persona or (scenario.model is None and setup.live is None):
+        if scenario.needs_model and setup.live is None:
             return Row(path, "skipped", why="needs a live model")
         result = simulate(path.stem, scenario, setup, folder=path.parent)
         if result.passed:
             return Row(path, "passed", result)
-        file = self.keep / f"{path.stem}.json"
+        named = Row(path, "failed", number=number, setting=self.setting).name
+        file = self.keep / (_NO_NAME.sub("-", named) + ".json")
         if run := run_file_of(result, setup):
             save_run(run, file)
         return Row(path, "failed", result, saved=file if run else None)
 
 
 def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]:
-    """Each as it is over. Closing it ends those that run, and begins no others."""
-    if processes == 1 or len(paths) == 1:
+    """Each run as it is over. Closing it ends those that run, and begins no others."""
+    jobs = [(path, number) for path in paths for number in range(1, held.runs + 1)]
+    if processes == 1 or len(jobs) == 1:
         setup = held.prepare()
-        yield from (held.one(path, setup) for path in paths)
+        yield from (held.one(path, setup, number) for path, number in jobs)
         return
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(min(processes, len(paths)), context, _begin, (held,)) as pool:
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, _begin, (held,)) as pool:
         try:
-            for done in as_completed([pool.submit(_hold, path) for path in paths]):
+            for done in as_completed([pool.submit(_hold, *job) for job in jobs]):
                 yield done.result()
         finally:
             pool.shutdown(cancel_futures=True)
@@ -71,6 +78,6 @@ def _begin(held: Held) -> None:
     _of_process.append((held, held.prepare()))
 
 
-def _hold(path: Path) -> Row:
+def _hold(path: Path, number: int) -> Row:
     held, setup = _of_process[0]
-    return held.one(path, setup)
+    return held.one(path, setup, number)

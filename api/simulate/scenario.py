@@ -20,6 +20,7 @@ from pydantic import (
 
 from api.platforms import CLIENTS
 from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Seconds, Step
+from api.simulate.verdict import Verdict
 
 
 def _known(name: str, info: ValidationInfo) -> str:
@@ -195,7 +196,8 @@ class Expect(_Model):
 class Scenario(_Model):
     """A caller, by script or as a persona; the world; the model's answers, if they are scripted; what must hold.
 
-    judge: what a model shall find in the conversation, in plain sentences. at_most: how long the call may last.
+    judge: what shall hold, in plain sentences, of which a model judges. verdicts: what it says, if it is scripted.
+    at_most: how long the call may last.
     """
 
     about: str = ""
@@ -205,6 +207,7 @@ class Scenario(_Model):
     model: Model | None = None
     expect: Expect = Expect()
     judge: list[str] = []
+    verdicts: list[Verdict] | None = None
     at_most: Seconds = 600.0
 
     @model_validator(mode="before")
@@ -224,7 +227,13 @@ class Scenario(_Model):
             raise ValueError("keys are pressed on a phone: write world: platform: relay, or leave out dtmf:")
         return self
 
+    @model_validator(mode="after")
+    def _has_a_verdict_on_each(self) -> Scenario:
+        if self.verdicts is not None and len(self.verdicts) != len(self.judge):
+            raise ValueError(f"write one verdict for each criterion under judge: {len(self.judge)} of them")
+        return self
+
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""
-        return self.persona is not None or self.model is None
+        return self.persona is not None or self.model is None or bool(self.judge and self.verdicts is None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
+from agent.storage.results import NOT_STARTED, SAME_CALL, STILL_RUNNING, UNKNOWN
 from tests.support.backend import Backend, served
 from tests.support.conversation import (
     Tools,
@@ -38,6 +38,8 @@ def model(body: dict[str, Any]) -> Answer | Failure:
     match question(body).split()[0]:
         case "soup":
             return calls(("fetch", {"city": "Rome"}), SOUP)
+        case "twins":  # one action, written in two ways
+            return calls(SOUP, ("order", {**SOUP[1], "seconds": "60"}))
         case "book":
             return calls(("book", {"people": 4, "time": "7 pm", "seconds": 60}))
         case "yes":
@@ -84,7 +86,15 @@ async def _crash(gemini: Gemini, folder: Path) -> None:
     async with served(**env) as backend:
         await backend.caller("heard").say("count", turn="t0")
         await backend.caller("booked").say("book", turn="t0")
-        said = {"tool": "soup", "late": "soup", "heard": "soup", "booked": "yes", "talking": "talk", "waiting": "think"}
+        said = {
+            "tool": "soup",
+            "twin": "twins",
+            "late": "soup",
+            "heard": "soup",
+            "booked": "yes",
+            "talking": "talk",
+            "waiting": "think",
+        }
         heard = {"heard": ("t0", "one two")}
         turns = {
             conversation: asyncio.create_task(
@@ -92,7 +102,7 @@ async def _crash(gemini: Gemini, folder: Path) -> None:
             )
             for conversation, words in said.items()
         }
-        for conversation in ("tool", "late", "heard"):
+        for conversation in ("tool", "twin", "late", "heard"):
             await deeds.until(conversation, "order began", seconds=10)
         await deeds.until("booked", "book began")
         turns["late"].cancel()
@@ -112,6 +122,17 @@ def deeds(left: Left, tmp_path: Path) -> Tools:
 async def restarted(start: Any, left: Left, deeds: Tools) -> Backend:
     backend: Backend = await start(tools_dir=deeds.folder, google_gemini_base_url=left.gemini.url)
     return backend
+
+
+async def test_the_twin_of_a_call_that_was_killed_is_not_said_to_be_not_started(
+    restarted: Backend, left: Left, deeds: Tools
+) -> None:
+    """Nor when its arguments were written in another way: else the model would do it again."""
+    await restarted.caller("twin").say("status")
+    killed, twin = results_in(requests_for(left.gemini, "status")[-1].body)
+    assert killed == ("order", UNKNOWN)
+    assert twin == ("order", SAME_CALL)
+    assert deeds.done("twin")["order began"] == 1
 
 
 async def test_a_tool_that_was_killed_is_unknown_and_not_run_again(

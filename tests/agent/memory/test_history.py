@@ -14,6 +14,7 @@ from langchain_google_genai.chat_models import _parse_chat_history
 
 from agent.memory import confirmation, history, notes
 from agent.memory.notes import CALL_BEGINS
+from agent.memory.shown import shown
 from agent.speech import speakable
 from agent.storage.entries import CrashedTurn, InterruptedTurn, PageData, PendingContext, ToolCallRecord
 from agent.storage.results import NOT_STARTED, STILL_RUNNING, UNKNOWN
@@ -180,14 +181,14 @@ def test_repair_of_what_was_repaired_changes_nothing(messages: Messages) -> None
 def test_messages_that_call_tools_are_never_rebuilt(messages: Messages) -> None:
     """Gemini signs them: the object that went in comes out, from repair and from what is shown."""
     calling = [m for m in messages if isinstance(m, AIMessage) and m.tool_calls]
-    for outcome in (history.repair(messages), history.shown(history.repair(messages))):
+    for outcome in (history.repair(messages), shown(history.repair(messages))):
         assert same([m for m in outcome if isinstance(m, AIMessage) and m.tool_calls], calling)
 
 
 @given(anything())
 @FEW
 def test_what_is_shown_is_what_gemini_takes(messages: Messages) -> None:
-    check_shown(history.shown(history.repair(messages)))
+    check_shown(shown(history.repair(messages)))
 
 
 @given(anything())
@@ -197,14 +198,14 @@ def test_no_word_of_the_caller_or_the_assistant_is_lost(messages: Messages) -> N
     capped = history.cap(messages, limit=len(messages))
     for outcome, source in (
         (history.repair(messages), messages),
-        (history.shown(history.repair(messages)), messages),
-        (history.shown(history.repair(capped)), capped),
+        (shown(history.repair(messages)), messages),
+        (shown(history.repair(capped)), capped),
     ):
         for kind in (HumanMessage, AIMessage):
-            shown = "\n".join(m.text for m in outcome if isinstance(m, kind))
+            words = "\n".join(m.text for m in outcome if isinstance(m, kind))
             position = 0
             for text in (m.text.strip() for m in source if isinstance(m, kind)):
-                position = shown.index(text, position) + len(text)
+                position = words.index(text, position) + len(text)
     first = next((n for n, m in enumerate(messages) if isinstance(m, HumanMessage)), 0)
     assert same(capped, messages[first:])
 
@@ -230,18 +231,18 @@ def test_repair_by_example(messages: Messages, fit: list[str]) -> None:
 
 def test_neighbours_of_one_speaker_are_shown_as_one() -> None:
     messages: Messages = [human("A"), human("B"), ai("One."), ai("Two?"), human("C"), human("D")]
-    assert texts(history.shown(messages)) == ["A\nB", "One. Two?", "C\nD"]
+    assert texts(shown(messages)) == ["A\nB", "One. Two?", "C\nD"]
 
 
 def test_words_before_a_call_stay_apart_from_it() -> None:
     messages: Messages = [human("A"), ai("One."), ai("", calls=["x"]), result("x")]
-    assert texts(history.shown(messages)) == ["A", "One.", "⟦system: The caller says nothing.⟧", "", "Booked."]
+    assert texts(shown(messages)) == ["A", "One.", "⟦system: The caller says nothing.⟧", "", "Booked."]
 
 
 def test_results_that_were_never_told_are_shown_apart_from_the_callers_words() -> None:
     """Gemini takes both for the user's, and refuses two of the user's in a row."""
     messages: Messages = [human("A"), ai("", calls=["x"]), result("x"), human("B")]
-    assert texts(history.shown(messages)) == ["A", "", "Booked.", "…", "B"]
+    assert texts(shown(messages)) == ["A", "", "Booked.", "…", "B"]
 
 
 # The cap.
@@ -371,7 +372,7 @@ def test_the_next_id_of_a_turn_is_a_new_one() -> None:
 
 def heard_by(messages: Messages, *reports: InterruptedTurn, **more: Any) -> Messages:
     after = history.listen(messages, asked(), PendingContext(spoken=reports, **more))
-    check_shown(history.shown(after))
+    check_shown(shown(after))
     assert after[-1].id == "message:t2"
     return after
 
@@ -581,7 +582,7 @@ def test_the_same_webhook_after_a_crash_goes_on_where_the_first_stopped() -> Non
         spoken=[spoken("hello", ("t1/0", "Hello there."))],
     )
     after = history.listen([human("Hi"), ai("Hello there.")], asked("Book it"), pending_context)
-    check_shown(history.shown(after))
+    check_shown(shown(after))
     question = f'{INTERRUPTED}\n⟦system: The caller\'s page sent this data: {{"page":2}}⟧\nBook it'
     assert texts(after) == ["Hi", "Hello", question, "", UNKNOWN]
     assert after[3] == calling
@@ -705,10 +706,10 @@ def test_whatever_has_happened_the_model_is_shown_what_gemini_takes(messages: Me
     begun = prefix(messages, data)
     pending_context = data.draw(openings(begun))
     after = history.listen(begun, asked("Now", "t2x"), pending_context)
-    shown = history.shown(history.repair(after))
-    check_shown(shown)
-    assert not isinstance(shown[-1], AIMessage)
-    assert sum("Now" in m.text for m in shown) == 1
+    sent = shown(history.repair(after))
+    check_shown(sent)
+    assert not isinstance(sent[-1], AIMessage)
+    assert sum("Now" in m.text for m in sent) == 1
     assert all(any(m is b for m in after) for b in begun if isinstance(b, AIMessage) and b.tool_calls)
     assert all(any(m is b for m in after) for b in begun if isinstance(b, HumanMessage))
 
