@@ -163,7 +163,7 @@ async def test_over_the_relay_an_interruption_cuts_the_memory_at_what_was_heard(
     await expect(here.page).not_to_have_url(f"{server.url}/#{layercode}")
     await here.connected()
     await here.say("Read me the story of Momo")
-    await here.sees(".words", "word number 6")
+    await here.sees(".words", "word number 14")
     await here.page.keyboard.press("Escape")
     await here.sees(".interrupted", "words were heard")
     await here.say("What can you do?")
@@ -173,7 +173,7 @@ async def test_over_the_relay_an_interruption_cuts_the_memory_at_what_was_heard(
     storage = await server.storage(here.conversation)
     cut = [words(entry["agent"]) for entry in storage if entry.get("interrupted")]
     assert len(cut) == 1
-    assert cut[0][:4] == ["This", "is", "the", "demo"]
+    assert cut[0][:2] == ["This", "is"]
     assert heard[-len(cut[0]) :] == cut[0], "before it were the tool's own lines"
     await expect(here.page.get_by_role("button", name="Duplicate")).to_be_disabled()
 
