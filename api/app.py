@@ -74,7 +74,7 @@ def create_app(
         openapi_url="/openapi.json" if documented else None,
         redirect_slashes=False,  # a redirect leads to http behind a proxy, and nobody signs a webhook again for it
     )
-    answer_unknown_paths(app)
+    answer_unknown_paths(app, settings.all_secrets())
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["*"]

@@ -21,6 +21,7 @@ _ACCOUNT = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]){11,30}\b")
 _SHORTEST_INTEGER = 10  # digits that may be a number without its plus
 _SHORTEST_CALLER = 6
 _SURELY = 9  # the last digits of a caller's number, however it begins: +49 30 …, 030 …
+_LONGEST = 15  # digits of a phone number; what has more is found as it stands
 
 
 class Private:
@@ -77,6 +78,6 @@ def _exists(text: str, region: str | None) -> bool:
 
 def _written_as(digits: str) -> str:
     """A pattern for a number with or without its beginning, a nought before the rest, and gaps."""
-    beginning, rest = digits[:-_SURELY], digits[-_SURELY:]
+    beginning, rest = (digits[:-_SURELY], digits[-_SURELY:]) if len(digits) <= _LONGEST else ("", digits)
     optional = "".join(f"(?:{digit}{_GAP})?" for digit in beginning)
     return rf"(?<!\d)\+?(?:0{_GAP}|00{_GAP})?{optional}(?:0{_GAP})?{_GAP.join(rest)}(?!\d)"

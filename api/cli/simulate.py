@@ -28,7 +28,7 @@ from api.simulate import (
     to_json,
     to_junit,
 )
-from api.wiring import load_judge, load_models
+from api.wiring import load_judge, load_models, load_simulator
 
 SCENARIOS = Path("scenarios")
 KEPT = Path("tests/runs")
@@ -114,7 +114,9 @@ def setup_of(settings: Settings, *, live: bool = False) -> Setup:
     if not live:
         return Setup(project, *known)
     load_models(settings)  # what is wrong with the model is told once, and now
-    return Setup(project, *known, partial(load_models, settings), partial(_judge, settings))
+    return Setup(
+        project, *known, partial(load_models, settings), partial(_judge, settings), partial(load_simulator, settings)
+    )
 
 
 def _judge(settings: Settings) -> ModelJudge:

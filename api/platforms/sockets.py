@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from agent.json_values import replace_surrogates
 from agent.tooling import HowEnded
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,20 @@ Frame = TypeVar("Frame")
 
 class BadFrame(Exception):
     """Not a frame. The text names the fields at fault, and none of their values."""
+
+
+def read_frame(data: str) -> dict[str, Any]:
+    """A frame's fields. A lone surrogate, which JSON can spell (`\\ud800`) and no database can store, is replaced.
+    BadFrame when it is no JSON object with a type."""
+    try:
+        fields = json.loads(data)
+        if "\\u" in data:
+            fields = json.loads(replace_surrogates(json.dumps(fields, ensure_ascii=False)))
+    except (ValueError, RecursionError):
+        raise BadFrame("not JSON") from None
+    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
+        raise BadFrame("no type")
+    return fields
 
 
 class Frames(Generic[Frame]):

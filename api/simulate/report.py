@@ -43,7 +43,7 @@ class Row:
 
 def report(rows: Sequence[Row]) -> str:
     """What has not passed, each with its cause in the first line and its conversation; then the table."""
-    return "\n".join([*(f"{failure(row)}\n" for row in _first_failed(rows)), *_table(rows), _sum(rows)])
+    return "\n".join([*(f"{failure(row)}\n" for row in _first_failed(rows)), *_table(rows), _sum(rows), *_tokens(rows)])
 
 
 def _first_failed(rows: Sequence[Row]) -> Iterator[Row]:
@@ -100,6 +100,19 @@ def _sum(rows: Sequence[Row]) -> str:
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(row.status for row in rows)}
     seconds = sum(row.seconds for row in rows)
     return f"{', '.join(f'{count} {status}' for status, count in counts.items()) or 'No scenarios'} in {seconds:.1f} s"
+
+
+def _tokens(rows: Sequence[Row]) -> Iterator[str]:
+    """Of the models beside the agent's."""
+    results = [row.result for row in rows if row.result]
+    roles = {
+        "caller": [result.caller_usage for result in results],
+        "judge": [result.judgement.usage for result in results],
+    }
+    for role, used in roles.items():
+        if requests := sum(one.requests for one in used):
+            tokens = f"{sum(one.input for one in used)} tokens in, {sum(one.output for one in used)} out"
+            yield f"{role}: {requests} requests, {tokens}, {sum(one.seconds for one in used):.1f} s"
 
 
 def to_json(rows: Sequence[Row]) -> str:

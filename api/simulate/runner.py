@@ -41,7 +41,7 @@ class Held:
 
     def _row(self, path: Path, setup: Setup, number: int) -> Row:
         scenario = load_scenario(path, setup.project.folder.tools)
-        if scenario.persona or (scenario.needs_model and setup.live is None):
+        if scenario.needs_model and setup.live is None:
             return Row(path, "skipped", why="needs a live model")
         result = simulate(path.stem, scenario, setup, folder=path.parent)
         if result.passed:

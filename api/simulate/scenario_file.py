@@ -23,23 +23,36 @@ class ScenarioError(Exception):
 
 class _Loader(yaml.SafeLoader):
     """YAML as people write it: `Yes` and `No` are words, `19:30` is a time that somebody says, `007` keeps its zeros.
-    A field that stands twice is an error."""
+    A field that stands twice is an error. So are tags, which make other things of a text, and aliases: a short file
+    with some is millions of lines long."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _refused(event, f"*{event.anchor} is not read here: write out what it stands for")
+        if getattr(event, "tag", None):
+            raise _refused(event, "a text that begins with ! is put in quotes, and tags are not read")
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise _refused(key, "a field's name is a word: put a text that begins with [ or { in quotes")
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"`{key.value}` stands twice", problem_mark=key.start_mark
-                )
+                raise _refused(key, f"`{key.value}` stands twice")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def _refused(what: Any, problem: str) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=what.start_mark)
 
 
 _PLAIN = {
     "tag:yaml.org,2002:bool": (re.compile("true|false"), "tf"),
     "tag:yaml.org,2002:null": (re.compile("null|~|"), ["n", "~", ""]),
-    "tag:yaml.org,2002:int": (re.compile("-?(?:0|[1-9][0-9]*)"), "-0123456789"),
+    "tag:yaml.org,2002:int": (re.compile("-?(?:0|[1-9][0-9]{0,17})"), "-0123456789"),
     "tag:yaml.org,2002:float": (re.compile(r"-?(?:0|[1-9][0-9]*)\.[0-9]+"), "-0123456789"),
 }
 _Loader.yaml_implicit_resolvers = {}
@@ -60,16 +73,12 @@ def load_scenario(path: Path, tools: Collection[str] | None = None) -> Scenario:
 
 def read_scenario(text: str, path: Path, tools: Collection[str] | None = None) -> Scenario:
     """path: for what is said of errors."""
-    loader = _Loader(text)
     try:
-        node = loader.get_single_node()
-        fields = loader.construct_document(node) if node else None
+        node, fields = _loaded(text)
     except yaml.MarkedYAMLError as error:
         raise ScenarioError(_of_syntax(path, error)) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ScenarioError(f"{path}:1: this is not YAML: {' '.join(str(error).split())}.") from None
-    finally:
-        loader.dispose()
     if not isinstance(fields, dict):
         raise ScenarioError(f"{path}:1: a scenario is a mapping with caller: and model:, see docs/simulate.md.")
     try:
@@ -80,6 +89,15 @@ def read_scenario(text: str, path: Path, tools: Collection[str] | None = None) -
             line, name = _place_of(node, fault["loc"])
             faults.setdefault(line, _sentence(fault, name))
         raise ScenarioError("\n".join(f"{path}:{line}: {faults[line]}" for line in sorted(faults))) from None
+
+
+def _loaded(text: str) -> tuple[yaml.Node | None, Any]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return node, loader.construct_document(node) if node else None
+    finally:
+        loader.dispose()
 
 
 def _of_syntax(path: Path, error: yaml.MarkedYAMLError) -> str:

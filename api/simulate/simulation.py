@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from agent.llm import Models
+from agent.llm import Models, NoStructuredAnswer, StructuredModel, Usage
 from agent.replay import (
     ScriptedModel,
     SimulatedTools,
@@ -20,12 +20,13 @@ from agent.replay import (
 )
 from agent.replay import run_file as runs
 from agent.tooling import options_of
-from api.platforms import CallDetails, in_process, open_client
+from api.platforms import CallDetails, PlatformClient, in_process, open_client
 from api.replay import Project, config_for, parts_for, replay, settings_for, temporary_application
 from api.simulate.caller import CallerSide, ScriptedCaller
 from api.simulate.conversation import Conversation
 from api.simulate.expectations import unmet
 from api.simulate.judge import Judgement, ModelJudge, judged
+from api.simulate.persona import PersonaCaller
 from api.simulate.promises import Promises
 from api.simulate.scenario import Scenario
 from api.simulate.script import model_of
@@ -40,25 +41,29 @@ _TOOLS_END = 60.0  # seconds that tools have after the call
 @dataclass(frozen=True)
 class Setup:
     """What scenarios are held with. settings: what the project is set to. secrets: what must not stand in a run file.
-    live: makes the configured model, which is asked in place of the scenarios' own; judge: that which judges then."""
+    live: makes the configured model, which is asked in place of the scenarios' own; judge: that which judges then;
+    simulator: the model that plays callers."""
 
     project: Project
     settings: runs.RecordedSettings
     secrets: Sequence[str] = ()
     live: Callable[[], Models] | None = None
     judge: Callable[[], ModelJudge] | None = None
+    simulator: Callable[[], StructuredModel] | None = None
 
 
 @dataclass
 class Result:
     """What came of a scenario. faults: in words, the cause first; none when it has passed. run: what was recorded of
-    the conversation; None when nothing could be. judgement: what the judge found."""
+    the conversation; None when nothing could be. judgement: what the judge found.
+    caller_usage: of the model that played the caller."""
 
     name: str
     conversation: Conversation
     faults: Sequence[str] = ()
     run: runs.RunFile | None = None
     judgement: Judgement = field(default_factory=Judgement)
+    caller_usage: Usage = field(default_factory=Usage)
 
     @property
     def passed(self) -> bool:
@@ -70,7 +75,9 @@ def simulate(name: str, scenario: Scenario, setup: Setup, *, folder: Path) -> Re
     call = _Call(name, scenario, setup, model_of(scenario, folder) if setup.live is None else None)
     faults = call.faults()
     judgement = judged(scenario, call.conversation, setup.judge)
-    return Result(name, call.conversation.settled(), [*faults, *judgement.faults], call.run, judgement)
+    return Result(
+        name, call.conversation.settled(), [*faults, *judgement.faults], call.run, judgement, call.caller_usage
+    )
 
 
 def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
@@ -84,6 +91,7 @@ class _Call:
     def __init__(self, name: str, scenario: Scenario, setup: Setup, model: ScriptedModel | None) -> None:
         self.conversation = Conversation(name)
         self.run: runs.RunFile | None = None
+        self.caller_usage = Usage()
         self._scenario, self._setup, self._model = scenario, setup, model
         self._settings = setup.settings.model_copy(update={"today": scenario.world.date, "fallback": False})
         folder = setup.project.folder
@@ -120,6 +128,8 @@ class _Call:
             yield f"The call was not over after {self._scenario.at_most:g} s, which at_most: allows."
         except TookTooLong:
             yield f"The call was not over after {longest:g} s of real time: something in it goes on without end."
+        except NoStructuredAnswer as error:
+            yield f"The caller could not be played: {error}"
         except Stalled:
             yield "The call stands still: everything waits, and nothing is going to happen."
 
@@ -140,13 +150,21 @@ class _Call:
                     asyncio.timeout(self._scenario.at_most),
                     open_client(world.platform, network, settings, details) as client,
                 ):
-                    await side.call(client, ScriptedCaller(self._scenario.caller))
+                    await self._called(side, client)
             finally:
                 await agent.drain(_TOOLS_END)
                 side.settle()
                 if run := await export_run(storage.database, self.conversation.name):
                     self.run = run.model_copy(update={"settings": self._settings})
                 self._offline = loop.offline if isinstance(loop, VirtualTimeLoop) else ()
+
+    async def _called(self, side: CallerSide, client: PlatformClient) -> None:
+        if self._scenario.persona is None or self._setup.simulator is None:
+            await side.call(client, ScriptedCaller(self._scenario.caller))
+            return
+        model = self._setup.simulator()
+        self.caller_usage = model.usage
+        await model.closed_after(side.call(client, PersonaCaller(self._scenario.persona, model)))
 
     def _unexpected(self) -> Iterator[tuple[str, str]]:
         """What the scenario has nothing for, by turn."""
@@ -163,7 +181,7 @@ class _Call:
 
     def _unused(self) -> Iterator[str]:
         """What of the scenario came to nothing."""
-        for step in self.conversation.unsaid:
+        for step in self.conversation.unsaid if self._scenario.persona is None else ():
             yield f"The call was over before this came: {step}."
         if left := len(self._model.script) if self._model else 0:
             yield f"{left} of the model's answers {'was' if left == 1 else 'were'} never asked for."

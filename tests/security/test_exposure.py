@@ -82,6 +82,33 @@ async def test_strangers_cannot_fill_the_log_nor_put_anything_into_it(
     assert len(output) < 80_000, len(output)
 
 
+@pytest.mark.parametrize("path", ["relay/{}", "voices/{}", "voice/{}/", "{}"])
+@pytest.mark.parametrize("token", ["9c1e7d5b3a0f8e6d4c2b", "opensesame", "q7-x2-z9pw"])
+async def test_a_slip_in_telnyx_url_does_not_put_its_token_into_the_log(
+    start: Any, caplog: pytest.LogCaptureFixture, path: str, token: str
+) -> None:
+    backend = await start(telnyx_token=token)
+    answer = await backend.http.post(f"{backend.url}/telnyx/{path.format(token)}")
+    assert answer.status_code == 404
+    for form in (logs.Lines(), logs.JsonLines()):
+        lines = [form.format(record) for record in caplog.records]
+        assert not [line for line in lines if token in line], lines
+        assert "/telnyx/" in "".join(lines)
+
+
+@pytest.mark.parametrize("name", ["Host", "X-Forwarded-Host"])
+@pytest.mark.parametrize("host", ["[", "[::1", "a:b", "a:99999999", "x]", "a:-1"])
+async def test_a_host_that_is_none_is_no_fault_of_the_server(start: Any, name: str, host: str) -> None:
+    backend = await start(twilio_auth_token=TOKEN)
+    unsigned = {"X-Twilio-Signature": "A" * 27 + "="}
+    for path in ("twilio/voice", "twilio/ended"):
+        assert (await backend.http.post(f"{backend.url}/{path}", headers={**unsigned, name: host})).status_code == 403
+    relay = f"{backend.url.replace('http', 'ws', 1)}/twilio/relay"
+    with pytest.raises(InvalidStatus) as refused:
+        await connect(relay, additional_headers={**unsigned, "X-Forwarded-Host": host})
+    assert refused.value.response.status_code == 403
+
+
 async def garbage(url: str) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port))

@@ -92,3 +92,30 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes("caller: [Grüß Gott]".encode("latin-1"))
     with pytest.raises(ScenarioError, match=r"latin.yaml is not text in UTF-8."):
         load_scenario(tmp_path / "latin.yaml")
+
+
+_BOMB = "about: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{letter}: &{letter} [{', '.join([f'*{before}'] * 9)}]\n"
+    for before, letter in zip("abcdef", "bcdefg", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{_BOMB}caller: *g\n", "2: *a is not read here: write out what it stands for."),
+        ("caller: &a [*a]\n", "1: *a is not read here: write out what it stands for."),
+        ("caller: !!int abc\n", "1: a text that begins with ! is put in quotes, and tags are not read."),
+        ("caller: !!timestamp abc\n", "1: a text that begins with ! is put in quotes, and tags are not read."),
+        ("caller: !!python/object/apply:os.system [id]\n",
+         "1: a text that begins with ! is put in quotes, and tags are not read."),
+        ("caller: [Hi]\n[1, 2]: 3\n", "2: a field's name is a word: put a text that begins with [ or { in quotes."),
+        (f"caller: {'9' * 5000}\n", f"1: `caller: {'9' * 40}…`: write under `caller:` a list, each line with a dash."),
+        ("caller: \x01\n", '1: this is not YAML: unacceptable character #x0001: special characters are not allowed in '
+         '"<unicode string>", position 8.'),
+    ],
+)  # fmt: skip
+def test_what_is_made_to_do_harm_is_wrong_like_anything_else(text: str, said: str) -> None:
+    with pytest.raises(ScenarioError) as error:
+        read(text)
+    assert str(error.value) == f"{FILE}:{said}"

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from api.platforms.sockets import BadFrame
+from api.platforms.sockets import BadFrame, read_frame
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -93,12 +93,7 @@ _TYPES = {"setup", "prompt", "interrupt", "dtmf", "info", "error"}
 
 def parse(data: str) -> Frame | None:
     """The frame in a text; None for a type that is not known here. BadFrame for what is none."""
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError):
-        raise BadFrame("not JSON") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
-        raise BadFrame("no type")
+    fields = read_frame(data)
     if fields["type"] not in _TYPES:
         return None
     try:

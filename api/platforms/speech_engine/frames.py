@@ -7,11 +7,11 @@ response(...), PONG -> str
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from api.platforms.sockets import BadFrame
+from api.platforms.sockets import BadFrame, read_frame
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -83,12 +83,7 @@ _TYPES = {"init", "user_transcript", "ping", "close", "error"}
 
 def parse(data: str) -> Frame | None:
     """The frame in a text; None for a type that is not known here. BadFrame for what is none."""
-    try:
-        fields: Any = json.loads(data)
-    except (ValueError, RecursionError):
-        raise BadFrame("not JSON") from None
-    if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
-        raise BadFrame("no type")
+    fields = read_frame(data)
     if fields["type"] not in _TYPES:
         return None
     try:

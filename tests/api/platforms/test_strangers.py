@@ -69,6 +69,31 @@ def test_any_frame_is_read_or_refused(data: str) -> None:
             assert isinstance(frame.text + frame.heard, str)
 
 
+@pytest.mark.parametrize("parse", [relay_frames.parse, engine_frames.parse])
+@pytest.mark.parametrize("kind", ["setup", "prompt", "interrupt", "dtmf", "init", "user_transcript"])
+def test_no_half_of_a_surrogate_pair_is_left_in_a_frame(parse: Any, kind: str) -> None:
+    """It could not be stored: the caller heard the apology, or the socket was closed without a word."""
+    half, pair = "a\ud83d", "\U0001f600"
+    lines = [{"role": "user", "content": half}]
+    fields: dict[str, Any] = dict.fromkeys(NAMES, half) | {
+        "type": kind, "customParameters": {half: [half, pair]}, "event_id": 1, "user_transcript": lines
+    }  # fmt: skip
+    frame = parse(json.dumps(fields))
+    if frame is not None:
+        frame.model_dump_json().encode()
+        assert "\ud83d" not in str(frame.model_dump())
+    if kind == "setup" and isinstance(frame, relay_frames.Setup):
+        assert frame.parameters == {"a\ufffd": ["a\ufffd", pair]}
+
+
+async def test_a_call_with_half_of_a_surrogate_pair_is_answered(server: Backend, gemini: Gemini) -> None:
+    gemini.script(text("All right."))
+    async with phone(server.url, call="CA_half") as caller:
+        await caller.answer()
+        await caller.say("yes \ud83d")
+        assert await caller.answer() == "All right."
+
+
 async def test_a_call_goes_on_after_frames_that_make_no_sense(server: Backend, gemini: Gemini) -> None:
     gemini.script(text("Yes."), text("It is sunny."))
     async with phone(server.url) as caller:
