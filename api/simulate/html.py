@@ -96,9 +96,12 @@ def _time_line(conversation: Conversation) -> Iterator[str]:
     for exchange in conversation.exchanges:
         spoken = len(exchange.said) * SECONDS_PER_CHARACTER
         yield _bar(exchange.at - spoken, spoken, 0, "--soft", exchange.said)
-        for at, words in exchange.spoken:
-            ends = min(at + len(words) * SECONDS_PER_CHARACTER, exchange.cut or float("inf"))
-            yield _bar(exchange.at + at, max(0.0, ends - at), 1, "--good", words)
+        ends, until = 0.0, exchange.cut if exchange.cut is not None else float("inf")
+        for came, words in exchange.spoken:
+            at = max(came, ends)  # they are spoken one after the other
+            ends = at + len(words) * SECONDS_PER_CHARACTER
+            if at < until:
+                yield _bar(exchange.at + at, min(ends, until) - at, 1, "--good", words)
     yield "</svg>"
 
 
