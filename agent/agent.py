@@ -33,6 +33,7 @@ from agent.storage import (
     SingleWorker,
     Storage,
     TurnTakenOver,
+    erase,
     erase_turn,
     open_workers,
 )
@@ -117,7 +118,7 @@ class Agent:
         turn = self._running[request.key] = Turn(
             request, timeout=self._config.turn_timeout, default_language=self._config.language
         )
-        task = asyncio.create_task(self._own(turn), name="turn")
+        task = asyncio.create_task(self._own_and_erase(turn) if request.stateless else self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)
         if request.kind == "welcome":
@@ -218,7 +219,7 @@ class Agent:
                     self._workers.turn(turn, is_oldest=entry.nothing_pending),
                 ):
                     messages = await self._conversations.converse(turn, entry)
-                    if not self.stopping:
+                    if not (self.stopping or request.stateless):
                         self._summaries.begin(request, messages)
         except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
             self._fail(turn, error)
@@ -227,6 +228,13 @@ class Agent:
             turn.end()
             del self._running[request.key]
             self._observer.turn_over(turn)
+
+    async def _own_and_erase(self, turn: Turn) -> None:
+        try:
+            await self._own(turn)
+        finally:
+            with logged(log, "what a stateless turn has left could not be deleted"):
+                await erase(self._storage, turn.request.conversation_id)
 
     @asynccontextmanager
     async def _left(self, turn: Turn) -> AsyncIterator[None]:

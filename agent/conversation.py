@@ -85,6 +85,8 @@ class Conversations:
         turn.late = [call.call for call in pending_context.late]
         turn.summary = self.summaries.taken_in(turn.request, pending_context.summary)
         tools = offered(self.folder.tools, turn.request.abilities)
+        if turn.request.stateless:  # nobody could tell a repeated request from a new one, or a yes from no question
+            tools = {name: tool for name, tool in tools.items() if not acts(tool)}
         return Context(
             turn=turn,
             tools=tools,

@@ -34,7 +34,7 @@ from langgraph.types import Overwrite, Send
 
 from agent.languages import Texts, own_line, told_to_model
 from agent.llm import Models
-from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, history, latest
+from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history, latest
 from agent.speech import speakable
 from agent.storage import PendingContext
 from agent.tooling import GatedCall, ToolCall, ToolRunner, through_gate, with_names, without_calls
@@ -99,7 +99,8 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
 async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
     turn, pending_context = runtime.context.turn, runtime.context.pending_context
-    messages = history.listen(state["messages"], turn.request, pending_context, runtime.context.actions)
+    known = state["messages"] or given(turn.request)
+    messages = history.listen(known, turn.request, pending_context, runtime.context.actions)
     for call in pending_context.late:
         for line in call.unspoken:
             turn.progress(line)

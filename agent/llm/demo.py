@@ -30,6 +30,8 @@ _IS_DEMO = "This is the demo: no language model, only your tools."
 _COMMON = {"the", "and", "for", "with", "what", "how", "are", "was", "were", "you", "your", "can", "could", "have",
            "please", "tell", "about", "this", "that", "there", "now", "like"}  # fmt: skip
 _YES = re.compile(r"\b(yes|yeah|yep|sure|ok|okay|do it|go ahead)\b")
+_BYE = re.compile(r"\b(good)?bye\b")
+_END_CALL = "end_call"
 _NO = re.compile(r"\b(no|nope|not|don['’]t|cancel|stop)\b")
 
 
@@ -82,11 +84,12 @@ def _answer(messages: Sequence[BaseMessage], functions: Sequence[dict[str, Any]]
     question = next((m.text for m in reversed(messages) if isinstance(m, HumanMessage)), "")
     question = words_behind_notes(question)
     results = [m.text for m in _since_question(messages) if isinstance(m, ToolMessage)]
-    function = None if results else _matching(question, functions)
+    goodbye = _BYE.search(question.lower()) and next((f for f in functions if f["name"] == _END_CALL), None)
+    function = None if results else goodbye or _matching(question, functions)
     arguments, missing = _fill(function, question) if function else ({}, [])
     if function and not missing:
         call = tool_call_chunk(name=function["name"], args=json.dumps(arguments), id=uuid.uuid4().hex, index=0)
-        yield AIMessageChunk(content="", tool_call_chunks=[call])
+        yield AIMessageChunk(content="Goodbye." if goodbye else "", tool_call_chunks=[call])
         return
     said_before = any(isinstance(m, AIMessage) and _IS_DEMO in m.text for m in messages)
     text = " ".join(results) or (_what_it_needs(missing) if missing else _what_it_can(functions))

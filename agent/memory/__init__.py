@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest, still_asks
+from agent.memory.given import given
 from agent.memory.heard import count_words, heard_text, whole_words
 from agent.memory.history import is_summary, newest, repair
 from agent.memory.in_words import found
@@ -20,6 +21,7 @@ __all__ = [
     "confirmation",
     "count_words",
     "found",
+    "given",
     "heard_text",
     "history",
     "is_summary",

@@ -26,7 +26,7 @@ from agent.turns.messages import (
 from agent.turns.notes import system_note, without_note_marks, words_behind_notes
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
-from agent.turns.request import HeardKind, HeardReport, Kind, Summary, TurnRequest
+from agent.turns.request import HeardKind, HeardReport, Kind, Speaker, Summary, TurnRequest
 from agent.turns.text_chunk import (
     Chunk,
     ChunkTemplate,
@@ -58,6 +58,7 @@ __all__ = [
     "Say",
     "SentEvent",
     "Show",
+    "Speaker",
     "Summary",
     "TextChunk",
     "TokenUsage",

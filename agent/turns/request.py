@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Kind = Literal["message", "welcome", "silence"]
 HeardKind = Literal["exact", "fragment", "derived"]
+Speaker = Literal["caller", "agent"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class TurnRequest:
         or for each.
     instructions: of the platform's, put behind the prompt.
     language: in which the caller speaks, as the platform tells it; empty where it does not.
+    before: what was said before, as (who, text), of a request that is all there is of its conversation: nothing of it
+        is kept afterwards, and no tool that changes something is offered in it. None: the conversation is remembered.
     """
 
     conversation_id: str
@@ -63,7 +66,12 @@ class TurnRequest:
     line: str | Mapping[str, str] = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    before: Sequence[tuple[Speaker, str]] | None = None
 
     @property
     def key(self) -> tuple[str, str, Kind]:
         return self.conversation_id, self.turn_id, self.kind
+
+    @property
+    def stateless(self) -> bool:
+        return self.before is not None

@@ -1,7 +1,8 @@
 """`voice chat`: the agent in the terminal, without a server.
 
 The answer streams as `agent: …`; what a tool says and does stands on lines of its own. Ctrl-C while the agent
-speaks is a barge-in: the agent is told what had been printed. Ctrl-D leaves. From a pipe each line is a turn.
+speaks is a barge-in: the agent is told what had been printed. The agent can hang up; Ctrl-D leaves. From a pipe each
+line is a turn.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import typer
 from agent.agent import Agent
 from agent.replay import save_run
 from agent.storage import Storage
-from agent.turns import Event, HeardReport, Say, Show, Turn, TurnRequest
+from agent.turns import CallControl, Event, HeardReport, Say, Show, Turn, TurnRequest
 from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
 
 _PROMPT = "you: "
+_ABILITIES = frozenset({"hang_up"})
 
 
 async def chat(settings: Settings, parts: AgentParts, record_to: Path | None = None) -> None:
@@ -40,6 +42,8 @@ async def chat(settings: Settings, parts: AgentParts, record_to: Path | None = N
             async for line in _lines():
                 if line.strip():
                     await conversation.speak("message", line.strip())
+                if conversation.hung_up:
+                    break
             await agent.drain(settings.drain_seconds)
         finally:
             loop.remove_signal_handler(signal.SIGINT)
@@ -55,18 +59,19 @@ async def _record(conversation: str, path: Path, settings: Settings, parts: Agen
 
 
 class Conversation:
-    """One conversation in the terminal."""
+    """One conversation in the terminal. `hung_up`: the agent has ended it."""
 
     def __init__(self, agent: Agent, id_: str) -> None:
         self._agent = agent
         self.id = id_
+        self.hung_up = False
         self._count = 0
         self._turn: Turn | None = None
         self._heard: HeardReport | None = None
 
     async def speak(self, kind: Any, text: str) -> None:
         """Run one turn and print it."""
-        request = TurnRequest(self.id, f"turn-{self._count}", kind, text, heard=self._heard)
+        request = TurnRequest(self.id, f"turn-{self._count}", kind, text, heard=self._heard, abilities=_ABILITIES)
         self._count += 1
         self._heard = None
         self._turn = await self._agent.begin(request)
@@ -75,6 +80,9 @@ class Conversation:
             if self._turn.interrupted:
                 break
             printer.print(event)
+        self.hung_up = printer.hung_up and not self._turn.interrupted
+        if self.hung_up:
+            printer.aside("— hung up")
         if self._turn.interrupted:
             self._heard = HeardReport(printer.heard, request.turn_id)
             printer.aside("— interrupted")
@@ -89,10 +97,11 @@ class Conversation:
 
 
 class _Printer:
-    """Prints a turn's events; `heard` is what was printed of its words."""
+    """Prints a turn's events; `heard` is what was printed of its words. `hung_up`: the call is to end after them."""
 
     def __init__(self) -> None:
         self.heard = ""
+        self.hung_up = False
         self._in_answer = False
 
     def print(self, event: Event) -> None:
@@ -104,6 +113,8 @@ class _Printer:
             self.aside(f"… {event.text.strip()}")
         elif isinstance(event, Show):
             self.aside(_described(event.data))
+        elif isinstance(event, CallControl):
+            self.hung_up = True
 
     def aside(self, text: str) -> None:
         self.end()

@@ -51,6 +51,8 @@ class Recorder(Observer):
 
     def turn_over(self, turn: Turn) -> None:
         conversation = turn.request.conversation_id
+        if turn.request.stateless:
+            return
         if conversation in self._due:
             self._due[conversation].cancel()
         self._due[conversation] = asyncio.get_running_loop().call_later(_IDLE, self._begin, conversation)

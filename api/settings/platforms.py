@@ -33,6 +33,11 @@ class PlatformSettings(BaseModel):
         description="What becomes of the system message that a chat completions client sends: `ignore`, as the agent"
         " has its own prompt, or `append` it to that.",
     )
+    completions_stateless: bool = Field(
+        default=False,
+        description="Answer a chat completions request that names no conversation from its messages alone. Nothing of"
+        " it is remembered, and no tool that changes something is offered in it. Otherwise it is refused.",
+    )
     elevenlabs_api_key: SecretStr | None = Field(
         default=None,
         description="Verifies ElevenLabs' Speech Engine, which connects to `/elevenlabs/speech-engine`, and gives pages"

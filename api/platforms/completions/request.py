@@ -6,24 +6,29 @@ place         the number of user messages: requests for one place are guesses at
 turn          the place and what the user says there: the same again is a duplicate
 heard         the last assistant message: what the client thinks was heard of the answer before
 abilities     what the client's `tools` can do to the call
+
+A request that names no conversation is refused, or, if the operator says so, a conversation of its own: its messages
+are all that was said, and there is nothing to be heard, repeated or done to the call.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from agent.json_values import strip_nul
 from agent.languages import tag_of
-from agent.turns import HeardReport, TurnRequest
+from agent.turns import HeardReport, Speaker, TurnRequest
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
+_SPEAKERS: dict[str, Speaker] = {"user": "caller", "assistant": "agent"}
 _HEADERS = ("x-conversation-id", "x-openwebui-chat-id")
 
 
@@ -83,15 +88,19 @@ class Asked:
     tools: Mapping[str, tuple[str, str | None]]
 
 
-def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False) -> Asked:
-    """NoConversation when the client does not name one. appends: its system message goes behind the prompt."""
+def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False, stateless: bool = False) -> Asked:
+    """appends: its system message goes behind the prompt. stateless: a request that names no conversation is taken for
+    all of one. NoConversation when it names none otherwise."""
+    conversation = _conversation(body, headers)
+    if conversation is None and not stateless:
+        raise NoConversation
     instructions = [message.content.strip() for message in body.messages if message.role in ("system", "developer")]
     said = [message.content.strip() for message in body.messages if message.role == "user"]
     text = strip_nul(said[-1]) if said else ""
     place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
     request = TurnRequest(
-        conversation_id=_conversation(body, headers),
+        conversation_id=conversation or f"alone-{uuid.uuid4().hex}",
         turn_id=turn_id_of(place, text),
         kind="message" if said else "welcome",
         text=text,
@@ -104,10 +113,13 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
         platform="chat completions",
         instructions=strip_nul("\n\n".join(filter(None, instructions))[:MAX_TEXT]) if appends else "",
     )
+    if conversation is None:
+        alone = replace(request, before=_before(body), heard=None, place="", abilities=frozenset())
+        return Asked(alone, {})
     return Asked(request, tools)
 
 
-def _conversation(body: Completion, headers: Mapping[str, str]) -> str:
+def _conversation(body: Completion, headers: Mapping[str, str]) -> str | None:
     named = [
         body.call.get("id"),
         body.conversation_id,
@@ -119,12 +131,22 @@ def _conversation(body: Completion, headers: Mapping[str, str]) -> str:
     for name in named:
         if isinstance(name, str) and 0 < len(name) <= _MAX_ID:
             return strip_nul(name)
-    raise NoConversation
+    return None
+
+
+def _before(body: Completion) -> list[tuple[Speaker, str]]:
+    """What was said before the user's last message."""
+    before = body.messages[: _last_of_user(body)]
+    return [(_SPEAKERS[m.role], strip_nul(m.content)) for m in before if m.role in _SPEAKERS]
+
+
+def _last_of_user(body: Completion) -> int:
+    return max((i for i, message in enumerate(body.messages) if message.role == "user"), default=0)
 
 
 def _heard(body: Completion) -> HeardReport | None:
     """The assistant's message right before the user's last one."""
-    at = max((i for i, message in enumerate(body.messages) if message.role == "user"), default=0)
+    at = _last_of_user(body)
     before = [message.content for message in body.messages[:at] if message.role in ("assistant", "user")]
     roles = [message.role for message in body.messages[:at] if message.role in ("assistant", "user")]
     if not roles or roles[-1] != "assistant" or not before[-1].strip():

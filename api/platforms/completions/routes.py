@@ -39,6 +39,7 @@ def completions_router(services: Services) -> APIRouter:
     key = services.settings.completions_api_key
     assert key is not None  # noqa: S101 - for the type: there are no routes without it
     appends = services.settings.completions_system_message == "append"
+    stateless = services.settings.completions_stateless
     bearer = f"Bearer {key.get_secret_value()}".encode()
 
     def refuse(status: int, text: str, reason: str) -> Response:
@@ -67,7 +68,8 @@ def completions_router(services: Services) -> APIRouter:
             return refuse(401, "The API key is missing or wrong.", "key")
         try:
             body = Completion.model_validate_json(await read_body(request, MAX_BODY))
-            return await _answer(services, request, asked(body, request.headers, appends=appends), body)
+            turn_request = asked(body, request.headers, appends=appends, stateless=stateless)
+            return await _answer(services, request, turn_request, body)
         except Refused as bad:
             return refuse(bad.status, bad.text, bad.reason)
         except ValidationError as error:
@@ -85,7 +87,8 @@ def completions_router(services: Services) -> APIRouter:
 
 async def _answer(services: Services, request: Request, asked: Asked, body: Completion) -> Response:
     agent = services.agent()
-    agent.calls.goes_on(asked.request.conversation_id, "", "chat completions", agent.calls.times.idle)
+    if not asked.request.stateless:
+        agent.calls.goes_on(asked.request.conversation_id, "", "chat completions", agent.calls.times.idle)
     turn = await agent.begin(asked.request)
     chunks = Chunks(body.model or MODEL, asked.tools)
     await turn.admitted.wait()  # a 200 says that the caller's words are safe

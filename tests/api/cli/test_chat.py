@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -65,6 +66,19 @@ def test_each_line_of_a_pipe_is_answered() -> None:
         "  [tides] finished (N ms)",
         "agent: High water at six in Brest.",
     ]
+
+
+def test_the_agent_hangs_up_after_its_goodbye(tmp_path: Path) -> None:
+    """What comes after it is not answered, and the conversation is a recorded run that ends in the same way."""
+    shutil.copy(ROOT / "tools" / "call.py", tmp_path / "tools")
+    run = str(tmp_path / "bye.json")
+    result = chat("Thanks, bye\nHello?", "--record", run)
+    assert result.stdout.splitlines()[0] == "agent: Goodbye."
+    assert result.stdout.splitlines()[3:] == [
+        "  — hung up",
+        f"Recorded: {run}. It is a test when it stands in tests/runs/.",
+    ]
+    assert CliRunner().invoke(app, ["replay", run]).exit_code == 0
 
 
 def test_without_a_key_it_is_the_demo_and_says_so_in_a_line_nobody_can_miss() -> None:
