@@ -87,6 +87,7 @@ def simulate(
     runs: Annotated[int, typer.Option(min=1, help="Hold each so often, and tell the rate of those that pass.")] = 1,
     prompt: Annotated[Path | None, typer.Option(help="Compare with this prompt.")] = None,
     model: Annotated[str | None, typer.Option(help="Compare with this model.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.")] = None,
     check_judge: Annotated[
         bool, typer.Option("--check-judge", help="Have the judge judge calls that are good and bad for certain.")
     ] = False,
@@ -97,7 +98,7 @@ def simulate(
     with _explained():
         if check_judge:
             raise typer.Exit(run_judge_check(Settings.load()))
-        options = Options(keep, live, parallel, junit, json, runs, prompt, model)
+        options = Options(keep, live, parallel, junit, json, runs, prompt, model, html)
         raise typer.Exit(simulate_files(files or [], options, Settings.load()))
 
 

@@ -25,6 +25,7 @@ from api.simulate import (
     pairs,
     rates_report,
     report,
+    to_html,
     to_json,
     to_junit,
 )
@@ -51,6 +52,7 @@ class Options:
     runs: int = 1
     prompt: Path | None = None
     model: str | None = None
+    html: Path | None = None
 
 
 def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:
@@ -74,7 +76,7 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
     typer.echo(report(in_order))
     if len(every) > len(files):
         typer.echo(f"\n{rates_report(in_order)}")
-    for file, text in ((options.junit, to_junit), (options.json, to_json)):
+    for file, text in ((options.junit, to_junit), (options.json, to_json), (options.html, to_html)):
         if file:
             _write(file, text(in_order))
     return max(_EXITS[row.status] for row in in_order)

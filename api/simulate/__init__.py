@@ -8,6 +8,7 @@ from __future__ import annotations
 from api.simulate.assertions import Expectation
 from api.simulate.conversation import Conversation, Exchange, now
 from api.simulate.draft import draft
+from api.simulate.html import to_html
 from api.simulate.judge import Judge, JudgeError, ModelJudge, ScriptedJudge, judge
 from api.simulate.judge_check import check_judge, pairs
 from api.simulate.rates import Rate, chance, rates_report
@@ -51,6 +52,7 @@ __all__ = [
     "report",
     "run_file_of",
     "simulate",
+    "to_html",
     "to_json",
     "to_junit",
     "transcript",
