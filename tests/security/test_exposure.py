@@ -96,6 +96,16 @@ async def test_a_slip_in_telnyx_url_does_not_put_its_token_into_the_log(
         assert "/telnyx/" in "".join(lines)
 
 
+def test_a_name_that_others_give_makes_no_second_line_in_the_log() -> None:
+    """Such as those of an MCP server's tools, or of a tool that the model has made up."""
+    name = "book\n2026-01-01 00:00:00,000 INFO voice: turn\r\x1b[2K\x85\u2028"
+    record = logging.LogRecord("x", logging.WARNING, __file__, 1, "there is no tool %s", (name,), None)
+    line = logs.Lines().format(record)
+    assert len(line.splitlines()) == 1
+    assert line.isprintable()
+    assert r"book\n2026" in line
+
+
 @pytest.mark.parametrize("name", ["Host", "X-Forwarded-Host"])
 @pytest.mark.parametrize("host", ["[", "[::1", "a:b", "a:99999999", "x]", "a:-1"])
 async def test_a_host_that_is_none_is_no_fault_of_the_server(start: Any, name: str, host: str) -> None:
