@@ -37,7 +37,7 @@ class _Rendezvous:
         try:
             await taken
         except asyncio.CancelledError:
-            if entry in self._waiting:
+            if entry in self._waiting and not _is_out(message):
                 self._waiting.remove(entry)
             raise
 
@@ -46,9 +46,11 @@ class _Rendezvous:
         while True:
             while self._waiting:
                 message, taken = self._waiting.popleft()
-                if not taken.cancelled():
+                if not taken.done():
                     taken.set_result(None)
-                    return message
+                elif not _is_out(message):
+                    continue
+                return message
             if self._over:
                 return None
             self._news.clear()
@@ -62,6 +64,13 @@ class _Rendezvous:
         """Nobody sends any more."""
         self._over = True
         self._news.set()
+
+
+def _is_out(message: Message) -> bool:
+    """Whether it reaches the peer although the application was stopped as it sent it: servers write a frame first, and
+    wait then."""
+    kind: str = message["type"]
+    return kind == "websocket.send"
 
 
 class _Exchange:

@@ -182,9 +182,9 @@ Record = Callable[..., Awaitable[runs.RunFile]]
 def record(start: Any, gemini: Gemini, tools: Path, tmp_path: Path) -> Record:
     """`await record("relay", play, *steps)`: hold a conversation over real sockets, and make its run file."""
 
-    async def made(platform: str, play: Play, *steps: Step) -> runs.RunFile:
+    async def made(platform: str, play: Play, *steps: Step, welcome: str = "Good evening.") -> runs.RunFile:
         gemini.script(*steps)
-        more: dict[str, Any] = {"tools_dir": tools, "welcome_message": "Good evening."}
+        more: dict[str, Any] = {"tools_dir": tools, "welcome_message": welcome}
         secrets: dict[str, Any] = {CLIENTS[platform].secret: SECRET}
         server: Backend = await start(**{"layercode_webhook_secret": SecretStr(""), **secrets}, **more)
         async with calling(platform, server, secrets) as client, asyncio.timeout(30):
@@ -217,6 +217,20 @@ async def test_what_was_recorded_replays(record: Record, tools: Path, platform: 
     assert "3012345678" not in runs.dump_run(run)
     has_frames = any(way == "out" for turn in run.turns for _, way, _ in turn.frames)
     assert has_frames == (platform != "layercode")
+
+
+async def test_a_caller_who_speaks_before_the_silent_welcome_is_over(record: Record, tools: Path) -> None:
+    """The last frame of the welcome was being sent when it was interrupted, and is read nevertheless."""
+
+    async def speaks_at_once(client: PlatformClient) -> None:
+        await client.begin()
+        await client.say("The weather in Paris?")
+        await words_until(client, 4)
+
+    run = await record("relay", speaks_at_once, SLOW, welcome="")
+    came = await asyncio.to_thread(replayed, run, project(tools))
+    assert differences(run, came.run) == []
+    assert run.turns[0].hung_up
 
 
 @pytest.mark.parametrize("platform", ["relay", "speech-engine", "completions"])
