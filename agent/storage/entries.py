@@ -53,12 +53,13 @@ class Admission:
 
 @dataclass(frozen=True)
 class LastTurn:
-    """A conversation's newest turn. is_over: be it that it was interrupted. heard: what was reported of it, and no turn
-    has been told of yet."""
+    """A conversation's newest turn. is_over: be it that it was interrupted. has_called: whether it has begun to run a tool.
+    heard: what was reported of it, and no turn has been told of yet."""
 
     id: str
     text: str
     is_over: bool
+    has_called: bool
     heard: HeardReport | None
 
 

@@ -85,7 +85,9 @@ _ADMITTED = (
     f" AND number > this.number) FROM turns AS this WHERE {KEY}"
 )
 _ONE = f"{CALLS} AND call = ?"
-_LAST = "SELECT turn, asked, outcome, heard FROM turns WHERE conversation = ? ORDER BY number DESC LIMIT 1"
+_LAST = """SELECT turn, asked, outcome, heard, EXISTS (SELECT 1 FROM tool_calls
+        WHERE conversation = this.conversation AND turn = this.turn)
+    FROM turns AS this WHERE conversation = ? ORDER BY number DESC LIMIT 1"""
 _FINISH = f"UPDATE turns SET state = 'ended', outcome = ?, sent = ?, trace = ?, ended = ? WHERE {KEY} AND worker = ?"
 _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM turns
         WHERE conversation = this.conversation AND number < this.number ORDER BY number DESC LIMIT 1), false)
@@ -175,9 +177,9 @@ class Journal:
         rows = await self._database.fetch(_LAST, conversation)
         if not rows:
             return None
-        turn, asked, outcome, heard = rows[0]
+        turn, asked, outcome, heard, has_called = rows[0]
         report = HeardReport(**json.loads(heard)) if heard else None
-        return LastTurn(turn, json.loads(asked)["text"], outcome is not None, report)
+        return LastTurn(turn, json.loads(asked)["text"], outcome is not None, bool(has_called), report)
 
     async def heard(self, conversation: str, report: HeardReport) -> None:
         """Keep what was heard of a turn, as no turn may come that is told of it."""

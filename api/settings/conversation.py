@@ -8,8 +8,6 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import NoDecode
 
-from agent.languages import fault_in, own_line, tag_of
-
 Line = Annotated[str | dict[str, str], NoDecode]
 
 
@@ -91,6 +89,8 @@ class ConversationSettings(BaseModel):
             texts = json.loads(value)
         except ValueError:
             raise PydanticCustomError("texts", "It begins like a JSON object, and is none") from None
+        from agent.languages import fault_in  # loads LangChain, which `voice --help` does without
+
         if fault := fault_in(texts):
             raise PydanticCustomError("texts", f"It is a JSON object with a text for each language: {fault}")
         return texts
@@ -98,10 +98,14 @@ class ConversationSettings(BaseModel):
     @field_validator("default_language")
     @classmethod
     def _tag(cls, value: str) -> str:
+        from agent.languages import tag_of
+
         if not (tag := tag_of(value)):
             raise PydanticCustomError("language", "It must be a language tag such as de or pt-BR")
         return tag
 
     def apology_in(self, language: str) -> str:
         """language: empty for the default one."""
+        from agent.languages import own_line
+
         return own_line(self.apology_message, language or self.default_language)

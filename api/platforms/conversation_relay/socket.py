@@ -180,8 +180,8 @@ class _Conversation:
 
     async def _hear(self, text: str, language: str = "") -> None:
         """The first words on a new socket may be those of a turn that runs, or whose process has died, sent again: then
-        they are the same turn, and what it did is not done twice. A turn that ended with its socket has got no answer,
-        or half of one: the same words are a new turn, which knows what that one did."""
+        they are the same turn. So they are when it has run tools, which must not be run twice. Another one that ended
+        with its socket has got no answer, or half of one: the same words are a new turn."""
         words = strip_nul(text.strip())
         self._prompts += 1
         turn_id = f"{self._session}.{self._prompts}"
@@ -191,13 +191,16 @@ class _Conversation:
         await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
 
     async def _unfinished(self, words: str) -> str | None:
-        """The turn that these words have begun before, if it goes on."""
+        """The turn that these words have begun before, if it goes on, or has done something that must not be done
+        twice."""
         agent = self._services.agent()
         last = await agent.last_turn(self._conversation)
-        if last is None or last.text != words or last.is_over:
+        if last is None or last.text != words:
             return None
+        if last.has_called:
+            return last.id
         ending = any(turn.request.turn_id == last.id and turn.interrupted for turn in agent.running(self._conversation))
-        return None if ending else last.id
+        return None if last.is_over or ending else last.id
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""
