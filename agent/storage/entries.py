@@ -53,8 +53,8 @@ class Admission:
 
 @dataclass(frozen=True)
 class LastTurn:
-    """A conversation's newest turn. is_over: be it that it was interrupted. has_called: whether it has begun to run a tool.
-    heard: what was reported of it, and no turn has been told of yet."""
+    """A conversation's newest turn. is_over: be it that it was interrupted. has_called: whether it has begun to run a
+    tool. heard: what was reported of it, and no turn has been told of yet."""
 
     id: str
     text: str

@@ -610,9 +610,9 @@ async def test_ten_turns_of_a_real_server_are_recorded_by_the_command_and_at_sig
         assert backend.process
         assert (await stopped(backend.process))[0] == 0
 
-    by_hand, at_sigterm = tmp_path / "runs" / "by-hand.json", tmp_path / "recorded" / "conv_1.json"
+    by_hand, (at_sigterm,) = tmp_path / "runs" / "by-hand.json", (tmp_path / "recorded").iterdir()
     assert by_hand.read_text() == at_sigterm.read_text()
-    assert [path.name for path in (tmp_path / "recorded").iterdir()] == ["conv_1.json"]
+    assert at_sigterm.match("conv_1*.json")
     assert "+1415" not in by_hand.read_text()
     assert "0123" not in by_hand.read_text()
     run = load_run(by_hand)
