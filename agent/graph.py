@@ -6,7 +6,7 @@
                        └────────────────────────────────────▶ end
 
 listen  brings the memory up to date with what was heard and done since, and adds the caller's words
-greet   speaks first, also when the caller comes back
+greet   speaks first, also when the caller comes back, or has said nothing for a while
 think   asks the model; its words are spoken as they stream
 gate    lets through the calls that can be run, and says of the others why not (agent/tooling/gate.py)
 act     runs one tool call, or answers it; the calls of one step run side by side
@@ -42,8 +42,8 @@ from agent.turns import Turn
 
 
 class State(TypedDict):
-    """What a checkpoint holds of a conversation. language: in which it is held, once that is known. before:
-    what was pending when the newest turn began, as that turn may turn out to be a guess."""
+    """What a checkpoint holds of a conversation. before: what was pending when the newest turn began, as that turn may
+    turn out to be a guess. language: in which it is held, once that is known."""
 
     messages: Annotated[list[AnyMessage], operator.add]
     pending: Annotated[Pending | None, latest]
@@ -118,17 +118,17 @@ async def after_listening(state: State, runtime: Runtime[Context]) -> str:
     if history.asks(messages, request):
         return "think"
     greeted = request.kind == "message" and any(isinstance(message, AIMessage) for message in messages)
-    return END if greeted or not _welcome(state, runtime.context) else "greet"
+    return END if greeted or not _first_words(state, runtime.context) else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    turn, welcome = runtime.context.turn, _welcome(state, runtime.context)
+    turn, welcome = runtime.context.turn, _first_words(state, runtime.context)
     id_ = history.reply_id(turn.request, state["messages"])
     turn.say(welcome, of=id_)
     return {"messages": [AIMessage(welcome, id=id_)]}
 
 
-def _welcome(state: State, context: Context) -> str:
+def _first_words(state: State, context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])

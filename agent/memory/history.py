@@ -211,17 +211,18 @@ def _steps(calls: Sequence[ToolCallRecord]) -> Iterator[AnyMessage]:
     """The messages of a crashed turn: each that called tools, once, and an answer to every call in it."""
     seen: set[str] = set()
     by_answered = {call.answers: call for call in calls}
+    twins = {id_ for call in calls for id_ in call.twins}
     for call in calls:
         message: AIMessage = messages_from_dict([call.message])[0]  # type: ignore[assignment]
         if message.id in seen:
             continue
         seen.add(message.id or "")
         yield message
-        twins = {id_ for call in calls for id_ in call.twins}
         for made in message.tool_calls:
             entry = by_answered.get(made["id"] or "")
-            same = made["id"] in twins
-            missing: tuple[str, Marker | None] = (SAME_CALL, None) if same else (NOT_STARTED, "not started")
+            missing: tuple[str, Marker | None] = (NOT_STARTED, "not started")
+            if made["id"] in twins:
+                missing = SAME_CALL, None
             text, marker = result_of(entry) if entry else missing
             yield tool_message(text, call_id=made["id"], name=made["name"], marker=marker)
 

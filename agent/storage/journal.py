@@ -6,7 +6,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     number    its place in the conversation: the newest wins. Clocks differ between workers, numbers do not
     worker    who runs it, of several on one database (agent/storage/workers.py); "" of one
     asked     JSON: {text, caller, metadata, heard: {text, turn_id, kind} | null}, and if any: abilities: [action],
-              place, language, platform, frames: [[ms, frame]]
+              place, language, line, instructions, platform, frames: [[ms, frame]]
     state     running | ended. A running row without a live owner is what a crash leaves; the next turn ends it.
     outcome   answered | interrupted | failed | crashed
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,

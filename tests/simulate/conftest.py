@@ -9,6 +9,7 @@ from api.cli.simulate import setup_of
 from api.settings import Settings
 from api.simulate import Result, Setup, load_scenario, read_scenario, simulate
 from tests.conftest import TOOLS
+from tests.support.gemini import Gemini
 
 SCENARIOS = TOOLS.parent / "scenarios"
 Hold = Callable[[str], Result]
@@ -18,6 +19,17 @@ Hold = Callable[[str], Result]
 def setup() -> Setup:
     """The tools and the prompt of this checkout."""
     return setup_of(Settings.model_construct(tools_dir=TOOLS, system_prompt_file=None, welcome_message=""))
+
+
+@pytest.fixture
+def live(monkeypatch: pytest.MonkeyPatch, gemini: Gemini) -> None:
+    """The command finds this checkout's tools, the scripted Gemini, and an empty folder of scenarios."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
+    monkeypatch.setenv("GOOGLE_GENERATIVE_AI_API_KEY", "test-key")
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
+    Path("scenarios").mkdir()
 
 
 @pytest.fixture

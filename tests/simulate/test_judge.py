@@ -12,13 +12,13 @@ from typer.testing import CliRunner, Result
 
 from agent.llm import StructuredModel, load_model
 from api.cli.main import app
-from api.settings import Settings
 from api.simulate import JudgeError, ModelJudge, Verdict
 from api.simulate.judge_check import pairs
 from api.testing import conversation, scripted_judge, scripted_model
-from tests.conftest import TOOLS
 from tests.simulate.conftest import Hold
 from tests.support.gemini import Gemini, Json, Step, error, said, text
+
+pytestmark = pytest.mark.usefixtures("live")
 
 CALL = """\
 caller:
@@ -39,16 +39,6 @@ def verdict(passes: bool, reason: str = "so it is", quote: str = "") -> dict[str
 
 def verdicts(*given: dict[str, Any]) -> Step:
     return text(json.dumps({"verdicts": given}))
-
-
-@pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, gemini: Gemini) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
-    monkeypatch.setenv("GOOGLE_GENERATIVE_AI_API_KEY", "test-key")
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
-    Path("scenarios").mkdir()
 
 
 def simulate(*words: str) -> Result:

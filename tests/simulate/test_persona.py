@@ -11,8 +11,6 @@ from typer.testing import CliRunner
 
 from agent.replay.run_file import load_run
 from api.cli.main import app
-from api.settings import Settings
-from tests.conftest import TOOLS
 from tests.support.gemini import Gemini, Json, Step, calls, responses, said, text
 
 PERSONA = """\
@@ -30,13 +28,7 @@ expect: {heard: [never said]}
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch, gemini: Gemini) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
-    monkeypatch.setenv("GOOGLE_GENERATIVE_AI_API_KEY", "test-key")
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
-    Path("scenarios").mkdir()
+def _scenario(live: None) -> None:
     Path("scenarios/ada.yaml").write_text(PERSONA)
 
 

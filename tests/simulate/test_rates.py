@@ -11,9 +11,7 @@ from scipy.stats import binomtest, fisher_exact
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from api.settings import Settings
 from api.simulate import Rate, Row, chance, rates_report
-from tests.conftest import TOOLS
 from tests.support.gemini import Gemini, Json, Step, text
 
 RATES = [Rate(passed, runs) for runs in (1, 2, 7, 20, 133) for passed in {0, 1, runs // 3, runs - 1, runs}]
@@ -46,17 +44,11 @@ def test_several_scenarios_and_what_was_not_held() -> None:
 
 
 @pytest.fixture
-def _environment(monkeypatch: pytest.MonkeyPatch, gemini: Gemini) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
-    monkeypatch.setenv("GOOGLE_GENERATIVE_AI_API_KEY", "test-key")
-    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.url)
-    Path("scenarios").mkdir()
+def _scenario(live: None) -> None:
     Path("scenarios/hi.yaml").write_text("caller: [Hi]\nmodel: [x]\nexpect: {heard: [good evening]}\n")
 
 
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("_scenario")
 def test_two_prompts_on_a_model_that_answers_at_random(gemini: Gemini) -> None:
     Path("polite.md").write_text("Be polite.")
     chances, said = random.Random(7), {True: list[bool](), False: list[bool]()}
@@ -86,14 +78,14 @@ def test_two_prompts_on_a_model_that_answers_at_random(gemini: Gemini) -> None:
     assert len(list(Path(".simulated").glob("hi-as-set*.json"))) == 20 - one.passed
 
 
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("_scenario")
 def test_a_comparison_needs_a_live_model() -> None:
     result = CliRunner().invoke(app, ["simulate", "--model", "google_genai:gemini-2.5-pro"])
     assert result.exit_code == 2
     assert result.stderr == "--prompt and --model compare what a model says: add --live, and --runs 20.\n"
 
 
-@pytest.mark.usefixtures("_environment")
+@pytest.mark.usefixtures("_scenario")
 def test_a_prompt_that_is_missing_is_told_before_the_first_call(gemini: Gemini) -> None:
     result = CliRunner().invoke(app, ["simulate", "--live", "--prompt", "nowhere.md"])
     assert result.exit_code == 2

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from tests.support.backend import ROOT, Backend, backend
+from tests.support.backend import Backend, backend
 from tests.support.gemini import Gemini, calls, error, text
-from tests.support.phone import TOKEN, phone
+from tests.support.phone import phone
+from tests.support.platforms import platform_settings, shown
 
 WEATHER = "It is fourteen degrees in Paris. Tomorrow it gets up to seventeen degrees, with some rain."
 
@@ -25,27 +24,8 @@ def gemini() -> Iterator[Gemini]:
 
 @pytest.fixture
 async def server(gemini: Gemini, tmp_path: Path) -> AsyncIterator[Backend]:
-    async with backend(**settings(gemini, tmp_path)) as server:
+    async with backend(**platform_settings(gemini, tmp_path)) as server:
         yield server
-
-
-def settings(gemini: Gemini, tmp_path: Path) -> dict[str, Any]:
-    return {
-        "twilio_auth_token": SecretStr(TOKEN),
-        "layercode_webhook_secret": SecretStr(""),
-        "google_api_key": SecretStr("test-key"),
-        "google_gemini_base_url": gemini.url,
-        "database_url": f"sqlite:///{tmp_path}/voice.db",
-        "tools_dir": ROOT / "tools",
-        "welcome_message": "Hello, this is the weather line.",
-    }
-
-
-def shown(request: dict[str, Any]) -> list[tuple[str, str]]:
-    """(role, text) of what the model was shown."""
-    return [
-        (content["role"], "".join(part.get("text", "") for part in content["parts"])) for content in request["contents"]
-    ]
 
 
 async def test_welcome_question_answer(server: Backend, gemini: Gemini) -> None:
@@ -65,14 +45,14 @@ async def test_the_call_is_held_in_the_language_that_is_heard(gemini: Gemini, tm
     gemini.script(*[error(503)] * 6)
     welcome = {"en": "Hello!", "de": "Hallo!", "fr": "Bonjour !"}
     options = {"relay_options": {"language": "de-DE"}, "welcome_message": welcome}
-    async with backend(**{**settings(gemini, tmp_path), **options}) as server, phone(server.url) as caller:
+    async with backend(**platform_settings(gemini, tmp_path, **options)) as server, phone(server.url) as caller:
         said = [await caller.answer()]
         for lang in ("de-DE", "multi", "fr-FR"):
             await caller.say("?", lang=lang)
             said.append((await caller.answer()).split()[0])
     assert said == ["Hallo!", "Entschuldigung,", "Entschuldigung,", "Désolé,"]
     async with (
-        backend(**{**settings(gemini, tmp_path), **options}) as server,
+        backend(**platform_settings(gemini, tmp_path, **options)) as server,
         phone(server.url, customParameters={"language": "fr"}) as caller,
     ):
         assert await caller.answer() == "Bonjour !"
