@@ -144,7 +144,7 @@ class Agent:
         return await self._journal.last_turn(conversation_id)
 
     async def heard(self, conversation_id: str, report: HeardReport) -> None:
-        """Keep what was heard of the turn that the report names: no turn may come that is told of it."""
+        """Keep what was heard of the turn that the report names: the next one is told of it, but there may be none."""
         await self._journal.heard(conversation_id, report)
 
     async def ready(self) -> None:

@@ -14,10 +14,10 @@ PROMPT_FILE = Path(__file__).parent / "prompt.md"
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """`prompt` may hold {today}. `welcome_back` greets somebody who has spoken here before; empty: nothing is said then.
+    """`prompt` may hold {today}. `welcome_back` greets somebody who has spoken here before; empty: nothing is said.
     `language`: of the fixed lines, while that of the conversation is not known. Times in seconds. `reload_tools`: read
-    changed tool files before each turn, for development. `max_turns`: at once, of all conversations. `action_hold`: how
-    long an action waits where a request may be a guess."""
+    changed tool files before each turn, for development. `max_turns`: at once, of all conversations. `action_hold`:
+    how long an action waits where a request may be a guess."""
 
     prompt: str = field(default_factory=lambda: PROMPT_FILE.read_text(encoding="utf-8"))
     welcome: Texts = ""

@@ -65,7 +65,11 @@ def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFo
         prompt = load_prompt(settings)
     if problems:
         raise NotConfigured(*problems)
-    config = AgentConfig(
+    return AgentParts(folder, models, load_config(settings, prompt, reload_tools=reload_tools), servers)
+
+
+def load_config(settings: Settings, prompt: str, *, reload_tools: bool = False) -> AgentConfig:
+    return AgentConfig(
         prompt=prompt,
         welcome=settings.welcome_message,
         welcome_back=settings.welcome_back_message if settings.welcome_message else "",
@@ -76,7 +80,6 @@ def load_parts(settings: Settings, *, reload_tools: bool = False, folder: ToolFo
         action_hold=settings.action_hold_seconds,
         reload_tools=reload_tools,
     )
-    return AgentParts(folder, models, config, servers)
 
 
 def load_tools(settings: Settings) -> ToolFolder:

@@ -6,6 +6,7 @@ record.py makes of the journal what a hook gets.
 
 from __future__ import annotations
 
+from agent.calls.record import HOW_ENDED
 from agent.calls.reports import Calls, CallTimes
 
-__all__ = ["CallTimes", "Calls"]
+__all__ = ["HOW_ENDED", "CallTimes", "Calls"]

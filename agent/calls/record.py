@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -26,8 +26,8 @@ _CALLS = (
     " WHERE conversation = ? AND started >= ? AND started < ? ORDER BY started"
 )
 _DATA = "SELECT body FROM notes WHERE conversation = ? AND kind = 'data' AND at >= ? AND at < ? ORDER BY at"
-_OUTCOMES = {"finished": "finished", "failed": "failed", "stopped": "stopped"}
-_HOW: dict[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}
+_OUTCOMES = ("finished", "failed", "stopped")
+HOW_ENDED: Mapping[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}  # by `CallControl.action`
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class _Turn:
     @property
     def control(self) -> CallControl | None:
         """What the turn wanted to become of the call, if it was not interrupted before that."""
-        controls = [event for event in self.sent if isinstance(event, CallControl) and event.action in _HOW]
+        controls = [event for event in self.sent if isinstance(event, CallControl) and event.action in HOW_ENDED]
         return controls[-1] if controls and self.outcome == "answered" else None
 
 
@@ -61,7 +61,7 @@ async def record_of(
     first = turns[0] if turns else None
     last = max((time for turn in turns for time in (turn.started, turn.ended) if time), default=call.started)
     control = turns[-1].control if turns else None
-    wanted = _HOW[control.action] if control else "timed out"
+    wanted = HOW_ENDED[control.action] if control else "timed out"
     return EndedCall(
         id=f"{call.conversation}/{call.number}",
         conversation_id=call.conversation,
@@ -120,7 +120,7 @@ def _report(turn: _Turn, later: Sequence[_Turn]) -> HeardReport | None:
 
 def _tool_call(row: Row) -> EndedToolCall:
     _, name, arguments, state, result, started, ms = row
-    outcome: Any = _OUTCOMES.get(state, "unknown")
+    outcome: Any = state if state in _OUTCOMES else "unknown"
     return EndedToolCall(name, json.loads(arguments), outcome, result, _time(started), ms / 1000 if ms else None)
 
 

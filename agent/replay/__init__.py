@@ -6,7 +6,6 @@ May import: everything below the conversation. Open first: run_file.py.
 from __future__ import annotations
 
 from agent.replay import run_file
-from agent.replay.answers import answer_in
 from agent.replay.compare import Difference, differences, report, timeless
 from agent.replay.export import export_run
 from agent.replay.hang_ups import broken, interrupted_everywhere
@@ -32,7 +31,6 @@ __all__ = [
     "ToolBreaks",
     "ToolFailure",
     "VirtualTimeLoop",
-    "answer_in",
     "broken",
     "differences",
     "export_run",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from agent.replay.answers import message_in
 from agent.replay.run_file import RecordedModelCall, RecordedToolCall, RecordedTurn, RunFile
 from agent.turns import compact
 
@@ -206,7 +205,7 @@ def _called(call: RecordedToolCall) -> str:
 
 
 def _answered(call: RecordedModelCall) -> list[str]:
-    return [f"- {_message(shown)}" for shown in compact([message_in(call)])]
+    return [f"- {_message(shown)}" for shown in compact([call.message()])]
 
 
 def _lines(value: Any) -> list[str]:

@@ -22,7 +22,7 @@ class LiveModels(Models):
 
 
 def in_real_time(models: Models) -> Models:
-    """The same, asked in real time."""
+    """The same, asked in real time. They do not summarise: that would be asked outside of it."""
     return LiveModels(
         models.primary, models.fallback, first_token=models.first_token, apology=models.apology, ending=models.ending,
         thinking=models.thinking,

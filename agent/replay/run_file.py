@@ -81,12 +81,14 @@ class RecordedModelCall(_Model):
     ended: str = "complete"
     ms: int = 0
 
+    def message(self) -> AIMessageChunk:
+        """What the chunks come to."""
+        return add_ai_message_chunks(AIMessageChunk(content=""), *(chunk_from(one, self.common) for one in self.chunks))
+
     @model_validator(mode="after")
     def _is_an_answer(self) -> RecordedModelCall:
         try:
-            add_ai_message_chunks(
-                AIMessageChunk(content=""), *(chunk_from(chunk, self.common) for chunk in self.chunks)
-            )
+            self.message()
         except (TypeError, ValueError, AttributeError, LookupError) as error:
             raise PydanticCustomError("chunks", "No model gives such chunks") from error
         return self

@@ -5,6 +5,7 @@ A tool's options, its check, its time limit, its confirmation and the journal ar
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -41,12 +42,12 @@ class Performed:
 
 
 class SimulatedTools:
-    """answer_of: for a tool, what answers in its place; None for one whose own function is to run. performed: every
-    call of a function, in order."""
+    """answer_of: for a tool, what answers in its place; None for one whose own function is to run. language: the call's
+    at present. performed: every call of a function, in order."""
 
-    def __init__(self, answer_of: Callable[[str], Answer | None], now: Callable[[], float]) -> None:
+    def __init__(self, answer_of: Callable[[str], Answer | None], language: Callable[[], str]) -> None:
         self._answer_of = answer_of
-        self._now = now
+        self._language = language
         self.performed: list[Performed] = []
 
     def in_place_of(self, folder: ToolFolder) -> ToolFolder:
@@ -71,9 +72,9 @@ class SimulatedTools:
         return tool.model_copy(update={"coroutine": perform, "func": None, "check": check})
 
     def _note(self, tool: VoiceTool, arguments: Mapping[str, Any]) -> None:
-        question = fill(options_of(tool).confirm or "", arguments, "en")
+        question = fill(options_of(tool).confirm or "", arguments, self._language())
         key, made = tool_context().call_id, {name: to_json(value) for name, value in arguments.items()}
-        self.performed.append(Performed(key, tool.name, made, question, self._now()))
+        self.performed.append(Performed(key, tool.name, made, question, asyncio.get_running_loop().time()))
 
 
 def _in_loop(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -12,7 +12,7 @@ Three tables, beside the checkpoints in the same database. Times are Unix second
     sent      JSON: [[ms, "say", text, message id | null] | [ms, "show", data] | [ms, "control", {action, value,
               reason}], …], ms since the turn began.
               After an interruption it ends where the connection did. NULL when a crash has left it unknown.
-    heard     JSON: {text, turn_id, kind}, what the platform has reported of it when no turn came with the report
+    heard     JSON: {text, turn_id, kind}, what a socket has reported of its interruption
     trace     JSON: {models: [what the model was asked and what came: turns/trace.py], hung_up: [events, ms] | null,
               summary: {text, until}, if the turn took one in, late: [calls of earlier turns it was told of]}
 
@@ -182,7 +182,7 @@ class Journal:
         return LastTurn(turn, json.loads(asked)["text"], outcome is not None, bool(has_called), report)
 
     async def heard(self, conversation: str, report: HeardReport) -> None:
-        """Keep what was heard of a turn, as no turn may come that is told of it."""
+        """Keep what was heard of a turn: the next one is told of it, but there may be none."""
         await self._impatient.execute(
             "UPDATE turns SET heard = ? WHERE conversation = ? AND turn = ?",
             as_json(asdict(report)), conversation, report.turn_id,

@@ -44,7 +44,7 @@ def chat(
 
 @app.command()
 def record(
-    conversation: Annotated[str, typer.Option(help="The conversation, as Layercode names it.")],
+    conversation: Annotated[str, typer.Option(help="The conversation, as its platform names it.")],
     out: Annotated[Path | None, typer.Option(help="The file. Default: tests/runs/CONVERSATION.json")] = None,
 ) -> None:
     """Make a run file of a finished conversation in the database."""
@@ -196,7 +196,7 @@ def say(
 
     with _explained():
         if platform != "layercode" or len(texts) > 1:
-            raise typer.Exit(_say_over(platform, texts, conversation, url, hang_up_after, interrupted))
+            raise typer.Exit(_say_over(platform, texts, conversation, url, hang_up_after, interrupted or heard))
         text = texts[0]
         secret = Settings.load().webhook_secret
         spoken = Spoken(text, conversation or f"conv_{uuid.uuid4().hex[:12]}", interrupted, heard)
@@ -209,15 +209,17 @@ def _say_over(
     conversation: str | None,
     url: str,
     hang_up_after: int | None,
-    interrupted: str | None,
+    reported: str | None,
 ) -> int:
     from api.cli.say_over import say_over
     from api.platforms import CLIENTS
 
     if platform not in CLIENTS:
         raise NotConfigured(f"--platform takes one of {', '.join(CLIENTS)}.")
-    if interrupted is not None:
-        raise NotConfigured("--interrupted is for one webhook: say several things in a call, and use --hang-up-after.")
+    if reported:
+        raise NotConfigured(
+            "--interrupted and --heard are for one webhook: say several things in a call, and use --hang-up-after."
+        )
     if conversation is not None and platform in ("speech-engine", "completions"):
         raise NotConfigured(f"Over {platform} a call is held in one command: give all that is said in it.")
     conversation = conversation or f"conv_{uuid.uuid4().hex[:12]}"

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import typer
 
-from agent.config import AgentConfig
 from agent.replay import Difference, differences, export_run, report
 from agent.replay import run_file as runs
 from agent.storage import Database
 from api.replay import Comparison, Project, ask_again, barge_in_everywhere, record, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
-from api.wiring import load_models, load_prompt, load_servers, load_tools, open_database, open_servers
+from api.wiring import load_config, load_models, load_prompt, load_servers, load_tools, open_database, open_servers
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Options:
 
 def project_of(settings: Settings) -> Project:
     """Today's tools and prompt. NotConfigured when they cannot be read. MCP servers are not asked."""
-    return Project(load_tools(settings), AgentConfig(prompt=load_prompt(settings), welcome=settings.welcome_message))
+    return Project(load_tools(settings), load_config(settings, load_prompt(settings)))
 
 
 def replay_files(paths: Sequence[Path], options: Options, settings: Settings) -> int:

@@ -55,9 +55,7 @@ async def _listen(client: PlatformClient, most: int | None = None) -> bool:
     """Print the events of the newest answer to its end, or speak into it after so many. Whether it went well."""
     began, words, count = asyncio.get_running_loop().time(), "", 0
     while True:
-        event = await client.event()
-        if event.answer != client.answers and event.kind != "closed":
-            continue
+        event = await client.newest()
         typer.echo(f"{(event.at - began) * 1000:7.0f} ms  {_described(event)}")
         words += event.content if event.kind == "say" else ""
         count += 1

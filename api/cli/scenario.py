@@ -12,7 +12,7 @@ from agent.replay import export_run
 from agent.replay import run_file as runs
 from agent.tooling import options_of
 from api.cli.simulate import FAILED, SCENARIOS, setup_of
-from api.replay import secrets_of, settings_in_force
+from api.replay import settings_in_force
 from api.settings import NotConfigured, Settings
 from api.simulate import Held, Setup, draft, failure
 from api.wiring import open_database
@@ -53,7 +53,7 @@ async def _export(conversation: str, setup: Setup, settings: Settings) -> runs.R
 def _draft(run: runs.RunFile, setup: Setup, settings: Settings) -> str:
     """Without phone numbers and secrets."""
     real = [name for name, tool in setup.project.folder.tools.items() if options_of(tool).needs]
-    return draft(runs.scrubbed(run, secrets_of(settings)), "Drafted from a recorded conversation.", real)
+    return draft(runs.scrubbed(run, settings.all_secrets()), "Drafted from a recorded conversation.", real)
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from pathlib import Path
 import typer
 
 from api.cli.replay import project_of
-from api.replay import secrets_of, settings_in_force
+from api.replay import settings_in_force
 from api.settings import NotConfigured, Settings
 from api.simulate import (
     Held,
@@ -60,12 +61,12 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
     broken off."""
     files, variants = _files(paths), _variants(options, settings)
     for each in variants.values():
-        setup_of(each, live=options.live)  # what is wrong is told before the first call
+        setup_of(each, live=options.live, around=settings)  # what is wrong is told before the first call
     rows: dict[tuple[str, Path, int], Row] = {}
     every = [(name, path, number) for name in variants for path in files for number in range(1, options.runs + 1)]
     try:
         for name, each in variants.items():
-            for row in _hold_all(files, options, name, each):
+            for row in _hold_all(files, options, name, partial(setup_of, each, live=options.live, around=settings)):
                 rows[name, row.path, row.number] = row
                 typer.echo(f"{len(rows)}/{len(every)} {row.name}: {row.status}", err=True)
     except KeyboardInterrupt:
@@ -94,8 +95,7 @@ def _variants(options: Options, settings: Settings) -> dict[str, Settings]:
     return {"as set": settings, f"with {name}": settings.model_copy(update=other)}
 
 
-def _hold_all(files: Sequence[Path], options: Options, name: str, settings: Settings) -> Iterator[Row]:
-    prepare = partial(setup_of, settings, live=options.live)
+def _hold_all(files: Sequence[Path], options: Options, name: str, prepare: Callable[[], Setup]) -> Iterator[Row]:
     held = Held(prepare, KEPT if options.keep else FAILED, options.runs, name)
     many = len(files) * options.runs > _MANY
     return hold_all(files, held, options.parallel or (os.cpu_count() or 1 if many else 1))
@@ -109,15 +109,17 @@ def run_judge_check(settings: Settings) -> int:
     return 0 if found.passed else 1
 
 
-def setup_of(settings: Settings, *, live: bool = False) -> Setup:
-    """Today's tools, prompt and settings. NotConfigured when they cannot be used."""
+def setup_of(settings: Settings, *, live: bool = False, around: Settings | None = None) -> Setup:
+    """Today's tools, prompt and settings. NotConfigured when they cannot be used. around: those of the judge and of the
+    caller's model, if they are others: settings are compared with these left alone."""
+    around = around or settings
     project = project_of(settings)
-    known = settings_in_force(settings, project.config), secrets_of(settings)
+    known = settings_in_force(settings, project.config), settings.all_secrets()
     if not live:
         return Setup(project, *known)
     load_models(settings)  # what is wrong with the model is told once, and now
     return Setup(
-        project, *known, partial(load_models, settings), partial(_judge, settings), partial(load_simulator, settings)
+        project, *known, partial(load_models, settings), partial(_judge, around), partial(load_simulator, around)
     )
 
 
@@ -131,7 +133,10 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     ]
     if not found:
         raise NotConfigured(f"There is no scenario in {' '.join(map(str, paths)) or SCENARIOS}: see docs/simulate.md.")
-    return list(dict.fromkeys(found))
+    files = list(dict.fromkeys(found))
+    if twice := next((name for name, count in Counter(file.stem for file in files).items() if count > 1), None):
+        raise NotConfigured(f"Two scenarios are called {twice}: rename one, as reports and run files go by the name.")
+    return files
 
 
 def _write(file: Path, text: str) -> None:

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent.agent import Agent, Stopping
+from agent.calls import HOW_ENDED
 from agent.failures import logged
 from agent.languages import Texts
 from agent.tooling import HowEnded
 from agent.turns import CallControl, HeardKind, HeardReport, Kind, Say, TooBusy, Turn, TurnRequest
 from api.platforms.playout import Playout
+from api.platforms.tasks import cancel
 
 log = logging.getLogger(__name__)
-
-_ENDS: dict[str, HowEnded] = {"hang_up": "agent hung up", "transfer": "transferred"}
 
 
 class Line(Protocol):
@@ -69,6 +69,7 @@ class Call:
         self._heard: HeardReport | None = None
         self._turn_id: str | None = None
         self._speaking: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
         self._one_at_a_time = asyncio.Lock()
 
     async def open(self, heard: HeardReport | None = None) -> None:
@@ -115,7 +116,7 @@ class Call:
             self._speaking = asyncio.create_task(self._answer(request, begun, then), name="answer")
             await begun.wait()  # from here on an interruption ends an answer that was begun, with its last frame
             if before:  # it must not let go of the turn before the new one holds it
-                await _cancel(before)
+                await cancel(before)
 
     async def interrupt(self, heard: str | None, kind: HeardKind) -> None:
         """The caller speaks while an answer is played. heard: its words that were spoken by then, if they are told."""
@@ -125,7 +126,7 @@ class Call:
             self.playout.stop()
             if heard is not None and self._turn_id is not None:
                 self._heard = HeardReport(heard, self._turn_id, kind)
-                await self._keep(self._heard)
+                self._keep(self._heard)
 
     @property
     def is_quiet(self) -> bool:
@@ -138,11 +139,18 @@ class Call:
         async with self._one_at_a_time:
             await self._stop()
         if self.playout.played and not self.playout.is_over and self._turn_id is not None:
-            await self._keep(HeardReport(self.playout.played, self._turn_id, "fragment"))
+            self._keep(HeardReport(self.playout.played, self._turn_id, "fragment"))
+        if self._keeping:
+            await asyncio.wait([self._keeping])
         await self._agent().calls.close(self._caller.conversation_id, self._holder, how)
 
-    async def _keep(self, heard: HeardReport) -> None:
-        """The next turn is told of it; there may be none, or on another socket."""
+    def _keep(self, heard: HeardReport) -> None:
+        """The next turn is told of it; there may be none, or on another socket. The caller's words do not wait."""
+        self._keeping = asyncio.create_task(self._kept(heard, self._keeping), name="heard")
+
+    async def _kept(self, heard: HeardReport, before: asyncio.Task[None] | None) -> None:
+        if before:
+            await asyncio.wait([before])
         with logged(log, "what was heard could not be kept"):
             await self._agent().heard(self._caller.conversation_id, heard)
 
@@ -150,7 +158,7 @@ class Call:
         """End the present answer, and what would come after it."""
         task, self._speaking = self._speaking, None
         if task:
-            await _cancel(task)
+            await cancel(task)
 
     async def _answer(self, request: TurnRequest, begun: asyncio.Event, then: CallControl | None) -> None:
         with ExitStack() as stack:
@@ -171,7 +179,7 @@ class Call:
         if controls:
             await self.playout.finished()
         for control in controls:
-            if how := "timed out" if control is then else _ENDS.get(control.action):
+            if how := "timed out" if control is then else HOW_ENDED.get(control.action):
                 await self._agent().calls.mark(self._caller.conversation_id, how)
             await self._line.control(control)
 
@@ -195,8 +203,3 @@ class Call:
         self.playout.sent(apology)
         await self._line.say(apology)
         await self._line.end_answer()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -54,14 +54,12 @@ class ClientEvent:
         end      "complete", or "cut" when it was interrupted
         failed   a sentence: there is no answer, or no rest of it
         closed   None: the server has left the call
-    frame: the platform's own, where there is one: a dict, or text.
     """
 
     at: float
     answer: int
     kind: EventKind
     content: Any = None
-    frame: Any = None
 
 
 class PlatformClient(ABC):
@@ -148,16 +146,18 @@ class PlatformClient(ABC):
         """The next event, when it comes."""
         return await self._events.get()
 
+    async def newest(self) -> ClientEvent:
+        """The next event of the newest answer, or `closed`. Those of older answers are passed over."""
+        while (event := await self.event()).answer != self.answers and event.kind != "closed":
+            pass
+        return event
+
     async def answer(self) -> list[ClientEvent]:
-        """The events of the newest answer up to its `end`, or to where it failed or the call was closed. Those of older
-        answers are passed over."""
-        came: list[ClientEvent] = []
-        while True:
-            event = await self.event()
-            if event.answer == self.answers or event.kind == "closed":
-                came.append(event)
-                if event.kind in ("end", "failed", "closed"):
-                    return came
+        """The events of the newest answer up to its `end`, or to where it failed or the call was closed."""
+        came = [await self.newest()]
+        while came[-1].kind not in ("end", "failed", "closed"):
+            came.append(await self.newest())
+        return came
 
     async def __aenter__(self) -> Self:
         return self
@@ -188,10 +188,10 @@ class PlatformClient(ABC):
     def _log(self, direction: Literal["in", "out"], frame: Any) -> None:
         self.wire.append((self._loop.time(), direction, frame))
 
-    def _emit(self, answer: int, kind: EventKind, content: Any = None, frame: Any = None) -> None:
+    def _emit(self, answer: int, kind: EventKind, content: Any = None) -> None:
         if answer == self.answers and kind in ("say", "show", "control"):
             self._read_of_newest += 1
-        self._events.put_nowait(ClientEvent(self._loop.time(), answer, kind, content, frame))
+        self._events.put_nowait(ClientEvent(self._loop.time(), answer, kind, content))
 
     async def _may_read(self) -> None:
         """Wait while `reads` forbids to read on."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -13,6 +12,7 @@ from httpx_sse import EventSource, SSEError
 
 from api.platforms.client import CallDetails, EventKind, PlatformClient
 from api.platforms.network import Network
+from api.platforms.tasks import cancel
 
 
 class HttpClient(PlatformClient):
@@ -39,13 +39,13 @@ class HttpClient(PlatformClient):
         self._ask(self._body)
         await self.taken()
         if before:
-            await _cancel(before)
+            await cancel(before)
 
     async def interrupt(self, heard: str | None = None) -> None:
         reading = self._reading.pop(self.answers, None)
         if reading and not reading.done():
             self._cut()
-            await _cancel(reading)
+            await cancel(reading)
 
     async def taken(self) -> None:
         await self._begun.wait()
@@ -55,7 +55,7 @@ class HttpClient(PlatformClient):
 
     async def drop(self) -> None:
         for task in list(self._reading.values()):
-            await _cancel(task)
+            await cancel(task)
         self._reading.clear()
 
     def _ask(self, body: bytes) -> None:
@@ -70,7 +70,8 @@ class HttpClient(PlatformClient):
     async def _read(self, answer: int, body: bytes, begun: asyncio.Event) -> None:
         self.words[answer], ended = "", False
         try:
-            async with self._posted(body) as response:
+            sent = self._network.http.stream("POST", self._path, content=body, headers=self._headers(body))
+            async with sent as response:
                 begun.set()
                 if response.status_code != httpx.codes.OK:
                     self._emit(answer, "failed", f"{response.status_code}: {(await response.aread()).decode()[:500]}")
@@ -81,19 +82,13 @@ class HttpClient(PlatformClient):
                     for kind, content in events:
                         ended = ended or kind == "end"
                         self.words[answer] += content if kind == "say" else ""
-                        self._emit(answer, kind, content, frame)
+                        self._emit(answer, kind, content)
             if not ended:
                 self._emit(answer, "failed", "The stream broke off before its end.")
         except (httpx.HTTPError, SSEError, ValueError, LookupError) as error:
             self._emit(answer, "failed", f"No answer, or no rest of it: {type(error).__name__}.")
         finally:
             begun.set()
-
-    @asynccontextmanager
-    async def _posted(self, body: bytes) -> AsyncIterator[httpx.Response]:
-        http = self._network.http
-        async with http.stream("POST", self._path, content=body, headers=self._headers(body)) as response:
-            yield response
 
     async def _data(self, response: httpx.Response, answer: int) -> AsyncIterator[str]:
         events = EventSource(response).aiter_sse()
@@ -105,8 +100,3 @@ class HttpClient(PlatformClient):
                 return
             if event.data:
                 yield event.data
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait([task])

@@ -31,7 +31,7 @@ class Services:
 @dataclass(frozen=True)
 class Platform:
     """name: as in logs and docs. secret: the setting that switches it on. routers: makes its routes; ImportError when a
-    package is missing. extra: the extra that has it."""
+    package is missing. extra: the extra that has it. abilities: docs/platforms.md is held against them."""
 
     name: str
     secret: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-_CHARACTERS_PER_SECOND = 15.0  # of synthesised speech in a language with letters
+from api.platforms.playback import SECONDS_PER_CHARACTER
+
 _LONGEST = 120.0  # seconds to wait for the end of what was sent, whatever was reported
 _SLACK = 5.0  # seconds beyond twice the estimate, after which a report is no longer waited for
 
@@ -20,6 +21,7 @@ class Playout:
         self.played = ""
         self._loop = asyncio.get_running_loop()
         self._until = 0.0
+        self._lost_at = 0.0  # when a report of the end is no longer waited for
         self._left = 0  # letters of the present answer that were sent and not reported as spoken
         self._speaks: bool | None = None  # as reported
         self._tells_words = False
@@ -31,7 +33,8 @@ class Playout:
 
     def sent(self, text: str) -> None:
         now = self._loop.time()
-        self._until = max(self._until, now) + len(text) / _CHARACTERS_PER_SECOND
+        self._until = max(self._until, now) + len(text) * SECONDS_PER_CHARACTER
+        self._lost_at = now + 2 * (self._until - now) + _SLACK
         self._left += _letters(text)
         if self._speaks is not None:
             self._speaks = True
@@ -51,27 +54,27 @@ class Playout:
 
     def stop(self) -> None:
         """What was sent and not spoken yet was dropped."""
-        self._until, self._left = 0.0, 0
+        self._until, self._lost_at, self._left = 0.0, 0.0, 0
         self._speaks = None if self._speaks is None else False
         self._news.set()
 
     @property
     def is_over(self) -> bool:
         """Whether everything has been spoken."""
-        late = self._loop.time() - self._until
+        now = self._loop.time()
         if self._speaks is None and not self._tells_words:
-            return late >= 0
+            return now >= self._until
         said = not self._tells_words or self._left <= 0
-        return (said and not self._speaks) or late > _SLACK  # then the report is lost
+        return (said and not self._speaks) or now > self._lost_at
 
     async def finished(self) -> None:
         """Wait until everything has been spoken."""
-        left = max(0.0, self._until - self._loop.time())
+        now = self._loop.time()
         if self._speaks is None and not self._tells_words:
-            await asyncio.sleep(min(_LONGEST, left))
+            await asyncio.sleep(min(_LONGEST, max(0.0, self._until - now)))
             return
         try:
-            async with asyncio.timeout(min(_LONGEST, 2 * left + _SLACK)):
+            async with asyncio.timeout(min(_LONGEST, max(0.0, self._lost_at - now))):
                 while not self.is_over:
                     self._news.clear()
                     await self._news.wait()

@@ -10,6 +10,7 @@ from typing import Any
 
 from api.platforms.client import CallDetails, PlatformClient
 from api.platforms.network import Network, Socket
+from api.platforms.tasks import cancel
 
 
 class SocketClient(PlatformClient):
@@ -42,8 +43,7 @@ class SocketClient(PlatformClient):
 
     async def drop(self) -> None:
         if self._reading:
-            self._reading.cancel()
-            await asyncio.wait([self._reading])
+            await cancel(self._reading)
         if self._socket:
             await self._socket.close()
         self._socket = self._reading = None

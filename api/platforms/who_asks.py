@@ -45,6 +45,6 @@ async def check_who_asks(hook: Hook | None, request: Request, fields: dict[str, 
         async with asyncio.timeout(_SECONDS):
             answer = await hook(request, fields)
     if attempt.failed:
-        raise Refused(503, "It cannot be checked at the moment who asks.", "hook failed")
+        raise Refused(503, "It cannot be checked at the moment who asks.")
     if answer is not True:
-        raise Refused(403, "You may not open this conversation.", "hook")
+        raise Refused(403, "You may not open this conversation.")

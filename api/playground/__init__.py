@@ -39,7 +39,7 @@ def add_playground(
     key = settings.layercode_api_key
     inner = FastAPI(openapi_url=None)
     api_key = key.get_secret_value() if key else None
-    wires = Wires(settings, lambda: app.state.agent) if own else None
+    wires = Wires(settings, lambda: app.state.agent, lambda: app.state.http) if own else None
     context = PlaygroundContext(Sessions(), backend, api_key, this if own else None, wires)
     inner.include_router(playground_router(context))
     inner.mount("/", _Page(directory=PAGE, html=True))

@@ -43,13 +43,12 @@ Notify = Callable[[dict[str, Any]], Awaitable[None]]
 class Wires:
     """Opens calls to this server's agent. missing: by wire, why it cannot be used, in a sentence."""
 
-    def __init__(self, settings: Settings, agent: Callable[[], Agent]) -> None:
+    def __init__(self, settings: Settings, agent: Callable[[], Agent], http: Callable[[], httpx.AsyncClient]) -> None:
         self.missing: dict[str, str] = {}
         self._settings = _private(settings)
         self._app = FastAPI(openapi_url=None)
         self._network: Network | None = None
-        self._http = httpx.AsyncClient()
-        services = Services(self._settings, agent, lambda: self._http, lambda _: None)
+        services = Services(self._settings, agent, http, lambda _: None)
         for name, kind in CLIENTS.items():
             platform = next(platform for platform in PLATFORMS if platform.secret == kind.secret)
             if name != WEBHOOKS:
@@ -62,7 +61,7 @@ class Wires:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """While calls can be opened."""
-        async with self._http, in_process(self._app) as self._network:
+        async with in_process(self._app) as self._network:
             yield
 
     def open(self, conversation: Conversation, notify: Notify) -> PlatformCall:

@@ -9,7 +9,8 @@ from api.replay.application import settings_for, temporary_application
 from api.replay.line import FakePlatform, Heard, words_of
 from api.replay.live_model import Comparison, ask_again
 from api.replay.player import Project, barge_in_everywhere, config_for, parts_for, replay, replay_with_tools
-from api.replay.recording import record, secrets_of, settings_in_force
+from api.replay.recording import record, settings_in_force
+from api.replay.socket_wires import keys_of
 from api.replay.wires import client_of
 
 __all__ = [
@@ -21,11 +22,11 @@ __all__ = [
     "barge_in_everywhere",
     "client_of",
     "config_for",
+    "keys_of",
     "parts_for",
     "record",
     "replay",
     "replay_with_tools",
-    "secrets_of",
     "settings_for",
     "settings_in_force",
     "temporary_application",

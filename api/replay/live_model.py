@@ -7,7 +7,7 @@ and their arguments, turn by turn: words always differ.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from agent.llm import Models
@@ -16,7 +16,7 @@ from agent.replay import run_file as runs
 from agent.tooling import ToolResult, ToolRun
 from api.replay.application import settings_for, temporary_application
 from api.replay.line import words_of
-from api.replay.player import Project, folder_for
+from api.replay.player import Project, config_for, folder_for
 from api.replay.wires import client_of, open_wire
 from api.wiring import AgentParts
 
@@ -44,9 +44,7 @@ class Comparison:
 async def ask_again(run: runs.RunFile, project: Project, models: Models) -> list[Comparison]:
     """Hold the conversation again, a turn at a time, each until its end."""
     tools = _Results(run)
-    known = run.settings
-    config = replace(project.config, today=lambda: known.today, welcome=known.welcome, welcome_back=known.welcome_back)
-    parts = AgentParts(folder_for(run, project.folder), models, config)
+    parts = AgentParts(folder_for(run, project.folder), models, config_for(run.settings, project))
     compared, progress = [], Progress()
     settings = settings_for(client_of(run))
     async with (

@@ -25,7 +25,7 @@ async def record(
     if run is None:
         return None
     run.settings = settings_in_force(settings, config)
-    clean = runs.scrubbed(run, secrets_of(settings))
+    clean = runs.scrubbed(run, settings.all_secrets())
     replayed = (await asyncio.to_thread(replay, clean, Project(folder, config))).run
     return replayed, sent_otherwise(clean, replayed)
 
@@ -51,8 +51,3 @@ def sent_otherwise(recorded: runs.RunFile, replayed: runs.RunFile) -> list[int]:
     """The numbers of the turns in which the replay sent something else than the recording did."""
     pairs = zip(recorded.turns, replayed.turns, strict=True)
     return [n for n, (one, other) in enumerate(pairs, 1) if timeless(one) != timeless(other)]
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """What must not stand in a run file."""
-    return settings.all_secrets()

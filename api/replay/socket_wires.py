@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class _Asked:
     zero: float
 
 
-class _SocketWire(Generic[Client]):
+class _SocketWire(ABC, Generic[Client]):
     def __init__(self, client: Client) -> None:
         self._client = client
         self._loop = asyncio.get_running_loop()
@@ -91,8 +91,8 @@ class _SocketWire(Generic[Client]):
             self._news.clear()
             await self._news.wait()
 
-    async def _until_ms(self, asked: _Asked, ms: int) -> None:
-        await asyncio.sleep(max(0.0, asked.zero + ms / 1000 - self._loop.time()))
+    async def _until_ms(self, zero: float, ms: int) -> None:
+        await asyncio.sleep(max(0.0, zero + ms / 1000 - self._loop.time()))
 
     def _is_over(self, answer: int) -> bool:
         return self._closed or any(event.kind in ("end", "failed") for event in self._events[answer])
@@ -131,12 +131,12 @@ class RelayWire(_SocketWire[RelayClient]):
             await self._client.connect()
         while self._prompts < int(number) - 1:  # sent again after a reconnect: no turn of its own
             await self._say(self._words)
-        keys = _keys(turn)
+        keys = keys_of(turn)
         if not keys:
             await self._say(turn.webhook.get("text", ""))
             return
         for ms, frame in keys:
-            await asyncio.sleep(max(0.0, zero + ms / 1000 - self._loop.time()))
+            await self._until_ms(zero, ms)
             await self._client.signal(frame)
         self._client.pressed()
         self._prompts += 1
@@ -149,13 +149,13 @@ class RelayWire(_SocketWire[RelayClient]):
     async def _signal(self, turn: runs.RecordedTurn, asked: _Asked) -> None:
         interrupted = False
         for ms, frame in _signals(turn):
-            await self._until_ms(asked, ms)
+            await self._until_ms(asked.zero, ms)
             if frame["type"] == "interrupt" and not interrupted:
                 interrupted = True
                 await self._until_heard(turn, asked)
             await self._client.signal(frame)
         if turn.hung_up and not interrupted:
-            await self._until_ms(asked, turn.hung_up.ms)
+            await self._until_ms(asked.zero, turn.hung_up.ms)
             await self._until_heard(turn, asked)
             await self._client.signal({"type": "interrupt"})
 
@@ -185,7 +185,7 @@ class EngineWire(_SocketWire[SpeechEngineClient]):
 
 def ahead(turn: runs.RecordedTurn) -> int:
     """How many ms before a turn the first key was pressed that asked for it."""
-    return -min([0, *(ms for ms, _ in _keys(turn))])
+    return -min([0, *(ms for ms, _ in keys_of(turn))])
 
 
 def was_cut_off(turn: runs.RecordedTurn) -> bool:
@@ -193,7 +193,7 @@ def was_cut_off(turn: runs.RecordedTurn) -> bool:
     return turn.interrupted or any(frame["type"] == "interrupt" for _, frame in _signals(turn))
 
 
-def _keys(turn: runs.RecordedTurn) -> list[tuple[int, dict[str, Any]]]:
+def keys_of(turn: runs.RecordedTurn) -> list[tuple[int, dict[str, Any]]]:
     """The keys by which a turn was asked for."""
     return [(ms, frame) for ms, frame in _frames(turn, ("dtmf",)) if ms <= 0]
 

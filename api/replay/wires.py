@@ -29,7 +29,6 @@ from api.replay.socket_wires import EngineWire, RelayWire
 # By the names of the platforms: that of the client that stands in for them.
 CLIENT_OF: Mapping[str, str] = {
     "": "layercode",
-    "Layercode": "layercode",
     "Twilio": "relay",
     "Telnyx": "relay",
     "ElevenLabs Speech Engine": "speech-engine",

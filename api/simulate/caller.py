@@ -13,13 +13,12 @@ from agent.turns import Turn
 from api.platforms import ClientEvent, PlatformClient
 from api.platforms.playback import SECONDS_PER_CHARACTER
 from api.replay import Heard
-from api.simulate.conversation import Conversation, Exchange, now
+from api.simulate.conversation import ENDS, Conversation, Exchange, now
 from api.simulate.steps import Dtmf, Duplicate, HangUp, Say, Silence, Step, Words
 
 _LOOK = 0.05  # seconds between two looks at what has been heard
 _REPEATED_AFTER = 0.1  # seconds, when the platform sends the same twice
 _LINGERS = 1.0  # seconds until the caller's end of the line is given up
-_ENDS = {"hang_up": "hung up by the agent", "transfer": "transferred"}
 
 
 class Caller(Protocol):
@@ -53,6 +52,11 @@ class CallerSide(Observer):
         exchange = self._conversation.exchanges[-1]
         if exchange.turn is None:
             exchange.turn = turn
+
+    def language(self) -> str:
+        """In which the agent speaks."""
+        turn = self._conversation.exchanges[-1].turn
+        return turn.speaks if turn else "en"
 
     def seconds(self) -> float:
         """Of the call."""
@@ -167,8 +171,8 @@ class CallerSide(Observer):
         """The platform has ended the call, or transferred it, as the agent wished."""
         for exchange in self._conversation.exchanges if self._conversation.ends == "open" else ():
             for _, kind, content in exchange.stream.sent if exchange.cut is None else ():
-                if kind == "control" and content["action"] in _ENDS:
-                    self._conversation.ends = _ENDS[content["action"]]
+                if kind == "control" and content["action"] in ENDS:
+                    self._conversation.ends = ENDS[content["action"]]
 
 
 def _has_heard(exchange: Exchange, into: float, until: Words | float) -> bool:

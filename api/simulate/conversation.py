@@ -12,6 +12,8 @@ from agent.turns import ToolCallStatus, Turn
 from api.platforms.playback import SECONDS_PER_CHARACTER, Playback
 from api.replay import Heard, words_of
 
+ENDS = {"hang_up": "hung up by the agent", "transfer": "transferred"}  # by `CallControl.action`
+
 
 @dataclass
 class Exchange:
@@ -49,6 +51,11 @@ class Exchange:
     def words(self) -> str:
         """All that was sent to be spoken."""
         return words_of(self.stream.sent)
+
+    @property
+    def unheard(self) -> str:
+        """The rest of them, which the caller did not hear."""
+        return self.words[len(self.heard) :].strip()
 
     @property
     def spoken(self) -> list[tuple[float, str]]:

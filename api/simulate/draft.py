@@ -12,14 +12,13 @@ from typing import Any
 import yaml
 
 from agent.memory import count_words, heard_text
-from agent.replay import answer_in
 from agent.replay import run_file as runs
-from api.replay import client_of, words_of
+from api.replay import client_of, keys_of, words_of
+from api.simulate.conversation import ENDS
 from api.simulate.expectations import plain
 from api.simulate.scenario import World
 
 _NO_ANSWER = {"say": "One moment.", "after": "30s"}  # of a model that was interrupted before its first word
-_ENDS = {"hang_up": "hung up by the agent", "transfer": "transferred"}
 
 
 def draft(run: runs.RunFile, about: str, real: Collection[str] = ()) -> str:
@@ -47,19 +46,14 @@ def _steps(turns: Sequence[runs.RecordedTurn]) -> Iterator[Any]:
     for turn, after in zip_longest(turns, turns[1:]):
         if not (said := turn.webhook.get("text", "")):
             continue
-        step = {"dtmf": keys} if (keys := _keys(turn)) else {"say": said}
+        keys = "".join(frame["digit"] for _, frame in keys_of(turn))
+        step = {"dtmf": keys} if keys else {"say": said}
         if words := _cut_after(turn, after):
             yield {**step, "interrupt_after": words}
         else:
             yield step if keys else said
     if turns and turns[-1].interrupted:
         yield "hang_up"
-
-
-def _keys(turn: runs.RecordedTurn) -> str:
-    """The keys by which a turn was asked for, if it was."""
-    before = [frame for ms, way, frame in turn.frames if way == "in" and ms <= 0]
-    return "".join(frame["digit"] for frame in before if isinstance(frame, dict) and frame.get("type") == "dtmf")
 
 
 def _cut_after(turn: runs.RecordedTurn, after: runs.RecordedTurn | None) -> str:
@@ -101,7 +95,8 @@ def _tool_answer(call: runs.RecordedToolCall) -> dict[str, Any]:
 def _answer(call: runs.RecordedModelCall) -> Any:
     if call.ended not in ("complete", "left"):
         return {"fails": True}
-    words, calls = answer_in(call)
+    message = call.message()
+    words, calls = message.text, [(one["name"], one["args"]) for one in message.tool_calls]
     if not words.strip() and not calls:
         return _NO_ANSWER
     made = _given(
@@ -115,7 +110,7 @@ def _expected(turns: Sequence[runs.RecordedTurn]) -> dict[str, Any]:
     counts = Counter((call.name, repr(call.arguments)) for call in ran)
     calls = {(call.name, repr(call.arguments)): call for call in ran}
     controls = [content["action"] for turn in turns for _, kind, content in turn.sent if kind == "control"]
-    ends = next((_ENDS[action] for action in reversed(controls) if action in _ENDS), None)
+    ends = next((ENDS[action] for action in reversed(controls) if action in ENDS), None)
     said = next((words for turn in reversed(turns) if (words := words_of(turn.sent).strip()) and not turn.hung_up), "")
     firsts = [next((ms for ms, kind, _ in turn.sent if kind == "say"), 0) for turn in turns]
     return _given(

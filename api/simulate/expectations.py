@@ -30,7 +30,7 @@ def _calls(expect: Expect, conversation: Conversation) -> Iterator[str]:
         least, most = _bounds(call)
         if len(found) < least or (most is not None and len(found) > most):
             others = [f"{name}({written(arguments)})" for name, arguments in ran]
-            count = f"ran {_times_of(len(found))}, and expected is {_due(call)}"
+            count = f"ran {times_of(len(found))}, and expected is {_due(call)}"
             yield f"{call.tool}({written(call.arguments)}) {count}. What ran: {_listed(others)}."
     if expect.in_order and not _is_in_order(expect, ran):
         yield f"The tools ran in another order: {_listed([name for name, _ in ran])}."
@@ -56,10 +56,10 @@ def _bounds(call: ExpectedCall) -> tuple[int, int | None]:
 
 
 def _due(call: ExpectedCall) -> str:
-    return _times_of(call.times) if isinstance(call.times, int) else call.times
+    return times_of(call.times) if isinstance(call.times, int) else call.times
 
 
-def _times_of(count: int) -> str:
+def times_of(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 

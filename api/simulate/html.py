@@ -11,7 +11,7 @@ from html import escape
 from api.platforms.playback import SECONDS_PER_CHARACTER
 from api.simulate.conversation import Conversation, Exchange
 from api.simulate.report import Row
-from api.simulate.world import written
+from api.simulate.transcript import tool_line
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: light-dark(#f6f4f0, #11151a); --surface: light-dark(#fff, #191f26);
@@ -73,11 +73,9 @@ def _of_exchange(exchange: Exchange) -> Iterator[str]:
     if exchange.said:
         yield _item(exchange.at, f"<b>Caller</b> {escape(exchange.said)}")
     for tool in exchange.tools:
-        seconds = "" if tool.seconds is None else f", {tool.seconds:.1f} s"
-        call = escape(f"{tool.name}({written(tool.arguments)}): {tool.ended}{seconds}")
-        yield _item(exchange.at, f'<span class="tool">{call}</span>')
+        yield _item(exchange.at, f'<span class="tool">{escape(tool_line(tool))}</span>')
     if exchange.words.strip():
-        cut = escape(exchange.words[len(exchange.heard) :].strip())
+        cut = escape(exchange.unheard)
         words = f"<b>Agent</b> {escape(exchange.heard.strip())}{f' <del>{cut}</del>' if cut else ''}"
         yield _item(exchange.at + (exchange.first_words or 0), words)
     elif exchange.said:

@@ -14,6 +14,7 @@ from agent.replay import prompt_of, remembered_otherwise
 from agent.tooling import ToolFolder, options_of
 from agent.turns import CallControl, Say
 from api.simulate.conversation import Conversation, Exchange
+from api.simulate.expectations import times_of
 from api.simulate.scenario import Expect
 
 _SLACK = 1.0  # seconds that an end may take beyond its time
@@ -66,7 +67,7 @@ class Promises:
         """The answer ends once, in words that are worth something, and says no line twice."""
         stream = exchange.stream
         if not stream.hung_up and stream.ended != 1:
-            yield f"its answer ended {_times(stream.ended)}"
+            yield f"its answer ended {times_of(stream.ended) if stream.ended else 'never'}"
         if not stream.hung_up and exchange.said and not exchange.words.strip():
             yield "the caller got no words"
         apology = own_line(self.apology, exchange.turn.speaks) if exchange.turn else ""
@@ -122,7 +123,7 @@ def _ran(exchange: Exchange, conversation: Conversation) -> Iterator[str]:
     mine = [call for call in conversation.performed if conversation.turn_at(call.at) == exchange.turn_id]
     for call in {call.key: call for call in mine}.values():
         if runs[call.key] > 1:
-            yield f"{call.tool} ran {_times(runs[call.key])} for one call"
+            yield f"{call.tool} ran {times_of(runs[call.key])} for one call"
         if call.question and not _was_heard(call.question, conversation.exchanges[: exchange.number]):
             yield f'{call.tool} ran though the caller had not heard "{call.question}" and agreed'
 
@@ -142,7 +143,3 @@ def _repeated(exchange: Exchange) -> Iterator[str]:
             one[1:] != other[1:] for one, other in pairs
         ):
             yield "the same request, sent again, got another answer"
-
-
-def _times(count: int) -> str:
-    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count} times")

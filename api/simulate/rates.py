@@ -11,7 +11,7 @@ from statistics import NormalDist
 from api.simulate.report import Row
 
 _LEVEL = 0.95
-_EVERY = "all"
+_EVERY = ""  # no scenario is called so
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,22 @@ def chance(one: Rate, other: Rate) -> float:
 
 
 def rates(rows: Sequence[Row]) -> dict[str, dict[str, Rate]]:
-    """By scenario and setting; at last those of all scenarios, if there are several."""
+    """By scenario and setting; at last, without a name, those of all scenarios, if there are several."""
     counts: defaultdict[str, defaultdict[str, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         if row.status in ("passed", "failed"):
             counts[row.path.stem][row.setting].append(row.status == "passed")
-    if len(counts) > 1:
-        for settings in list(counts.values()):
-            for setting, passed in settings.items():
-                counts[_EVERY][setting] += passed
-    return {
+    found = {
         scenario: {setting: Rate(sum(passed), len(passed)) for setting, passed in settings.items()}
         for scenario, settings in counts.items()
     }
+    if len(found) < 2:
+        return found
+    every: defaultdict[str, Rate] = defaultdict(lambda: Rate(0, 0))
+    for settings in found.values():
+        for setting, rate in settings.items():
+            every[setting] = Rate(every[setting].passed + rate.passed, every[setting].runs + rate.runs)
+    return {**found, _EVERY: every}
 
 
 def rates_report(rows: Sequence[Row]) -> str:
@@ -77,7 +80,7 @@ def _lines(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
     settings = list(dict.fromkeys(setting for by_setting in found.values() for setting in by_setting))
     lines = [["scenario", *(setting or "passed" for setting in settings)]]
     for scenario, by_setting in found.items():
-        lines.append([scenario, *(str(by_setting.get(setting, Rate(0, 0))) for setting in settings)])
+        lines.append([scenario or "all", *(str(by_setting.get(setting, Rate(0, 0))) for setting in settings)])
         if len(by_setting) == 2:
             lines[-1].append(verdict(chance(*by_setting.values())))
     widths = [max(len(line[at]) for line in lines) for at in range(len(settings) + 1)]

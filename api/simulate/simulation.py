@@ -135,7 +135,7 @@ class _Call:
 
     async def _held(self) -> None:
         loop, side, world = asyncio.get_running_loop(), CallerSide(self.conversation), self._scenario.world
-        tools = SimulatedTools(self._tools.answer_of, side.seconds)
+        tools = SimulatedTools(self._tools.answer_of, side.language)
         self.conversation.performed = tools.performed
         project = replace(self._setup.project, folder=tools.in_place_of(self._setup.project.folder))
         parts = self._parts(project)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from agent.turns import ToolCallStatus
 from api.simulate.conversation import Conversation, Exchange
 from api.simulate.world import written
 
@@ -12,15 +13,18 @@ def transcript(conversation: Conversation) -> str:
     return "\n".join(line for exchange in conversation.exchanges for line in _of(exchange))
 
 
+def tool_line(tool: ToolCallStatus) -> str:
+    seconds = "" if tool.seconds is None else f", {tool.seconds:.1f} s"
+    return f"{tool.name}({written(tool.arguments)}): {tool.ended}{seconds}"
+
+
 def _of(exchange: Exchange) -> Iterator[str]:
     if exchange.said:
         yield _line(exchange.at, "caller", exchange.said)
     for tool in exchange.tools:
-        seconds = "" if tool.seconds is None else f", {tool.seconds:.1f} s"
-        yield _line(exchange.at, "tool", f"{tool.name}({written(tool.arguments)}): {tool.ended}{seconds}")
-    unheard = exchange.words[len(exchange.heard) :].strip()
+        yield _line(exchange.at, "tool", tool_line(tool))
     if exchange.words.strip():
-        cut = f" … [not heard: {unheard}]" if unheard else ""
+        cut = f" … [not heard: {exchange.unheard}]" if exchange.unheard else ""
         yield _line(exchange.at + (exchange.first_words or 0), "agent", exchange.heard.strip() + cut)
     elif exchange.said:
         yield _line(exchange.at, "agent", "[nothing]")

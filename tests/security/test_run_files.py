@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from agent.replay import run_file as runs
 from api.cli.main import app
 from api.operations.recorder import delete_run_file, run_file
-from api.replay import secrets_of
 from api.settings import Settings
 from tests.support.backend import ROOT
 from tests.support.gemini import Gemini, text
@@ -114,7 +113,7 @@ def test_every_secret_of_the_settings_and_of_dot_env_is_known(monkeypatch: pytes
         monkeypatch.setenv(line.partition("=")[0], "")  # and so taken back afterwards
         monkeypatch.delenv(line.partition("=")[0])
     monkeypatch.chdir(tmp_path)
-    known = secrets_of(Settings.load())
+    known = Settings.load().all_secrets()
     told = "m-0123456789 t-0123456789 k-0123456789 p-0123456789 d%2F0123456789 d/0123456789"
     assert re.fullmatch(r"[x ]+", scrubbed(told, secrets=known))
     assert "demo" not in known

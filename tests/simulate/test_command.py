@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from agent.replay.run_file import load_run
 from api.cli.main import app
+from api.cli.simulate import setup_of
 from api.settings import Settings
 from tests.conftest import TOOLS
 from tests.simulate.conftest import SCENARIOS
@@ -30,6 +31,24 @@ def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
     (tmp_path / "scenarios").mkdir()
+
+
+def test_what_is_held_has_the_settings_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEFAULT_LANGUAGE", "de")
+    monkeypatch.setenv("WELCOME_MESSAGE", "Hallo.")
+    config = setup_of(Settings.load()).project.config
+    assert (config.language, config.welcome) == ("de", "Hallo.")
+    assert config.welcome_back
+
+
+def test_two_scenarios_of_one_name_are_refused(tmp_path: Path) -> None:
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "hi.yaml").write_text("caller: [Hi]\nmodel: [Hello.]\n")
+    result = CliRunner().invoke(app, ["simulate", str(tmp_path / "one"), str(tmp_path / "other")])
+    assert (result.exit_code, result.stderr) == (
+        2, "Two scenarios are called hi: rename one, as reports and run files go by the name.\n",
+    )  # fmt: skip
 
 
 def write(name: str, text: str) -> Path:

@@ -7,10 +7,30 @@ from pathlib import Path
 
 import pytest
 
+from api.cli.simulate import setup_of
 from api.replay import replay
-from api.simulate import Setup, load_scenario, run_file_of, simulate
+from api.settings import Settings
+from api.simulate import Setup, load_scenario, read_scenario, run_file_of, simulate
 from api.simulate.steps import Say
 from tests.simulate.conftest import SCENARIOS, Hold
+
+CANCEL = '''
+from agent import voice_tool
+
+@voice_tool(confirm={"en": "Cancel the booking of {name}?", "de": "Die Buchung von {name} stornieren?"})
+async def cancel(name: str) -> str:
+    """Cancel a booking."""
+    return "done"
+'''
+CANCELLED = """\
+caller: [Bitte stornieren, Ja]
+world: {tools: {cancel: Storniert.}}
+model:
+- call: {cancel: {name: Meier}}
+- call: {confirm: {"yes": true}}
+- Erledigt.
+expect: {calls: [{tool: cancel}], heard: [Buchung von Meier stornieren]}
+"""
 
 
 def test_a_caller_who_interrupts_has_heard_so_many_words_and_the_model_is_told_so(hold: Hold) -> None:
@@ -74,6 +94,14 @@ def test_a_call_over_any_platform_and_its_run_file_which_has_the_same_at_the_sam
     assert result.run
     assert [turn.sent for turn in run.turns] == [turn.sent for turn in result.run.turns]
     assert replay(run, setup.project).run == run
+
+
+def test_an_action_is_confirmed_in_the_language_of_the_call(tmp_path: Path) -> None:
+    """The question that its caller must have heard is the one in their language."""
+    (tmp_path / "cancel.py").write_text(CANCEL)
+    german = setup_of(Settings.model_construct(tools_dir=tmp_path, default_language="de"))
+    result = simulate("test", read_scenario(CANCELLED, Path("test.yaml")), german, folder=tmp_path)
+    assert result.faults == []
 
 
 def test_keys_are_pressed_on_a_phone(hold: Hold) -> None:

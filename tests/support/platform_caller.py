@@ -100,9 +100,7 @@ class PlatformCaller:
             async with asyncio.timeout(at):
                 await client.taken()
                 while after is None or len(reply.events) < after:
-                    event = await client.event()
-                    if event.answer != client.answers and event.kind != "closed":
-                        continue
+                    event = await client.newest()
                     if event.kind in ("failed", "closed"):
                         reply.status, reply.hung_up = 0, True
                         return

@@ -21,8 +21,8 @@ class CompletionsClient(HttpClient):
 
     abilities = COMPLETIONS
 
-    def __init__(self, network: Network, call: CallDetails, key: str, *, path: str = PATH) -> None:
-        super().__init__(network, call, path)
+    def __init__(self, network: Network, call: CallDetails, key: str) -> None:
+        super().__init__(network, call, PATH)
         self.messages: list[dict[str, str]] = []
         self._key = key
         self._heard: str | None = None

@@ -52,10 +52,6 @@ class RelayClient(SocketClient):
     async def say(self, text: str) -> None:
         await self._ask({"type": "prompt", "voicePrompt": text, "lang": self.language, "last": True})
 
-    async def say_partly(self, text: str) -> None:
-        """A prompt that is not the last: a guess that may change."""
-        await self._send({"type": "prompt", "voicePrompt": text, "lang": self.language, "last": False})
-
     async def duplicate(self) -> None:
         """What Twilio does after a reconnect: a call's socket is opened again, and its last prompt comes once more."""
         await self.connect()
@@ -82,10 +78,6 @@ class RelayClient(SocketClient):
     def pressed(self) -> None:
         """The keys that were sent are complete: there will be an answer to them."""
         self._asked()
-
-    async def speaks(self, speaks: bool) -> None:
-        """Twilio's report of when it plays an answer; only where the TwiML asks for it."""
-        await self.signal({"type": "info", "name": "agentSpeaking", "value": "on" if speaks else "off"})
 
     async def hang_up(self) -> None:
         await self.drop()
@@ -132,23 +124,23 @@ class RelayClient(SocketClient):
         answer = self._running[0] if self._running else self.answers
         match frame:
             case {"type": "text", "token": token, "last": last}:
-                self._hear(answer, token, last, frame)
+                self._hear(answer, token, last)
             case {"type": "sendDigits", "digits": digits}:
-                self._emit(answer, "control", {"action": "send_dtmf", "value": digits, "reason": ""}, frame)
+                self._emit(answer, "control", {"action": "send_dtmf", "value": digits, "reason": ""})
             case {"type": "end"}:
-                self._emit(answer, "control", await self._after_relay(frame.get("handoffData", "")), frame)
+                self._emit(answer, "control", await self._after_relay(frame.get("handoffData", "")))
                 return False
         return True
 
-    def _hear(self, answer: int, token: str, last: bool, frame: dict[str, Any]) -> None:
+    def _hear(self, answer: int, token: str, last: bool) -> None:
         """An answer that was cut goes on until its last frame, and nobody hears it."""
         is_cut = answer < self.answers or self._is_cut
         if token and not is_cut:
-            self._emit(answer, "say", token, frame)
+            self._emit(answer, "say", token)
         if last and self._running:
             self._running.popleft()
             if not is_cut:
-                self._emit(answer, "end", "complete", frame)
+                self._emit(answer, "end", "complete")
 
     async def _after_relay(self, handoff: str) -> dict[str, str]:
         """The relay has left the call: what the server wants done with it."""

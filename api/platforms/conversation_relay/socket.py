@@ -154,7 +154,8 @@ class _Conversation:
             await self._call.begin(turn_id, kind="silence", line=settings.idle_goodbye_message, then=then)
 
     async def take(self, frame: frames.Frame) -> None:
-        if isinstance(frame, frames.Prompt | frames.Interrupt | frames.Dtmf):
+        says = isinstance(frame, frames.Prompt) and frame.text.strip()
+        if says or isinstance(frame, frames.Interrupt | frames.Dtmf):
             self._silence.broken()
         if isinstance(frame, frames.Interrupt) and frame.heard is None and self._call.playout.played:
             frame = frame.model_copy(update={"heard": self._call.playout.played})

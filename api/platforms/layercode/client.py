@@ -19,6 +19,7 @@ from api.platforms.layercode import signature
 from api.platforms.network import Network
 
 PATH = "/api/agent"
+_SESSION = "session_1"
 _KINDS: dict[str, EventKind] = {"response.tts": "say", "response.data": "show", "response.end": "end"}
 
 
@@ -53,16 +54,13 @@ def signed_headers(secret: str, body: bytes, at: float | None = None) -> dict[st
 
 
 class LayercodeClient(HttpClient):
-    """A call on Layercode. secret: what webhooks are signed with. session: its id, which a reconnect changes."""
+    """A call on Layercode. secret: what webhooks are signed with."""
 
     abilities = LAYERCODE
 
-    def __init__(
-        self, network: Network, call: CallDetails, secret: str, *, path: str = PATH, session: str = "session_1"
-    ) -> None:
-        super().__init__(network, call, path)
+    def __init__(self, network: Network, call: CallDetails, secret: str) -> None:
+        super().__init__(network, call, PATH)
         self._secret = secret
-        self._session = session
         self._turn_ids: dict[int, str] = {}
         self._heard: tuple[str | None, str] | None = None
 
@@ -104,7 +102,7 @@ class LayercodeClient(HttpClient):
             fields["from_phone_number"] = number
         if metadata:
             fields["custom_metadata"] = metadata
-        return webhook_body(kind, self.call.conversation_id, session_id=self._session, **fields)
+        return webhook_body(kind, self.call.conversation_id, session_id=_SESSION, **fields)
 
     async def _post(self, kind: str, **fields: Any) -> None:
         """A webhook that is answered by a status."""

@@ -22,7 +22,7 @@ from agent.agent import Agent, Stopping
 from agent.json_values import strip_nul
 from agent.languages import tag_of
 from agent.turns import HeardReport, Say, Show, TooBusy, Turn, TurnRequest
-from api.operations import Rate, mark_verified
+from api.operations import mark_verified
 from api.platforms.body import Refused, read_body, too_large
 from api.platforms.layercode import events, signature, sse
 from api.platforms.layercode.openapi import WEBHOOK
@@ -34,7 +34,6 @@ MAX_BODY = 1024 * 1024  # bytes
 MAX_DATA = 64 * 1024  # bytes of a `data` webhook: it is kept, and the model is shown the first 4,000 characters
 _SMALL = 32 * 1024  # bytes that are read without a thread
 _LATER = 5  # seconds
-_REFUSALS_LOGGED = 60  # a minute, of each kind; /metrics has them all
 
 
 class _Route(APIRoute):
@@ -47,12 +46,11 @@ class _Route(APIRoute):
 def webhook_router(*, secret: str, agent: Callable[[], Agent], refused: Callable[[str], None]) -> APIRouter:
     """The route. `agent` gives the running agent. `refused` is told why a webhook was not taken, in a word or two."""
     router = APIRouter(route_class=_Route)
-    lines = Rate(_REFUSALS_LOGGED)
 
     def no(refusal: Refused, more: object = "") -> Response:
         refused(refusal.reason)
-        if not lines.wait(refusal.reason):
-            log.warning("a webhook was refused: %s%s", refusal.reason, f" ({more})" if more else "")
+        kind = f"a webhook was refused: {refusal.reason}%s"  # the log counts these by their reason
+        log.warning(kind, f" ({more})" if more else "")
         return refusal.response
 
     @router.post("/api/agent/", include_in_schema=False)

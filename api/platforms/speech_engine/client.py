@@ -91,8 +91,8 @@ class SpeechEngineClient(SocketClient):
             return True
         if frame["content"]:
             self.words += frame["content"]
-            self._emit(self.answers, "say", frame["content"], frame)
+            self._emit(self.answers, "say", frame["content"])
         if frame["is_final"]:
             self._over = True
-            self._emit(self.answers, "end", "complete", frame)
+            self._emit(self.answers, "end", "complete")
         return True

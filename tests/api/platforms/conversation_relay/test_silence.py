@@ -51,6 +51,22 @@ async def nothing_comes(caller: Phone, seconds: float) -> None:
         await caller.frame(patience=seconds)
 
 
+async def test_noise_is_silence(server: Backend, gemini: Gemini) -> None:
+    """Prompts without words do not keep a call open for ever."""
+
+    async def crackles(caller: Phone) -> None:
+        while True:
+            await caller.say("")
+            await asyncio.sleep(0.1)
+
+    async with phone(server.url) as caller:
+        assert await caller.answer() == ""
+        noise = asyncio.create_task(crackles(caller))
+        assert await caller.answer() == "Hello?"
+        noise.cancel()
+    assert not gemini.requests
+
+
 async def test_a_silent_caller_is_asked_twice_then_the_call_ends(
     server: Backend, gemini: Gemini, ended: EndedCalls
 ) -> None:
