@@ -218,7 +218,8 @@ def _say_over(
         raise NotConfigured(f"--platform takes one of {', '.join(CLIENTS)}.")
     if reported:
         raise NotConfigured(
-            "--interrupted and --heard are for one webhook: say several things in a call, and use --hang-up-after."
+            "--interrupted is for one webhook, and so is --heard: say several things in a call, and use"
+            " --hang-up-after."
         )
     if conversation is not None and platform in ("speech-engine", "completions"):
         raise NotConfigured(f"Over {platform} a call is held in one command: give all that is said in it.")
