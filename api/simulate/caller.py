@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
+from agent.llm import Usage
 from agent.memory import count_words
 from agent.observer import Observer
 from agent.turns import Turn
@@ -46,9 +47,11 @@ class CallerSide(Observer):
         self._began = now()
         self._news = asyncio.Event()
         self._streams: defaultdict[int, Heard] = defaultdict(Heard)  # by answer
+        self._turns: list[Turn] = []
 
     def turn_began(self, turn: Turn) -> None:
         """A repeated request has a turn of its own, which is not the exchange's."""
+        self._turns.append(turn)
         exchange = self._conversation.exchanges[-1]
         if exchange.turn is None:
             exchange.turn = turn
@@ -62,6 +65,13 @@ class CallerSide(Observer):
         """Of the call."""
         return now() - self._began
 
+    def usage(self) -> Usage:
+        """Of the agent's model, so far."""
+        calls = [call for turn in self._turns for call in turn.model_calls]
+        tokens = [call.tokens for call in calls]
+        read, written = sum(one for one, _ in tokens), sum(one for _, one in tokens)
+        return Usage(len(calls), read, written, sum(call.seconds for call in calls))
+
     async def call(self, client: PlatformClient, caller: Caller) -> None:
         """The call, from its beginning to its end."""
         self._client = client
@@ -71,6 +81,7 @@ class CallerSide(Observer):
             async for step in caller.steps(self._conversation):
                 if self._conversation.ends == "open":
                     await self._do(step)
+                    self._see_the_end()
                 else:
                     self._conversation.unsaid.append(in_words(step))
             await asyncio.sleep(_LINGERS)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agent.replay import run_file as runs
 from agent.replay import save_run
-from api.simulate.report import Row
+from api.simulate.row import Row
 from api.simulate.scenario_file import ScenarioError, load_scenario
 from api.simulate.simulation import Setup, run_file_of, simulate
 
@@ -54,7 +54,7 @@ class Held:
 
 
 def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]:
-    """Each run as it is over. Closing it ends those that run, and begins no others."""
+    """Each run as it is over. Ctrl-C ends those that run at once, and begins no others."""
     jobs = [(path, number) for path in paths for number in range(1, held.runs + 1)]
     if processes == 1 or len(jobs) == 1:
         setup = held.prepare()
@@ -65,6 +65,10 @@ def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]
         try:
             for done in as_completed([pool.submit(_hold, *job) for job in jobs]):
                 yield done.result()
+        except (KeyboardInterrupt, GeneratorExit):
+            for process in multiprocessing.active_children():  # those of the pool: there are no others
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -73,7 +77,7 @@ _of_process: list[tuple[Held, Setup]] = []
 
 
 def _begin(held: Held) -> None:
-    """In a process of its own. Ctrl-C is for the first one, which lets what has begun come to its end."""
+    """In a process of its own. Ctrl-C is for the first one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _of_process.append((held, held.prepare()))
 

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
@@ -194,7 +195,8 @@ class Expect(_Model):
 
 
 class Scenario(_Model):
-    """A caller, by script or as a persona; the world; the model's answers, if they are scripted; what must hold.
+    """A caller, by script, as a persona, or both: then the script is for want of a live model; the world; the model's
+    answers, if they are scripted; what must hold.
 
     judge: what shall hold, in plain sentences, of which a model judges. verdicts: what it says, if it is scripted.
     at_most: how long the call may last.
@@ -217,8 +219,8 @@ class Scenario(_Model):
 
     @model_validator(mode="after")
     def _has_a_caller(self) -> Scenario:
-        if bool(self.caller) == bool(self.persona):
-            raise ValueError(f"write who calls: either caller:, a list of {STEP_FORMS}; or persona:")
+        if not (self.caller or self.persona):
+            raise ValueError(f"write who calls: caller:, a list of {STEP_FORMS}; or persona:; or both")
         return self
 
     @model_validator(mode="after")
@@ -227,13 +229,15 @@ class Scenario(_Model):
             raise ValueError("keys are pressed on a phone: write world: platform: relay, or leave out dtmf:")
         return self
 
-    @model_validator(mode="after")
-    def _has_a_verdict_on_each(self) -> Scenario:
-        if self.verdicts is not None and len(self.verdicts) != len(self.judge):
-            raise ValueError(f"write one verdict for each criterion under judge: {len(self.judge)} of them")
-        return self
+    @field_validator("verdicts")
+    @classmethod
+    def _has_one_for_each(cls, verdicts: list[Verdict] | None, info: ValidationInfo) -> list[Verdict] | None:
+        criteria = info.data.get("judge", [])
+        if verdicts is not None and len(verdicts) != len(criteria):
+            raise ValueError(f"write one verdict for each criterion under judge: {len(criteria)} of them")
+        return verdicts
 
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""
-        return self.persona is not None or self.model is None or bool(self.judge and self.verdicts is None)
+        return not self.caller or self.model is None or bool(self.judge and self.verdicts is None)

@@ -28,11 +28,13 @@ def test_all_that_happened_is_in_the_page(hold: Hold) -> None:
     page = to_html([Row(Path("call.yaml"), "failed", hold(CALL)), Row(Path("x.yaml"), "broken", why="x.yaml:1: <no>")])
     assert "How is &lt;b&gt;Paris&lt;/b&gt;?" in page
     assert re.search(r"<del>[^<]*rain &amp; a wind from the west\.</del>", page), "what was cut is marked"
-    bars = re.findall(r'x="([\d.]+)" y="1.1" width="([\d.]+)"', page)
+    bars = re.findall(r'<i class="agent" style="left:([\d.]+)%;width:([\d.]+)%', page)
     spans = [(float(at), float(at) + float(width)) for at, width in bars]
+    assert len(spans) >= 2
     assert all(ends <= begins + 0.02 for (_, ends), (begins, _) in pairwise(spans)), "words are not spoken at once"
-    assert "weather(city=&#x27;Paris&#x27;): finished" in page
-    assert "judge: failed" in page
+    assert re.search(r"weather\(city=&#x27;Paris&#x27;\)</code> <span class=.note.>finished, 0.1 s", page)
+    assert page.count('class="cut"') == 1, "the interruption stands in the time line"
+    assert re.search(r"failed</span><div><p>The agent is &lt;i&gt;polite&lt;/i&gt;\.</p><p>It is curt\.", page)
     assert "<q>Goodbye</q>" in page
     assert "x.yaml:1: &lt;no&gt;" in page
     for bad in ("<b>Paris", "<i>polite", "<script", "http://", "https://"):
