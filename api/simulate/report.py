@@ -15,7 +15,9 @@ def report(rows: Sequence[Row]) -> str:
     where scenarios were held several times; then what it took."""
     failures = [f"{failure(row)}\n" for row in _first_failed(rows)]
     table = rates_table(rates(rows)) if is_repeated(rows) else _table(rows)
-    usage = [f"{role}: {words}" for role, words in told(rows).items()]
+    roles = told(rows)
+    width = max(map(len, roles), default=0) + 1
+    usage = [f"{role + ':':<{width}} {words}" for role, words in roles.items()]
     return "\n".join([*failures, *table, _sum(rows), *usage])
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 
 from api.platforms import CLIENTS
-from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Seconds, Step
+from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Duplicate, Say, Seconds, Step
 from api.simulate.verdict import Verdict
 
 
@@ -57,7 +57,8 @@ class Persona(_Model):
 
 
 class ToolAnswer(_Model):
-    """What a tool does in place of its own function. result: what it returns. fails: what it tells the model when it
+    """What a tool does in place of its own function. result: what it returns. transfer: to which number it has the call
+    transferred, with a result. fails: what it tells the model when it
     refuses; `true` for an error that it does not handle. times_out: it never ends. real: its own function runs, without
     network. when: for calls with these arguments only. after: how long it takes."""
 
@@ -65,6 +66,7 @@ class ToolAnswer(_Model):
     fails: str | Literal[True] | None = None
     times_out: Literal[True] | None = None
     real: Literal[True] | None = None
+    transfer: str | None = None
     when: dict[str, Any] = {}
     after: Seconds = 0.1
 
@@ -211,6 +213,14 @@ class Scenario(_Model):
     judge: list[str] = []
     verdicts: list[Verdict] | None = None
     at_most: Seconds = 600.0
+
+    @field_validator("caller")
+    @classmethod
+    def _repeats_something(cls, steps: list[Step]) -> list[Step]:
+        kinds = [type(step) for step in steps]
+        if Duplicate in kinds and Say not in kinds[: kinds.index(Duplicate)]:
+            raise ValueError("duplicate sends the caller's last words once more: put it after some")
+        return steps
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from agent import transfer
 from agent.replay import Answer, ToolBreaks, ToolFailure
 from api.simulate.scenario import ToolAnswer
 
@@ -58,6 +59,8 @@ async def _given(answer: ToolAnswer) -> Any:
         raise ToolBreaks("as the scenario has it")
     if answer.fails:
         raise ToolFailure(answer.fails)
+    if answer.transfer:
+        transfer(answer.transfer)
     return answer.result
 
 
