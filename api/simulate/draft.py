@@ -76,6 +76,8 @@ def _world(run: runs.RunFile, turns: Sequence[runs.RecordedTurn], real: Collecti
             answers[call.name].append(answer)
     first: Mapping[str, Any] = turns[0].webhook if turns else {}
     platform = client_of(run)
+    if platform == World().platform and any(kind == "control" for turn in turns for _, kind, _ in turn.sent):
+        platform = "completions"  # it was held in the terminal, which can end a call as that can
     return _given(
         platform=platform if platform != World().platform else "",
         date=run.settings.today,

@@ -57,7 +57,7 @@ class Persona(_Model):
 
 
 class ToolAnswer(_Model):
-    """What a tool does in place of its own function. result: what it returns. transfer: to which number it has the call
+    """What a tool does in place of its own function. result: what it returns. transfer: to whom it has the call
     transferred, with a result. fails: what it tells the model when it
     refuses; `true` for an error that it does not handle. times_out: it never ends. real: its own function runs, without
     network. when: for calls with these arguments only. after: how long it takes."""
