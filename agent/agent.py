@@ -24,7 +24,6 @@ from agent.failures import log_failure, logged
 from agent.graph import Graph, build_graph
 from agent.languages import own_line
 from agent.llm import Models
-from agent.observer import Observer, Observers
 from agent.storage import (
     ConversationDeleted,
     Journal,
@@ -40,7 +39,18 @@ from agent.storage import (
 from agent.summaries import Summaries
 from agent.tls import tls_context
 from agent.tooling import Perform, PerformCheck, ToolFolder, ToolRunner
-from agent.turns import PATIENCE, ConcurrencyLimit, HeardReport, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
+from agent.turns import (
+    PATIENCE,
+    ConcurrencyLimit,
+    HeardReport,
+    Observer,
+    Observers,
+    OpenTurns,
+    Summary,
+    Turn,
+    TurnQueue,
+    TurnRequest,
+)
 
 log = logging.getLogger(__name__)
 

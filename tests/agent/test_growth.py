@@ -23,14 +23,13 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from agent.agent import Agent, open_agent
 from agent.llm.answer import Models
 from agent.memory.history import KEPT_MESSAGES
-from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.replay.stand_ins import ScriptedModel
 from agent.storage.database import Database, Query, Row
 from agent.storage.open import _PRUNED_EVERY, Storage, open_storage
 from agent.summaries import PROMPT
 from agent.tooling.folder import ToolFolder
-from agent.turns import HeardReport, Turn, TurnRequest
+from agent.turns import HeardReport, Observer, Turn, TurnRequest
 
 TURNS = int(os.environ.get("GROWTH_TURNS", "160"))
 FULL = TURNS >= 1000
