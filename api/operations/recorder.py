@@ -87,6 +87,7 @@ class Recorder(Observer):
                 status = await process.wait()
             except asyncio.CancelledError:
                 process.kill()
+                await process.wait()
                 raise
             if status:
                 log.error("conversation=%r could not be recorded: voice record ended with %d", conversation, status)
