@@ -27,7 +27,7 @@ from agent.turns.notes import system_note, without_note_marks, words_behind_note
 from agent.turns.observer import Observer, Observers
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
-from agent.turns.request import HeardKind, HeardReport, Kind, Speaker, Summary, TurnRequest
+from agent.turns.request import HeardKind, HeardReport, Key, Kind, Speaker, Summary, TurnRequest
 from agent.turns.text_chunk import (
     Chunk,
     ChunkTemplate,
@@ -52,6 +52,7 @@ __all__ = [
     "Event",
     "HeardKind",
     "HeardReport",
+    "Key",
     "Kind",
     "Marker",
     "ModelCall",

@@ -210,12 +210,13 @@ async def test_the_process_keeps_nothing_of_a_conversation_that_is_silent(long: 
         while agent._summaries._making or agent.open_turns:
             await asyncio.sleep(0.005)
     kept = (
-        agent._running,
-        agent._order._newest,
-        agent._order._locks,
+        agent._turns._running,
+        agent._turns._tasks,
+        agent._conversations.order._newest,
+        agent._conversations.order._locks,
         agent._turns,
         agent._tool_runner.running,
         agent._summaries._making,
     )
-    assert [len(one) for one in kept] == [0] * 6
+    assert [len(one) for one in kept] == [0] * 7
     assert len(agent._models._bound) == 1
