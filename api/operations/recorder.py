@@ -10,8 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from agent.observer import Observer
-from agent.turns import Turn
+from agent.turns import Observer, Turn
 
 log = logging.getLogger(__name__)
 
