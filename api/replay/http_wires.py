@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 
 from agent.replay import run_file as runs
-from api.platforms import Network
+from api.platforms import HttpClient, Network
 from api.platforms.completions import OWN_TOOLS, TOOLS, CompletionsClient
-from api.platforms.http_client import HttpClient
 from api.platforms.layercode import LayercodeClient
 from api.replay.heard import SECRET, Heard, call_of, carried
 
