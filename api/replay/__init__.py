@@ -1,6 +1,7 @@
 """Recorded runs over the real web application: playing them, comparing with a live model, recording on a server.
 
-May import: platforms, operations, wiring. Open first: player.py.
+May import: platforms, operations, wiring. Open first: player.py; then wires.py, http_wires.py and socket_wires.py: how
+recorded turns are asked for through the platforms' clients.
 """
 
 from __future__ import annotations
