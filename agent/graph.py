@@ -143,7 +143,8 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         return {}
     fit = history.repair(messages)
     turn.repaired |= fit != messages
-    shown = Shown(told_to_model(context.prompt, turn.language), fit, declared)
+    ask = "" if turn.request.language else turn.speaks
+    shown = Shown(told_to_model(context.prompt, turn.language, ask=ask), fit, declared)
     may_call = history.tool_steps(messages) < context.max_tool_steps
     answer = await context.models.answer(
         turn,
@@ -155,9 +156,9 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         retell=shown.retell,
         instead=found(messages, context.actions, turn.speaks),
     )
-    if answer and shown.retold and not turn.failed:
-        return {"messages": Overwrite([*all_in_words(messages), *answer])}
-    return {"messages": answer}
+    retold = answer and shown.retold and not turn.failed
+    added = Overwrite([*all_in_words(messages), *answer]) if retold else answer
+    return {"messages": added, "language": turn.language}  # the model may have told another one
 
 
 async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] | str:

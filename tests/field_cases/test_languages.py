@@ -91,7 +91,8 @@ async def test_s8_the_language_is_remembered_and_the_model_is_told(gemini: Gemin
     english = {"custom_metadata": {"language": "en"}}
     assert (await caller.say("And in English?", turn="t3", **english)).text == "Looking in Rom. Nothing."
     told = [system_prompt(request.body).rpartition("\n\n")[2] for request in gemini.requests]
-    assert told[:4] == ["The conversation is in German (de-DE)."] * 4
+    assert told[:2] == ["The conversation is in German (de-DE)."] * 2
+    assert all(words.startswith("The conversation is in German (de-DE). If the caller ") for words in told[2:4])
     assert told[4:] == ["The conversation is in English (en)."] * 2
 
 
