@@ -35,7 +35,6 @@ from langgraph.types import Overwrite, Send
 from agent.languages import Texts, own_line, told_to_model
 from agent.llm import Models
 from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history, latest
-from agent.speech import speakable
 from agent.storage import PendingContext
 from agent.tooling import GatedCall, ToolCall, ToolRunner, through_gate, with_names, without_calls
 from agent.turns import Turn
@@ -132,7 +131,7 @@ def _first_words(state: State, context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])
-    return speakable(own_line(context.welcome_back if back else context.welcome, context.turn.speaks))
+    return own_line(context.welcome_back if back else context.welcome, context.turn.speaks)
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:

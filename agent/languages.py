@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+
+from agent.speech import speakable
 
 Texts = str | Mapping[str, str]
 
@@ -114,8 +117,13 @@ def in_language(texts: Texts, language: str) -> str:
 
 
 def own_line(texts: Texts, language: str) -> str:
-    """As `in_language`; the product's own lines are known in several languages."""
-    return in_language({"en": texts, **_OWN.get(texts, {})} if isinstance(texts, str) else texts, language)
+    """As `in_language`, as it is spoken; the product's own lines are known in several languages."""
+    return _spoken(in_language({"en": texts, **_OWN.get(texts, {})} if isinstance(texts, str) else texts, language))
+
+
+@lru_cache(maxsize=256)
+def _spoken(line: str) -> str:
+    return speakable(line)
 
 
 def all_of(texts: Texts) -> list[str]:

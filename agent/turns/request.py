@@ -19,11 +19,13 @@ class HeardReport:
     text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
     kind: `exact`: all that was heard, from the beginning. `fragment`: the last of it; it may begin anywhere in the
         answer. `derived`: the answer as the platform remembers it; it counts only when the answer begins with it.
+    answered: the caller's words to which it is the answer, as the platform remembers them; None: not told.
     """
 
     text: str
     turn_id: str | None = None
     kind: HeardKind = "exact"
+    answered: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""The language of a conversation whose platform tells none, row S8: the model says it in a mark, `⟦language: de⟧`, which
-nobody hears."""
+"""The language of a conversation whose platform tells none, row S8: the model says it in a mark that nobody hears,
+`⟦language: de⟧`."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def no_mark_in(gemini: Gemini) -> None:
 async def test_s8_the_model_tells_the_language_in_a_mark_that_nobody_hears(
     gemini: Gemini, start: Any, tokens: int, fast: bool
 ) -> None:
-    """However it streams: it is neither spoken nor remembered, and the fixed lines are in that language from then on."""
+    """However it streams: it is neither spoken nor remembered, and fixed lines are in that language from then on."""
     gemini.script(text("⟦language: de⟧ Guten Tag! Was darf es sein?", tokens=tokens))
     caller = (await start(gemini_fast=fast)).caller()
     assert (await caller.say("Guten Tag")).text == "Guten Tag! Was darf es sein?"
