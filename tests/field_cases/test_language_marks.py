@@ -267,7 +267,7 @@ async def test_s8_a_recorded_conversation_with_a_mark_replays(gemini: Gemini, st
     settings = Settings(_env_file=None, tools_dir=deeds.folder)
     project = project_of(settings)
     assert backend.agent
-    made = await record(backend.agent._storage.database, "c1", settings, project.config, project.folder)
+    made = await record(backend.agent._conversations.storage.database, "c1", settings, project.config, project.folder)
     assert made
     run, otherwise = made
     assert otherwise == []
