@@ -20,13 +20,11 @@ class HeardReport:
     text: as the platform understood it: words right, case and punctuation perhaps not. May be empty.
     kind: `exact`: all that was heard, from the beginning. `fragment`: the last of it; it may begin anywhere in the
         answer. `derived`: the answer as the platform remembers it; it counts only when the answer begins with it.
-    answered: the caller's words to which it is the answer, as the platform remembers them; None: not told.
     """
 
     text: str
     turn_id: str | None = None
     kind: HeardKind = "exact"
-    answered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    answered: the caller's words before these, to which `heard` is the answer; None: not told.
     line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
         or for each.
     instructions: of the platform's, put behind the prompt.
@@ -64,6 +63,7 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    answered: str | None = None
     language: str = ""
     instructions: str = ""
     line: str | Mapping[str, str] = ""

@@ -99,6 +99,7 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
+        answered=said[-2] if len(said) > 1 else None,
         caller=_number(body),
         metadata=within_limit(body.metadata),
         language=tag_of(body.metadata.get("language")),
@@ -139,12 +140,11 @@ def _last_of_user(body: Completion) -> int:
 
 
 def _heard(body: Completion) -> HeardReport | None:
-    """The assistant's message right before the user's last one, and what it has answered."""
+    """The assistant's message right before the user's last one."""
     before = [message for message in body.messages[: _last_of_user(body)] if message.role in _SPEAKERS]
     if not before or before[-1].role != "assistant" or not before[-1].content.strip():
         return None
-    answered = next((message.content for message in reversed(before) if message.role == "user"), None)
-    return HeardReport(before[-1].content.strip(), kind="derived", answered=answered)
+    return HeardReport(before[-1].content.strip(), kind="derived")
 
 
 def _number(body: Completion) -> str | None:
