@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
+from api.platforms.metadata import Metadata
 from api.platforms.sockets import read_frame
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
@@ -30,7 +31,6 @@ def _flag(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Id = Annotated[str, BeforeValidator(lambda value: value[:_MAX_ID] if isinstance(value, str) else "")]
-Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
 
 class _Frame(BaseModel):
@@ -44,7 +44,7 @@ class Setup(_Frame):
     call: Id = Field(default="", validation_alias=AliasChoices("callSid", "callSessionId", "callControlId"))
     session: Id = Field(default="", validation_alias="sessionId")
     from_: Id = Field(default="", validation_alias="from", repr=False)
-    parameters: Parameters = Field(default_factory=dict, validation_alias="customParameters", repr=False)
+    parameters: Metadata = Field(default_factory=dict, validation_alias="customParameters", repr=False)
 
 
 class Prompt(_Frame):
