@@ -9,6 +9,7 @@ from typing import Any, Literal
 Kind = Literal["message", "welcome", "silence"]
 HeardKind = Literal["exact", "fragment", "derived"]
 Speaker = Literal["caller", "agent"]
+Key = tuple[str, str, str]  # of a request, and of its turn: conversation, turn, kind
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    answered: the caller's words before these, to which `heard` is the answer; None: not told.
     line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
         or for each.
     instructions: of the platform's, put behind the prompt.
@@ -61,6 +63,7 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    answered: str | None = None
     language: str = ""
     instructions: str = ""
     line: str | Mapping[str, str] = ""
@@ -69,7 +72,7 @@ class TurnRequest:
     before: Sequence[tuple[Speaker, str]] | None = None
 
     @property
-    def key(self) -> tuple[str, str, Kind]:
+    def key(self) -> Key:
         return self.conversation_id, self.turn_id, self.kind
 
     @property
