@@ -14,6 +14,7 @@ from agent.turns import ToolCallStatus
 from api.simulate.conversation import Exchange
 from api.simulate.judge import Judged
 from api.simulate.rates import Rate, chance, rates, verdict
+from api.simulate.report import first_failed
 from api.simulate.row import Row, is_repeated, measures
 from api.simulate.simulation import Result
 from api.simulate.time_line import time_line
@@ -25,12 +26,13 @@ _COLUMNS = ("turns", "tools", "first words", "silence", "call")
 
 
 def to_html(rows: Sequence[Row]) -> str:
+    shown = list(first_failed(rows))
     parts = [
         '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>Simulated calls</title>',
         '<meta name="viewport" content="width=device-width">',
         f"<style>\n{_STYLE.read_text(encoding='utf-8')}</style></head>\n<body><main>",
         *_summary(rows),
-        *(part for number, row in enumerate(rows) for part in _of_row(number, row)),
+        *(part for number, row in enumerate(rows) for part in _of_row(number, row, row in shown)),
         "</main></body>\n</html>\n",
     ]
     return "\n".join(parts)
@@ -45,8 +47,9 @@ def _summary(rows: Sequence[Row]) -> Iterator[str]:
         yield from _rates(rates(rows))
     else:
         yield from _table(rows)
-    for role, words in told(rows).items():
-        yield f'<p class="soft">{escape(role)}: {words}</p>'
+    if roles := told(rows):
+        lines = (f"<dt>{escape(role)}</dt><dd>{words}</dd>" for role, words in roles.items())
+        yield f'<dl class="soft">{"".join(lines)}</dl>'
 
 
 def _rates(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
@@ -56,7 +59,7 @@ def _rates(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
     yield "".join(f"<th>{escape(head)}</th>" for head in [*heads, ""]) + "</tr></thead>"
     for scenario, by_setting in found.items():
         cells = [f"<b>{escape(scenario or 'all')}</b>"]
-        cells += [f'{escape(setting)} <span class="rate">{rate}</span>' for setting, rate in by_setting.items()]
+        cells += [f'<span class="narrow">{escape(setting)} </span>{rate}' for setting, rate in by_setting.items()]
         cells += [verdict(chance(*by_setting.values()))] if len(by_setting) == 2 else []
         yield f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     yield "</table></div>"
@@ -93,8 +96,8 @@ def _kind(status: str) -> str:
     return status.replace(" ", "-")
 
 
-def _of_row(number: int, row: Row) -> Iterator[str]:
-    opened = "" if row.status in ("passed", "skipped", "not run") else " open"
+def _of_row(number: int, row: Row, is_shown: bool) -> Iterator[str]:
+    opened = " open" if is_shown else ""
     yield f'<details class="card" id="call-{number}"{opened}><summary>{_pill(row.status)}<b>{escape(row.name)}</b>'
     if row.result:
         yield f'<span class="figures">{_figures(row)}</span>'
@@ -164,9 +167,8 @@ def _judged(one: Judged) -> str:
 
 
 def _foot(row: Row, result: Result) -> Iterator[str]:
-    yield f'<div class="foot soft"><p>The call: {escape(result.conversation.ends)}.'
-    asked = [f"{role}: {in_words(used)}" for role, used in result.usage.items() if used.requests]
-    yield f"{escape('; '.join(asked))}</p>"
+    yield f'<div class="foot soft"><p>The call: {escape(result.conversation.ends)}.</p>'
+    yield from (f"<p>{role}: {in_words(used)}</p>" for role, used in result.usage.items() if used.requests)
     if row.saved:
         yield f"<p><code>voice replay {escape(str(row.saved))}</code></p>"
     yield "</div>"

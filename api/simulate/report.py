@@ -13,7 +13,7 @@ from api.simulate.usage import told
 def report(rows: Sequence[Row]) -> str:
     """What has not passed, each with its cause in the first line and its conversation; then the table, or that of rates
     where scenarios were held several times; then what it took."""
-    failures = [f"{failure(row)}\n" for row in _first_failed(rows)]
+    failures = [f"{failure(row)}\n" for row in first_failed(rows)]
     table = rates_table(rates(rows)) if is_repeated(rows) else _table(rows)
     roles = told(rows)
     width = max(map(len, roles), default=0) + 1
@@ -21,7 +21,7 @@ def report(rows: Sequence[Row]) -> str:
     return "\n".join([*failures, *table, _sum(rows), *usage])
 
 
-def _first_failed(rows: Sequence[Row]) -> Iterator[Row]:
+def first_failed(rows: Sequence[Row]) -> Iterator[Row]:
     """Of the runs of a scenario the first that has not passed: the others are in --json and in their files."""
     seen = set()
     for row in rows:
