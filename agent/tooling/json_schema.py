@@ -65,8 +65,8 @@ class Schemas:
 
     def _definition(self, reference: str) -> Mapping[str, Any]:
         found = part_at(self._root, reference)
-        if not isinstance(found, Mapping):
-            raise Undeclarable(f"its schema refers to {reference}, which is not in it")
+        if not isinstance(found, Mapping) or found is self._root:
+            raise Undeclarable(f"its schema refers to {reference}, which is no part of it")
         return found
 
 
