@@ -1,6 +1,6 @@
 """Tools: the decorator, the folder they are loaded from, running a call at most once, MCP servers.
 
-May import: storage, llm, turns, observer. Open first: decorator.py for what a tool's author uses, runner.py for what
+May import: storage, llm, turns. Open first: decorator.py for what a tool's author uses, runner.py for what
 happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is imported only when MCP servers are configured.
 """
 
