@@ -82,16 +82,13 @@ def listen(
     actions: the names of the tools that change something.
     """
     messages = without_guess(fold(list(messages), pending_context.summary), request, actions)
-    again = any(m.id == human_id(request) for m in messages)
-    mine = [turn for turn in pending_context.crashed if turn.request.key == request.key and not again]
+    mine = [turn for turn in pending_context.crashed if turn.request.key == request.key]
     mended = recover(messages, [turn for turn in pending_context.crashed if turn not in mine])
     known = mended
     for spoken in pending_context.spoken:
         known = cut(known, spoken)
     late = [call for call in pending_context.late if any(_waits_for(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
-    if again:
-        return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
     lines = [*notes.late(late), *notes.page_data(pending_context)]
     takes_up = False
     if request.kind == "welcome":
@@ -120,19 +117,28 @@ def caller_has_spoken(messages: Sequence[AnyMessage]) -> bool:
 
 
 def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Collection[str]) -> list[AnyMessage]:
-    """Without the last turn, if it was a guess in the place of this one: its words were not what the caller meant. One
-    that a tool has acted in, or of which the platform remembers the answer, was meant."""
+    """Without an earlier run of this turn, which begins anew with what the journal has of its calls. And without the
+    last turn, if it was a guess in the place of this one: its words were not what the caller meant. One that a tool has
+    acted in, or of which the platform remembers the answer, was meant."""
+    messages = _without_turn(messages, human_id(request))
     if not request.place:
         return messages
     at = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
     turn = messages[at:]
     was_guess = turn and (turn[0].id or "").partition(":")[2].startswith(request.place)
-    if not was_guess or turn[0].id == human_id(request):
+    if not was_guess:
         return messages
     answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
     remembered = bool(answer and request.heard and answer.startswith(request.heard.text.strip()[:_ENOUGH]))
     acted = any(isinstance(m, ToolMessage) and m.name in actions and marker_of(m) not in _NOT_RUN for m in turn)
     return messages if remembered or acted else messages[:at]
+
+
+def _without_turn(messages: list[AnyMessage], id_: str) -> list[AnyMessage]:
+    """Without these words of the caller's, and what followed them."""
+    begins = next((i for i, m in enumerate(messages) if m.id == id_), len(messages))
+    ends = next((i for i, m in enumerate(messages) if i > begins and isinstance(m, HumanMessage)), len(messages))
+    return messages[:begins] + messages[ends:]
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:

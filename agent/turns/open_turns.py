@@ -30,6 +30,10 @@ class OpenTurns:
         """The turn that runs for a request which came before."""
         return self._running.get(request.key)
 
+    async def until_over(self, turn: Turn, seconds: float) -> None:
+        """Until it is over and journalled, or so many seconds have passed."""
+        await asyncio.wait([task for task, open_ in self._turns.items() if open_ is turn], timeout=seconds)
+
     def live(self, conversation: str) -> set[Key]:
         """The keys of the conversation's turns that run in this process."""
         return {turn.request.key for turn in self.of(conversation) if not turn.elsewhere and self.find(turn.request)}

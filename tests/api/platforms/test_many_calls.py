@@ -11,6 +11,7 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.agent.test_storm import resources
 from tests.agent.test_summaries import wants_summary
@@ -25,7 +26,7 @@ _PAUSES = (1.0, 4.0) if CALLS < 200 else (3.0, 12.0)  # seconds between an answe
 ANSWER = "It is sunny in Paris today, and tomorrow as well."
 
 
-def answer(body: object) -> Step:
+def answer(body: dict[str, Any]) -> Step:
     return text("They asked for the weather.") if wants_summary(body) else text(ANSWER, delay=0.02)
 
 
@@ -63,7 +64,7 @@ async def test_every_turn_of_many_open_calls_is_answered(gemini: Gemini, tmp_pat
         pid = backend.process.pid
         before = resources(pid)
         after, waited = [], []
-        for seconds in (0.0, SECONDS):
+        for seconds in (SECONDS / 4, SECONDS):
             everybody = asyncio.Barrier(CALLS + 1)
             calls = [asyncio.create_task(call(backend.url, seconds, everybody)) for _ in range(CALLS)]
             await _together(everybody, calls)
@@ -75,7 +76,8 @@ async def test_every_turn_of_many_open_calls_is_answered(gemini: Gemini, tmp_pat
             after.append(resources(pid))
         assert (await backend.http.get(f"{backend.url}/readyz")).status_code == 200
     print(f"{CALLS} calls, {len(waited)} turns; first words after {waited[len(waited) // 2]:.3f} s in the median, "
-          f"{waited[len(waited) * 99 // 100]:.3f} s in 99 %; at the start {before}, after each round {after}")  # fmt: skip
+          f"{waited[len(waited) * 99 // 100]:.3f} s in 99 %, {waited[-1]:.3f} s at most; at the start {before}, "
+          f"after each round {after}")  # fmt: skip
     assert len(waited) >= CALLS
     assert after[1].files < after[0].files + CALLS / 2
     assert after[1].memory_mb < 1.3 * after[0].memory_mb
