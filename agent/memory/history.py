@@ -81,7 +81,9 @@ def listen(
 
     actions: the names of the tools that change something.
     """
-    messages = without_guess(fold(list(messages), pending_context.summary), request, actions)
+    messages = fold(list(messages), pending_context.summary)
+    earlier = next((m for m in messages if m.id == human_id(request)), None)
+    messages = without_guess(messages, request, actions)
     mine = [turn for turn in pending_context.crashed if turn.request.key == request.key]
     mended = recover(messages, [turn for turn in pending_context.crashed if turn not in mine])
     known = mended
@@ -90,8 +92,13 @@ def listen(
     late = [call for call in pending_context.late if any(_waits_for(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
     lines = [*notes.late(late), *notes.page_data(pending_context)]
+    done = [message for turn in mine for message in _steps(turn.calls)]
+    if earlier and all(line in earlier.text for line in lines):
+        return [*cap(known), earlier, *done]
     takes_up = False
-    if request.kind == "welcome":
+    if earlier:  # what it was told in its earlier run stands there
+        lines, takes_up = [*lines, earlier.text], marker_of(earlier) == "taken up"
+    elif request.kind == "welcome":
         lines = [notes.CALLER_IS_BACK if known else notes.CALL_BEGINS, *lines]
     elif request.kind == "silence":
         lines = [*notes.interruption(known, len(known) < len(mended)), *lines, notes.SILENCE]
@@ -101,7 +108,6 @@ def listen(
         takes_up = bool(cut_off) and not words
         lines = [*cut_off, *lines, *filter(None, [words, notes.GO_ON if takes_up else ""])]
     asked = [caller_message(lines, human_id(request), takes_up=takes_up)] if lines else []
-    done = [message for turn in mine for message in _steps(turn.calls)]
     return [*cap(known), *asked, *done]
 
 
