@@ -88,9 +88,6 @@ class Agent:
 
         TooBusy when there are too many turns, and none of them ends within a moment. Stopping after `drain` has begun.
         """
-        running = self._turns.find(request)
-        if running and running.interrupted and request.resume:
-            await self._turns.until_over(running, self._models.first_token)
         if not self._turns.find(request):
             await self._room.enter()
             if self.stopping or self._turns.find(request):

@@ -106,12 +106,17 @@ class Conversations:
 
     async def _admitted(self, turn: Turn) -> Admission:
         """What the journal says of it, and if another worker runs it, what it says at that one's end."""
-        entry = await self.journal.admit(turn.request)
+        if turn.request.resume:
+            async with self.order.admission(turn.request.conversation_id):
+                await self.turns.until_earlier_runs_are_over(turn)
+                entry = await self.journal.admit(turn.request)
+        else:
+            entry = await self.journal.admit(turn.request)
         turn.admit()
         turn.elsewhere = entry.elsewhere
         while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
             await turn.sleep(_ELSEWHERE)
-            entry = await self.journal.admit(turn.request)
+            entry = await self.journal.admit(turn.request, has_waited=True)
         return entry
 
     async def converse(self, turn: Turn, entry: Admission) -> list[AnyMessage]:

@@ -124,9 +124,10 @@ class Journal:
 
     # Turns.
 
-    async def admit(self, request: TurnRequest) -> Admission:
+    async def admit(self, request: TurnRequest, *, has_waited: bool = False) -> Admission:
         """Enter a turn, if it is new, and look in the same visit whether there is anything that it must know. One
-        that crashed is run again, unless the conversation has gone on since; so is one that is to be resumed."""
+        that crashed is run again, unless the conversation has gone on since; so is one that is to be resumed.
+        has_waited: what has gone on since has come after this request."""
         entry: dict[str, Any] = {"text": request.text, "caller": request.caller, "metadata": request.metadata}
         entry["heard"] = asdict(request.heard) if request.heard else None
         if request.abilities:
@@ -150,14 +151,14 @@ class Journal:
                 return Admission(number=new[0][0], nothing_pending=nothing_pending, again=again)
             if known := await self._impatient.fetch(_ADMITTED, *request.key):
                 entered = _Entered(*known[0])
-                if not (request.resume and await self._is_lost(request, entered)):
+                if not (request.resume and await self._is_lost(request, entered, has_waited)):
                     return await self._again(request, entered)
                 again = bool(await self._impatient.execute(_RUN_AGAIN, *request.key, entered.number))
             # Another turn of the conversation was given that number at this moment.
 
-    async def _is_lost(self, request: TurnRequest, entered: _Entered) -> bool:
+    async def _is_lost(self, request: TurnRequest, entered: _Entered, has_waited: bool) -> bool:
         """Whether a turn was not answered, or another one has taken its place, and nothing else has come since."""
-        if entered.state != "ended":
+        if entered.state != "ended" or (has_waited and entered.gone_on):
             return False
         later = [turn for (turn,) in await self._impatient.fetch(_LATER, request.conversation_id, entered.number)]
         in_its_place = [turn for turn in later if request.place and turn.startswith(request.place)]

@@ -103,6 +103,17 @@ async def test_a_guess_that_was_dropped_before_it_acted_leaves_no_words(gemini: 
     assert not deeds.done("c1")
 
 
+async def test_a_guess_that_was_made_twice_gives_way_to_what_was_meant(gemini: Gemini, ask: Ask, deeds: Tools) -> None:
+    """However soon the one follows the other."""
+    for number in range(8):
+        words = f"slow order {number}"
+        await dropped(ask(words), 0.05)
+        await dropped(ask(words), 0.01 * number)
+        assert await ask(f"{words} please") == LONG
+        assert caller_said(gemini.requests[-1].body).splitlines()[-1] == f"{words} please"
+        assert deeds.done("c1")["order began"] == number + 1
+
+
 @pytest.mark.parametrize("drop_after", [20, None], ids=["dropped", "read to its end"])
 async def test_the_newest_guess_wins_also_when_it_was_made_before(
     gemini: Gemini, ask: Ask, drop_after: int | None
