@@ -15,10 +15,10 @@ from langchain_core.runnables import RunnableConfig
 
 from agent.config import AgentConfig
 from agent.failures import log_failure, logged
-from agent.graph import Context, Graph
 from agent.languages import own_line
 from agent.llm import Models
 from agent.memory import confirmation
+from agent.state import Context, Graph
 from agent.storage import (
     TURN,
     Admission,
@@ -156,7 +156,7 @@ class Conversations:
                 "thread_id": context.turn.request.conversation_id,
                 TURN: (context.turn, self.workers.name),
             },
-            "recursion_limit": 4 * context.max_tool_steps + 10,
+            "recursion_limit": 4 * self.config.max_tool_steps + 10,
         }
         nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
         end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit")
@@ -180,9 +180,7 @@ class Conversations:
             models=self.models,
             tool_runner=self.tool_runner,
             prompt=self._prompt(turn.request.instructions),
-            welcome=self.config.welcome,
-            welcome_back=self.config.welcome_back,
-            max_tool_steps=self.config.max_tool_steps,
+            config=self.config,
             pending_context=replace(pending_context, summary=turn.summary),
         )
 

@@ -27,6 +27,7 @@ from agent.turns.notes import system_note, without_note_marks, words_behind_note
 from agent.turns.observer import Observer, Observers
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
+from agent.turns.phone import e164
 from agent.turns.request import HeardKind, HeardReport, Key, Kind, Speaker, Summary, TurnRequest
 from agent.turns.text_chunk import (
     Chunk,
@@ -77,6 +78,7 @@ __all__ = [
     "chunk_from",
     "compact",
     "cut_message",
+    "e164",
     "interrupted_message",
     "is_told_in_words",
     "marker_of",
