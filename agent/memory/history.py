@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
 from agent.memory import notes
+from agent.memory.guesses import human_id, without_guess
 from agent.memory.heard import heard_parts
 from agent.memory.notes import last_turn
 from agent.speech import speakable
@@ -52,12 +53,6 @@ from agent.turns import (
 KEPT_MESSAGES = 40
 
 _SUMMARY = "summary:"
-_NOT_RUN = ("not started", "not run")  # markers of calls that have done nothing
-_ENOUGH = 40  # characters by which an answer is recognised
-
-
-def human_id(request: TurnRequest) -> str:
-    return f"{request.kind}:{request.turn_id}"
 
 
 def reply_id(request: TurnRequest, messages: Sequence[AnyMessage]) -> str:
@@ -120,31 +115,6 @@ def asks(messages: Sequence[AnyMessage], request: TurnRequest) -> bool:
 
 def caller_has_spoken(messages: Sequence[AnyMessage]) -> bool:
     return any((m.id or "").startswith(("message:", _SUMMARY)) for m in messages)
-
-
-def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Collection[str]) -> list[AnyMessage]:
-    """Without an earlier run of this turn, which begins anew with what the journal has of its calls. And without the
-    last turn, if it was a guess in the place of this one: its words were not what the caller meant. One that a tool has
-    acted in, or of which the platform remembers the answer, was meant."""
-    messages = _without_turn(messages, human_id(request))
-    if not request.place:
-        return messages
-    at = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
-    turn = messages[at:]
-    was_guess = turn and (turn[0].id or "").partition(":")[2].startswith(request.place)
-    if not was_guess:
-        return messages
-    answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
-    remembered = bool(answer and request.heard and answer.startswith(request.heard.text.strip()[:_ENOUGH]))
-    acted = any(isinstance(m, ToolMessage) and m.name in actions and marker_of(m) not in _NOT_RUN for m in turn)
-    return messages if remembered or acted else messages[:at]
-
-
-def _without_turn(messages: list[AnyMessage], id_: str) -> list[AnyMessage]:
-    """Without these words of the caller's, and what followed them."""
-    begins = next((i for i, m in enumerate(messages) if m.id == id_), len(messages))
-    ends = next((i for i, m in enumerate(messages) if i > begins and isinstance(m, HumanMessage)), len(messages))
-    return messages[:begins] + messages[ends:]
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -27,6 +27,7 @@ from agent.languages import tag_of
 from agent.turns import HeardReport, Speaker, TurnRequest
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
+from api.platforms.metadata import Object, within_limit
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -46,10 +47,6 @@ def _content(value: object) -> object:
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _objects(value: object) -> object:
-    return value if isinstance(value, dict) else {}
-
-
 class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -60,9 +57,6 @@ class Message(BaseModel):
 def _tool_names(value: object) -> object:
     functions = [tool.get("function") for tool in value if isinstance(tool, dict)] if isinstance(value, list) else []
     return [function["name"] for function in functions if isinstance(function, dict) and function.get("name") in TOOLS]
-
-
-Object = Annotated[dict[str, Any], BeforeValidator(_objects)]
 
 
 class Completion(BaseModel):
@@ -85,11 +79,11 @@ class Completion(BaseModel):
 @dataclass(frozen=True)
 class Asked:
     """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action.
-    answered: the user's last words have been, and the client has run a tool of its own for that answer."""
+    after_tool: the user's last words were answered, and the client has run a tool of its own for that."""
 
     request: TurnRequest
     tools: Mapping[str, tuple[str, str | None]]
-    answered: bool
+    after_tool: bool
 
 
 def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False, stateless: bool = False) -> Asked:
@@ -103,15 +97,16 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
     text = strip_nul(said[-1]) if said else ""
     place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
-    answered = bool(body.messages) and body.messages[-1].role == "tool"
+    after_tool = bool(body.messages) and body.messages[-1].role == "tool"
     request = TurnRequest(
         conversation_id=conversation or f"alone-{uuid.uuid4().hex}",
         turn_id=turn_id_of(place, text),
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
+        answered=said[-2] if len(said) > 1 else None,
         caller=_number(body),
-        metadata=body.metadata,
+        metadata=within_limit(body.metadata),
         language=tag_of(body.metadata.get("language")),
         abilities=frozenset(tools),
         place=place,
@@ -121,8 +116,8 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
     )
     if conversation is None:
         alone = replace(request, before=_before(body), heard=None, place="", abilities=frozenset())
-        return Asked(alone, {}, answered)
-    return Asked(request, tools, answered)
+        return Asked(alone, {}, after_tool)
+    return Asked(request, tools, after_tool)
 
 
 def _conversation(body: Completion, headers: Mapping[str, str]) -> str | None:

@@ -90,7 +90,7 @@ async def _answer(services: Services, request: Request, asked: Asked, body: Comp
     if not asked.request.stateless:
         agent.calls.goes_on(asked.request.conversation_id, "", "chat completions", agent.calls.times.idle)
     chunks = Chunks(body.model or MODEL, asked.tools)
-    if asked.answered:
+    if asked.after_tool:
         if body.stream:
             return StreamingResponse(chunks.stream(nothing()), media_type="text/event-stream")
         return JSONResponse(await chunks.whole(nothing()))

@@ -105,10 +105,10 @@ async def test_a_guess_that_was_dropped_before_it_acted_leaves_no_words(gemini: 
 
 async def test_a_guess_that_was_made_twice_gives_way_to_what_was_meant(gemini: Gemini, ask: Ask, deeds: Tools) -> None:
     """However soon the one follows the other."""
-    for number in range(8):
+    for number in range(4):
         words = f"slow order {number}"
         await dropped(ask(words), 0.05)
-        await dropped(ask(words), 0.01 * number)
+        await dropped(ask(words), 0.02 * number)
         assert await ask(f"{words} please") == LONG
         assert caller_said(gemini.requests[-1].body).splitlines()[-1] == f"{words} please"
         assert deeds.done("c1")["order began"] == number + 1
