@@ -121,7 +121,7 @@ class ToolRunner:
         if turn.request.place and acts(tool_call.tool):
             await turn.sleep(turn.began + self._hold - turn.now())
             if turn.interrupted:
-                return tool_call.answer(NOT_STARTED, failed=True)
+                return tool_call.answer(NOT_STARTED, failed=True, marker="not started")
         try:
             async with asyncio.timeout(self._patience):
                 entry = await self._journal.start_call(
