@@ -59,7 +59,7 @@ async def test_the_page_on_a_screen_and_on_a_phone_by_day_and_by_night(hold: Hol
     ]
     async with chromium() as browser:
         for name, page_of in (("once", rows), ("several", several)):
-            (tmp_path / f"{name}.html").write_text(to_html(page_of))
+            (tmp_path / f"{name}.html").write_text(await asyncio.to_thread(to_html, page_of))
             for width, scheme in product((1000, 390), ("light", "dark")):
                 page = await browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
                 await page.goto((tmp_path / f"{name}.html").as_uri())
