@@ -31,7 +31,6 @@ from langgraph.types import Command, Overwrite, Send
 
 from agent.languages import own_line, told_to_model
 from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history
-from agent.speech import speakable
 from agent.state import Context, Graph, State, Step
 from agent.tooling import ToolCall, through_gate, with_names, without_calls
 
@@ -84,14 +83,15 @@ def _first_words(messages: list[AnyMessage], context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(messages)
-    return speakable(own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks))
+    return own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks)
 
 
 async def think(state: State, runtime: Runtime[Context]) -> Command[str]:
     messages, pending, context = state["messages"], state.get("pending"), runtime.context
     ends = context.turn.interrupted or confirmation.only_asks(messages, pending)
     answer, known = ([], messages) if ends else await _answer(messages, context)
-    update = {"messages": answer if known is messages else Overwrite([*known, *answer])}
+    added = answer if known is messages else Overwrite([*known, *answer])
+    update = {"messages": added, "language": context.turn.language}  # the model may have told another one
     return Command(update=update, goto=await _after_thinking((answer or messages)[-1], pending, context))
 
 
@@ -101,7 +101,8 @@ async def _answer(messages: list[AnyMessage], context: Context) -> tuple[list[AI
     turn, declared = context.turn, context.declared
     fit = history.repair(messages)
     turn.repaired |= fit != messages
-    shown = Shown(told_to_model(context.prompt, turn.language), fit, declared)
+    ask = "" if turn.request.language else turn.speaks
+    shown = Shown(told_to_model(context.prompt, turn.language, ask=ask), fit, declared)
     may_call = history.tool_steps(messages) < context.config.max_tool_steps
     answer = await context.models.answer(
         turn,
