@@ -30,7 +30,7 @@ from langgraph.runtime import Runtime
 from langgraph.types import Command, Overwrite, Send
 
 from agent.languages import own_line, told_to_model
-from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history
+from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history, without_guess
 from agent.state import Context, Graph, State, Step
 from agent.tooling import ToolCall, through_gate, with_names, without_calls
 
@@ -55,7 +55,7 @@ async def listen(state: State, runtime: Runtime[Context]) -> Command[str]:
         for line in call.unspoken:
             turn.progress(line)
     turn.language = turn.language or state.get("language", "")
-    meant = history.without_guess(state["messages"], turn.request, runtime.context.actions)
+    meant = without_guess(state["messages"], turn.request, runtime.context.actions)
     was_guess = len(meant) < len(state["messages"])
     before = state.get("before") if was_guess else state.get("pending")
     pending = confirmation.heard(before, messages)
