@@ -213,8 +213,8 @@ async def open_agent(
         models.warm()
         config, turns = config or AgentConfig(), OpenTurns()
         tool_runner = ToolRunner(
-            journal, storage, http, perform, observer,
-            perform_check=perform_check, patience=models.first_token, hold=config.action_hold,
+            journal, storage, http, observer, perform=perform, perform_check=perform_check,
+            patience=models.first_token, hold=config.action_hold,
         )  # fmt: skip
         made = Summaries(storage, models, summaries)
         conversations = Conversations(

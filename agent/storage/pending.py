@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from agent.storage.database import Database, Query, Row
 from agent.storage.entries import (
@@ -26,6 +27,7 @@ _MINE_RUNNING = (
     f" AND number <= (SELECT number FROM turns WHERE {KEY})"
 )
 _RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
+_STARTED = f"{CALLS} AND turn = ? AND state = 'started'"
 _OF_RUNNING = f"{CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
 _UNTOLD = f"{CALLS} AND told = 0 ORDER BY started"
 _UNSEEN = (
@@ -69,7 +71,8 @@ async def read_pending(
         (_CUT_BEFORE, conversation, conversation, *request.key),
         (_SUMMARY, conversation),
     )
-    crashed = list(_crashed(request, turns, [call_of(*row) for row in of_turns], live))
+    calls = [await _call(row, running, workers) for row in of_turns]
+    crashed = list(_crashed(request, turns, calls, live))
     late = [call_of(*row) for row in untold if await _is_over(row, running, workers)]
     reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
     spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
@@ -90,7 +93,8 @@ def reported(turn: Turn, pending_context: PendingContext, now: float) -> Iterato
         if other.request.key != turn.request.key:
             yield _END_CRASHED, now, *other.request.key
     for call in [*pending_context.late, *(call for other in crashed for call in other.calls)]:
-        yield _TELL, call.state, conversation, call.call
+        if call.state != "running":
+            yield _TELL, call.state, conversation, call.call
     if notes := pending_context.notes:
         yield _SEE.format(", ".join("?" * len(notes))), conversation, notes[0].at, *(note.id for note in notes)
     if turn.summary:
@@ -113,6 +117,19 @@ def _heard_of(request: TurnRequest, crashed: TurnRequest, calls: Sequence[ToolCa
         return []
     steps = len({call.message["data"]["id"] for call in calls})
     return [SentEvent(0, Say(request.heard.text, of=f"{crashed.turn_id}/{steps}"))]
+
+
+async def calls_at_work(
+    database: Database, workers: SingleWorker, request: TurnRequest, running: Collection[str]
+) -> bool:
+    """Whether a tool call of an earlier run of this turn is at work, on any worker. running: as in `read_pending`."""
+    rows = await database.fetch(_STARTED, request.conversation_id, request.turn_id)
+    return not all([await _is_over(row, running, workers) for row in rows])
+
+
+async def _call(row: Row, running: Collection[str], workers: SingleWorker) -> ToolCallRecord:
+    call = call_of(*row)
+    return call if await _is_over(row, running, workers) else replace(call, state="running")
 
 
 async def _is_over(row: Row, running: Collection[str], workers: SingleWorker) -> bool:

@@ -45,10 +45,13 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    answered: the caller's words before these, to which `heard` is the answer; None: not told.
     line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
         or for each.
     instructions: of the platform's, put behind the prompt.
     language: in which the caller speaks, as the platform tells it; empty where it does not.
+    resume: the platform asks again only for an answer that did not come through: if the turn was interrupted or has
+        failed, or another one has taken its place since, it is run once more. What its tools have done stands.
     before: what was said before, as (who, text), of a request that is all there is of its conversation: nothing of it
         is kept afterwards, and no tool that changes something is offered in it. None: the conversation is remembered.
     """
@@ -62,11 +65,13 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    answered: str | None = None
     language: str = ""
     instructions: str = ""
     line: str | Mapping[str, str] = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    resume: bool = False
     before: Sequence[tuple[Speaker, str]] | None = None
 
     @property

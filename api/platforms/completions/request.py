@@ -4,8 +4,10 @@ conversation  named by the client: Vapi's `call.id`; `conversation_id` in the bo
               `elevenlabs_extra_body`; the header X-Conversation-Id, or open-webui's; `user`, as LiveKit sends it
 place         the number of user messages: requests for one place are guesses at one turn
 turn          the place and what the user says there: the same again is a duplicate
-heard         the last assistant message: what the client thinks was heard of the answer before
+heard         the last words of the assistant before that: what the client thinks was heard of the answer before
 abilities     what the client's `tools` can do to the call
+
+A request that ends with the result of a tool is no turn: the client has done what it was told to.
 
 A request that names no conversation is refused, or, if the operator says so, a conversation of its own: its messages
 are all that was said, and there is nothing to be heard, repeated or done to the call.
@@ -16,7 +18,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -25,6 +27,7 @@ from agent.languages import tag_of
 from agent.turns import HeardReport, Speaker, TurnRequest
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
+from api.platforms.metadata import Object, within_limit
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -44,10 +47,6 @@ def _content(value: object) -> object:
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _objects(value: object) -> object:
-    return value if isinstance(value, dict) else {}
-
-
 class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -58,9 +57,6 @@ class Message(BaseModel):
 def _tool_names(value: object) -> object:
     functions = [tool.get("function") for tool in value if isinstance(tool, dict)] if isinstance(value, list) else []
     return [function["name"] for function in functions if isinstance(function, dict) and function.get("name") in TOOLS]
-
-
-Object = Annotated[dict[str, Any], BeforeValidator(_objects)]
 
 
 class Completion(BaseModel):
@@ -82,10 +78,12 @@ class Completion(BaseModel):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action."""
+    """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action.
+    after_tool: the user's last words were answered, and the client has run a tool of its own for that."""
 
     request: TurnRequest
     tools: Mapping[str, tuple[str, str | None]]
+    after_tool: bool
 
 
 def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False, stateless: bool = False) -> Asked:
@@ -99,24 +97,27 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
     text = strip_nul(said[-1]) if said else ""
     place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
+    after_tool = bool(body.messages) and body.messages[-1].role == "tool"
     request = TurnRequest(
         conversation_id=conversation or f"alone-{uuid.uuid4().hex}",
         turn_id=turn_id_of(place, text),
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
+        answered=said[-2] if len(said) > 1 else None,
         caller=_number(body),
-        metadata=body.metadata,
+        metadata=within_limit(body.metadata),
         language=tag_of(body.metadata.get("language")),
         abilities=frozenset(tools),
         place=place,
         platform="chat completions",
+        resume=True,
         instructions=strip_nul("\n\n".join(filter(None, instructions))[:MAX_TEXT]) if appends else "",
     )
     if conversation is None:
         alone = replace(request, before=_before(body), heard=None, place="", abilities=frozenset())
-        return Asked(alone, {})
-    return Asked(request, tools)
+        return Asked(alone, {}, after_tool)
+    return Asked(request, tools, after_tool)
 
 
 def _conversation(body: Completion, headers: Mapping[str, str]) -> str | None:
@@ -145,13 +146,12 @@ def _last_of_user(body: Completion) -> int:
 
 
 def _heard(body: Completion) -> HeardReport | None:
-    """The assistant's message right before the user's last one."""
-    at = _last_of_user(body)
-    before = [message.content for message in body.messages[:at] if message.role in ("assistant", "user")]
-    roles = [message.role for message in body.messages[:at] if message.role in ("assistant", "user")]
-    if not roles or roles[-1] != "assistant" or not before[-1].strip():
-        return None
-    return HeardReport(before[-1].strip(), kind="derived")
+    """The assistant's last words between the user's last two messages. Those that call a tool may have none."""
+    before = [m for m in body.messages[: _last_of_user(body)] if m.role in _SPEAKERS]
+    while before and before[-1].role == "assistant":
+        if said := before.pop().content.strip():
+            return HeardReport(said, kind="derived")
+    return None
 
 
 def _number(body: Completion) -> str | None:
