@@ -159,8 +159,8 @@ class Conversations:
             "recursion_limit": 4 * self.config.max_tool_steps + 10,
         }
         nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
-        end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit")
-        return cast(list[AnyMessage], end["messages"])
+        end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit", output_keys="messages")
+        return cast(list[AnyMessage], end)
 
     def _prompt(self, instructions: str) -> str:
         prompt = self.config.prompt.replace("{today}", self.config.today())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from agent.storage.database import Database, Query, Row
@@ -37,11 +37,8 @@ _BEFORE = (
     "SELECT turn FROM turns WHERE conversation = ? AND number <"
     f" (SELECT number FROM turns WHERE {KEY}) ORDER BY number DESC LIMIT 1"
 )
-_CUT_BEFORE = (
-    f"SELECT turn, sent FROM turns WHERE conversation = ? AND turn = ({_BEFORE})"
-    " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
-)
-_SENT = "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL"
+_SENT = "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND sent IS NOT NULL AND turn = "
+_SENT_IN, _SENT_BEFORE = f"{_SENT}?", f"{_SENT}({_BEFORE})"
 _WORKERS_OF_TURNS = "SELECT DISTINCT worker FROM turns WHERE conversation = ? AND state = 'running'"
 _WORKERS_OF_CALLS = "SELECT DISTINCT worker FROM tool_calls WHERE conversation = ? AND state = 'started'"
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
@@ -63,24 +60,23 @@ async def read_pending(
     now, running: its calls that are."""
     conversation = request.conversation_id
     mine = conversation, workers.name, *request.key
-    turns, of_turns, untold, unseen, cut_before, summary = await database.fetch_each(
+    turns, of_turns, untold, unseen, before, summary = await database.fetch_each(
         (_RUNNING, *mine),
         (_OF_RUNNING, conversation, *mine),
         (_UNTOLD, conversation),
         (_UNSEEN, conversation, NEWEST_NOTES),
-        (_CUT_BEFORE, conversation, conversation, *request.key),
+        (_SENT_BEFORE, conversation, conversation, *request.key),
         (_SUMMARY, conversation),
     )
     calls = [await _call(row, running, workers) for row in of_turns]
     crashed = list(_crashed(request, turns, calls, live))
     late = [call_of(*row) for row in untold if await _is_over(row, running, workers)]
-    reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
-    spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
+    heard = await _heard(database, [*(turn.request for turn in crashed), request], before)
     return PendingContext(
         crashed,
         late,
         [PageData(*row) for row in reversed(unseen)],
-        await _spoken(database, request, reports) if reports else spoken,
+        await _spoken(database, conversation, heard, before),
         Summary(*summary[0]) if summary else None,
     )
 
@@ -149,19 +145,30 @@ async def is_at_work(
     return any([await workers.may_live(worker) for (worker,) in [*turns, *calls]])
 
 
-async def _spoken(database: Database, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
-    """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it was
-    interrupted without a report."""
+async def _heard(
+    database: Database, requests: Sequence[TurnRequest], before: Sequence[Row]
+) -> dict[str | None, HeardReport]:
+    """What the platform reported in `requests`, by turn. before: what was sent in the turn before the last of them."""
     heard: dict[str | None, HeardReport] = {}
-    for report in reports:
-        if report.heard:
-            heard[report.heard.turn_id or await _before(database, report)] = report.heard
-    spoken = []
-    for turn in dict.fromkeys([*heard, await _before(database, request)]):
-        for sent, outcome in await database.fetch(_SENT, request.conversation_id, turn):
-            if turn in heard or outcome != "answered":
-                spoken.append(_interrupted(str(turn), sent, heard.get(turn)))
-    return spoken
+    for request in requests:
+        if request.heard:
+            is_last, turn = request is requests[-1], request.heard.turn_id
+            known = str(before[0][0]) if before and is_last else None
+            heard[turn or known or await _before(database, request)] = request.heard
+    return heard
+
+
+async def _spoken(
+    database: Database, conversation: str, heard: Mapping[str | None, HeardReport], before: Sequence[Row]
+) -> list[InterruptedTurn]:
+    """The turns whose interruption was reported, and the last one, if it was interrupted without a report."""
+    known = {turn for turn, *_ in before}
+    rows = [row for turn in heard if turn not in known for row in await database.fetch(_SENT_IN, conversation, turn)]
+    return [
+        _interrupted(turn, sent, heard.get(turn))
+        for turn, sent, outcome in [*rows, *before]
+        if turn in heard or outcome != "answered"
+    ]
 
 
 def _interrupted(turn: str, sent: str, heard: HeardReport | None) -> InterruptedTurn:

@@ -75,16 +75,16 @@ class ToolRunner:
         journal: Journal,
         storage: Storage,
         http: httpx.AsyncClient,
-        perform: Perform | None = None,
-        observer: Observer | None = None,
+        observer: Observer,
         *,
-        perform_check: PerformCheck | None = None,
-        patience: float = 5.0,
-        hold: float = 0.0,
+        perform: Perform | None,
+        perform_check: PerformCheck | None,
+        patience: float,
+        hold: float,
     ) -> None:
         self._hold = hold
         self._patience = patience
-        self._observer = observer or Observer()
+        self._observer = observer
         self._journal = journal
         self._database = storage.database
         self._http = http
