@@ -96,6 +96,8 @@ class CallerSide(Observer):
     def settle(self) -> None:
         """Take down how it was, once the agent is at rest."""
         for exchange in self._conversation.exchanges:
+            ran = (turn for turn in reversed(self._turns) if turn.request.turn_id == exchange.turn_id)
+            exchange.turn = next((turn for turn in ran if not turn.repeated), exchange.turn)  # it may be begun anew
             exchange.tools = exchange.turn.tools if exchange.turn else ()
         self._conversation.seconds = self.seconds()
 
