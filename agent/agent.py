@@ -20,36 +20,29 @@ import httpx
 from agent.calls import Calls, CallTimes
 from agent.config import AgentConfig
 from agent.conversation import Conversations
-from agent.failures import log_failure, logged
-from agent.graph import Graph, build_graph
-from agent.languages import own_line
+from agent.graph import build_graph
 from agent.llm import Models
-from agent.observer import Observer, Observers
-from agent.storage import (
-    ConversationDeleted,
-    Journal,
-    Key,
-    LastTurn,
-    SingleWorker,
-    Storage,
-    TurnTakenOver,
-    erase,
-    erase_turn,
-    open_workers,
-)
+from agent.storage import Journal, LastTurn, Storage, open_workers
 from agent.summaries import Summaries
 from agent.tls import tls_context
 from agent.tooling import Perform, PerformCheck, ToolFolder, ToolRunner
-from agent.turns import PATIENCE, ConcurrencyLimit, HeardReport, OpenTurns, Summary, Turn, TurnQueue, TurnRequest
+from agent.turns import (
+    PATIENCE,
+    ConcurrencyLimit,
+    HeardReport,
+    Observer,
+    Observers,
+    OpenTurns,
+    Summary,
+    Turn,
+    TurnRequest,
+)
 
 log = logging.getLogger(__name__)
 
-_SLACK = 1.0  # seconds beyond those for the first token, until the model must have been asked
-_GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
 _QUEUE = 50  # turns that may wait a moment for a place
 _NOTES_AT_ONCE = 20
 _NOTES_WAITING = 500
-_ELSEWHERE = 0.1  # seconds between two looks for the end of a turn that another worker runs
 
 
 class Stopping(Exception):
@@ -59,39 +52,32 @@ class Stopping(Exception):
 class Agent:
     """Use `open_agent()`. calls: what platforms tell of the calls that they carry."""
 
-    calls: Calls
-
     def __init__(
         self,
-        graph: Graph,
+        conversations: Conversations,
+        calls: Calls,
+        turns: OpenTurns,
         journal: Journal,
         tool_runner: ToolRunner,
         folder: ToolFolder,
         models: Models,
         config: AgentConfig,
-        storage: Storage,
         summaries: Summaries,
-        workers: SingleWorker,
         observer: Observer,
     ) -> None:
-        self._storage = storage
-        self._summaries = summaries
-        self._workers = workers
+        self.calls = calls
         self.folder = folder
         self.stopping = False
+        self._conversations = conversations
+        self._turns = turns
         self._journal = journal
         self._tool_runner = tool_runner
         self._models = models
         self._config = config
+        self._summaries = summaries
         self._observer = observer
         self._room = ConcurrencyLimit(config.max_turns, _QUEUE)
         self._note_room = ConcurrencyLimit(_NOTES_AT_ONCE, _NOTES_WAITING)
-        self._running: dict[Key, Turn] = {}
-        self._order = TurnQueue()
-        self._turns = OpenTurns()
-        self._conversations = Conversations(
-            graph, storage, journal, folder, models, tool_runner, config, summaries, workers.name, self.live
-        )
 
     @property
     def open_turns(self) -> int:
@@ -102,23 +88,21 @@ class Agent:
 
         TooBusy when there are too many turns, and none of them ends within a moment. Stopping after `drain` has begun.
         """
-        if request.key not in self._running:
+        if not self._turns.find(request):
             await self._room.enter()
-            if self.stopping or request.key in self._running:
+            if self.stopping or self._turns.find(request):
                 self._room.leave()
             else:
                 return self._new_turn(request)
-        if self.stopping:
+        turn = self._turns.find(request)
+        if self.stopping or not turn:
             raise Stopping
-        turn = self._running[request.key]
         turn.joined += 1
         return turn
 
     def _new_turn(self, request: TurnRequest) -> Turn:
-        turn = self._running[request.key] = Turn(
-            request, timeout=self._config.turn_timeout, default_language=self._config.language
-        )
-        task = asyncio.create_task(self._own_and_erase(turn) if request.stateless else self._own(turn), name="turn")
+        turn = Turn(request, timeout=self._config.turn_timeout, default_language=self._config.language)
+        task = asyncio.create_task(self._own(turn), name="turn")
         self._turns.add(turn, task)
         task.add_done_callback(self._forget)
         if request.kind == "welcome":
@@ -151,18 +135,13 @@ class Agent:
         """Raises when the database does not answer."""
         await self._journal.ping()
 
-    def live(self, conversation_id: str) -> set[Key]:
-        """The conversation's turns that run in this process."""
-        mine = (turn.request.key for turn in self._turns.of(conversation_id) if not turn.elsewhere)
-        return {key for key in mine if key in self._running}
-
     def running(self, conversation_id: str) -> list[Turn]:
         """The conversation's turns that are not over and journalled."""
         return self._turns.of(conversation_id)
 
     def is_at_work(self, conversation_id: str) -> bool:
         """Whether a turn or a tool call of the conversation runs in this process."""
-        return bool(self.live(conversation_id) or self._tool_runner.running_calls(conversation_id))
+        return bool(self._turns.live(conversation_id) or self._tool_runner.running_calls(conversation_id))
 
     async def read_tools(self) -> None:
         """Read tool files that have changed, if the configuration says so. What is newly wrong with them is logged."""
@@ -174,7 +153,7 @@ class Agent:
         await self._turns.wait(seconds)
         for turn in self._turns:
             if not turn.times_said:
-                turn.say(own_line(self._models.apology, turn.speaks))
+                self._conversations.apologise(turn)
         await asyncio.sleep(0)  # for the streams to take that
         for turn in self._turns:
             turn.interrupt()
@@ -193,81 +172,17 @@ class Agent:
         await self._models.close()
 
     async def _own(self, turn: Turn) -> None:
-        """The task of a turn. However it ends, the stream is closed."""
-        request, task = turn.request, asyncio.current_task()
-        silence = asyncio.get_running_loop().call_later(
-            self._models.first_token + _SLACK, lambda: self._break_silence(turn, task)
-        )
+        """The task of a turn."""
+        stateless = turn.request.stateless
         try:
-            entry = await self._journal.admit(request)
-            turn.admit()
-            turn.elsewhere = entry.elsewhere
-            while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
-                await turn.sleep(_ELSEWHERE)
-                entry = await self._journal.admit(request)
-            if entry.elsewhere:
-                turn.failed = True
-                turn.say(own_line(self._models.apology, turn.speaks))
-            elif entry.number is None:
-                turn.replay(entry.sent)
-            else:
-                turn.number, turn.elsewhere = entry.number, False
-                async with (
-                    self._order.alone(turn),
-                    self._left(turn),
-                    asyncio.timeout_at(turn.deadline + _GRACE),
-                    self._workers.turn(turn, is_oldest=entry.nothing_pending),
-                ):
-                    messages = await self._conversations.converse(turn, entry)
-                    if not (self.stopping or request.stateless):
-                        self._summaries.begin(request, messages)
-        except Exception as error:  # noqa: BLE001 - the caller gets words, whatever it was
-            self._fail(turn, error)
+            messages = await self._conversations.run(turn)
+            if messages and not (self.stopping or stateless):
+                self._summaries.begin(turn.request, messages)
         finally:
-            silence.cancel()
-            turn.end()
-            del self._running[request.key]
+            self._turns.journalled(turn)
             self._observer.turn_over(turn)
-
-    async def _own_and_erase(self, turn: Turn) -> None:
-        try:
-            await self._own(turn)
-        finally:
-            with logged(log, "what a stateless turn has left could not be deleted"):
-                await erase(self._storage, turn.request.conversation_id)
-
-    @asynccontextmanager
-    async def _left(self, turn: Turn) -> AsyncIterator[None]:
-        """Ends a turn that fails or is cancelled, first for its caller; the journal then keeps it for recovery."""
-        request = turn.request
-        try:
-            yield
-        except ConversationDeleted:
-            turn.end()
-            with logged(log, "a turn of a forgotten conversation could not be deleted"):
-                await erase_turn(self._storage, request)
-        except TurnTakenOver:
-            log.warning("conversation=%r turn=%r is another worker's now", request.conversation_id, request.turn_id)
-            turn.interrupt()
-        except BaseException as error:
-            if isinstance(error, Exception):
-                self._fail(turn, error)
-            await self._journal.leave(turn)
-            if not isinstance(error, Exception):
-                raise
-
-    def _fail(self, turn: Turn, error: Exception) -> None:
-        turn.failed = True
-        log_failure(log, "a turn failed", error)
-        turn.say(own_line(self._models.apology, turn.speaks))
-        turn.end()
-
-    def _break_silence(self, turn: Turn, task: asyncio.Task[Any] | None) -> None:
-        """End a turn that was not admitted, or has not asked the model yet: the database does not answer."""
-        under_way = turn.admitted.is_set() and (turn.elsewhere or turn.model_calls or turn.times_said)
-        if not (turn.silenced or under_way) and task:
-            self._fail(turn, TimeoutError())
-            task.cancel()
+            if stateless:
+                await self._conversations.erase(turn)
 
 
 @asynccontextmanager
@@ -296,19 +211,20 @@ async def open_agent(
         journal = Journal(storage, workers)
         await models.rehearse(list(folder.tools.values()))
         models.warm()
-        config = config or AgentConfig()
+        config, turns = config or AgentConfig(), OpenTurns()
         tool_runner = ToolRunner(
             journal, storage, http, perform, observer,
             perform_check=perform_check, patience=models.first_token, hold=config.action_hold,
         )  # fmt: skip
-        agent = Agent(
-            build_graph(storage.saver), journal, tool_runner, folder, models, config, storage,
-            Summaries(storage, models, summaries), workers, observer,
-        )  # fmt: skip
-        agent.calls = Calls(storage, workers, folder, tool_runner, http, call_times, agent.live)
-        await agent.calls.start()
+        made = Summaries(storage, models, summaries)
+        conversations = Conversations(
+            build_graph(storage.saver), storage, journal, folder, models, tool_runner, config, made, workers, turns
+        )
+        calls = Calls(storage, workers, folder, tool_runner, turns, http, call_times)
+        agent = Agent(conversations, calls, turns, journal, tool_runner, folder, models, config, made, observer)
+        await calls.start()
         try:
             yield agent
         finally:
             await agent.close()
-            await agent.calls.stop()
+            await calls.stop()

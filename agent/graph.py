@@ -19,68 +19,20 @@ in the journal. Every function is `async`, those of the edges too: LangGraph giv
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, TypedDict
+from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage
-from langchain_core.tools import BaseTool
+from langchain_core.messages import AIMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import Runtime
 from langgraph.types import Overwrite, Send
 
-from agent.languages import Texts, own_line, told_to_model
-from agent.llm import Models
-from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history, latest
+from agent.languages import own_line, told_to_model
+from agent.memory import CONFIRM, Shown, all_in_words, confirmation, found, given, history
 from agent.speech import speakable
-from agent.storage import PendingContext
-from agent.tooling import GatedCall, ToolCall, ToolRunner, through_gate, with_names, without_calls
-from agent.turns import Turn
-
-
-class State(TypedDict):
-    """What a checkpoint holds of a conversation. before: what was pending when the newest turn began, as that turn may
-    turn out to be a guess. language: in which it is held, once that is known."""
-
-    messages: Annotated[list[AnyMessage], operator.add]
-    pending: Annotated[Pending | None, latest]
-    before: Pending | None
-    language: str
-
-
-@dataclass
-class Context:
-    """What the nodes of one turn work with. Not remembered. tools: those of the tool files. declared: with `confirm`,
-    what the model may call. actions: the tools that change something. pending_context: what the memory does not know
-    yet."""
-
-    turn: Turn
-    tools: dict[str, BaseTool]
-    declared: dict[str, BaseTool]
-    actions: set[str]
-    models: Models
-    tool_runner: ToolRunner
-    prompt: str
-    welcome: Texts
-    welcome_back: Texts
-    max_tool_steps: int
-    pending_context: PendingContext
-
-
-class Step(TypedDict):
-    """What one `act` gets: a call as it left the gate, and the action that waits for the caller's yes. asks: whether a
-    call of the step puts a question. yes: what the step's calls of `confirm` come to."""
-
-    call: GatedCall
-    pending: Pending | None
-    asks: bool
-    yes: bool | None
-
-
-Graph = CompiledStateGraph[State, Context, State, State]
+from agent.state import Context, Graph, State, Step
+from agent.tooling import ToolCall, through_gate, with_names, without_calls
 
 
 def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
@@ -132,7 +84,7 @@ def _first_words(state: State, context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])
-    return speakable(own_line(context.welcome_back if back else context.welcome, context.turn.speaks))
+    return speakable(own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks))
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -144,7 +96,7 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
     fit = history.repair(messages)
     turn.repaired |= fit != messages
     shown = Shown(told_to_model(context.prompt, turn.language), fit, declared)
-    may_call = history.tool_steps(messages) < context.max_tool_steps
+    may_call = history.tool_steps(messages) < context.config.max_tool_steps
     answer = await context.models.answer(
         turn,
         shown.messages,

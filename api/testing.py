@@ -26,11 +26,10 @@ from fastapi import FastAPI
 
 from agent.config import AgentConfig
 from agent.llm import Models
-from agent.observer import Observer
 from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
-from agent.turns import Turn
+from agent.turns import Observer, Turn
 from api.replay import FakePlatform, temporary_application
 from api.settings import Settings
 from api.simulate import (

@@ -15,9 +15,9 @@ from agent.agent import Agent, open_agent
 from agent.calls import CallTimes
 from agent.config import PROMPT_FILE, AgentConfig
 from agent.llm import ModelError, Models, StructuredModel, load_model
-from agent.observer import Observer
 from agent.storage import DatabaseError, Storage, is_shared, open_storage
 from agent.tooling import McpFileError, ServerConfig, ToolFileError, ToolFolder
+from agent.turns import Observer
 from api.settings import NotConfigured, Settings, collected
 
 log = logging.getLogger(__name__)

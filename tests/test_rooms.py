@@ -15,6 +15,7 @@ PLATFORMS = {f"api.platforms.{path.parent.name}" for path in (ROOT / "api/platfo
 APART = {
     "agent.llm.gemini.declaration",
     "agent.tooling.mcp",
+    "agent.tooling.mcp_tools",
     "api.operations.spans",
     "api.platforms.completions.platform",
     "api.platforms.conversation_relay.platform",

@@ -12,10 +12,9 @@ import httpx
 
 from agent.calls.table import CallRow
 from agent.memory import heard_text
-from agent.phone import e164
 from agent.storage import Database, Row, sent_of
 from agent.tooling import EndedCall, EndedToolCall, HowEnded, TranscriptLine
-from agent.turns import CallControl, HeardReport, Say
+from agent.turns import CallControl, HeardReport, Say, e164
 
 _TURNS = (
     "SELECT turn, kind, asked, outcome, sent, heard, started, ended FROM turns"

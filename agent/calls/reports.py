@@ -15,7 +15,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,9 @@ import httpx
 from agent.calls.record import record_of
 from agent.calls.table import CallRow, CallTable
 from agent.failures import log_failure, logged
-from agent.storage import Key, SingleWorker, Storage, is_at_work
+from agent.storage import SingleWorker, Storage, is_at_work
 from agent.tooling import CallEnded, EndedCall, HowEnded, ToolFolder, ToolRunner, acts, isolated
+from agent.turns import OpenTurns
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +49,7 @@ class CallTimes:
 
 
 class Calls:
-    """What platforms tell of calls. times: None for an agent that tells no hooks, as in a replay. live: of a
-    conversation, the turns that run in this process.
+    """What platforms tell of calls. times: None for an agent that tells no hooks, as in a replay.
 
     Sockets: `open`, perhaps `mark`, `close`, perhaps `over`. Others: `goes_on` with each request, perhaps `over`.
     Nothing here raises.
@@ -61,9 +61,9 @@ class Calls:
         workers: SingleWorker,
         folder: ToolFolder,
         tool_runner: ToolRunner,
+        turns: OpenTurns,
         http: httpx.AsyncClient,
         times: CallTimes | None,
-        live: Callable[[str], Collection[Key]],
     ) -> None:
         self.times = times or CallTimes()
         self._enabled = times is not None
@@ -71,8 +71,8 @@ class Calls:
         self._workers = workers
         self._folder = folder
         self._tool_runner = tool_runner
+        self._turns = turns
         self._http = http
-        self._live = live
         self._table = CallTable(storage, workers.name or "this process")
         self._entering: set[asyncio.Task[None]] = set()
         self._reporting: set[asyncio.Task[None]] = set()
@@ -165,8 +165,8 @@ class Calls:
                 task.add_done_callback(self._reporting.discard)
 
     async def _is_at_work(self, conversation: str) -> bool:
-        running = self._tool_runner.running_calls(conversation)
-        return await is_at_work(self._storage.database, self._workers, conversation, self._live(conversation), running)
+        live, running = self._turns.live(conversation), self._tool_runner.running_calls(conversation)
+        return await is_at_work(self._storage.database, self._workers, conversation, live, running)
 
     async def _report(self, call: CallRow) -> None:
         """Call the hooks that have not been through, and enter what came of it."""

@@ -23,10 +23,9 @@ from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from pydantic import Field
 
-from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.tooling import ToolCall, ToolResult, ToolRun, recorded_outcome
-from agent.turns import CallControl, Turn, chunk_from
+from agent.turns import CallControl, Observer, Turn, chunk_from
 
 
 class Unexpected(Exception):

@@ -22,7 +22,7 @@ from agent.storage.entries import (
 from agent.storage.forgetting import conversations_of, erase, erase_turn, is_known
 from agent.storage.journal import Journal
 from agent.storage.open import Storage, is_shared, open_storage, open_temporary_storage
-from agent.storage.pending import Key, is_at_work
+from agent.storage.pending import is_at_work
 from agent.storage.results import (
     GIVEN_UP,
     NOT_STARTED,
@@ -53,7 +53,6 @@ __all__ = [
     "DatabaseError",
     "InterruptedTurn",
     "Journal",
-    "Key",
     "LastTurn",
     "PendingContext",
     "Row",

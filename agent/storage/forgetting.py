@@ -13,11 +13,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from agent.phone import e164
 from agent.storage.entries import as_json
 from agent.storage.open import Storage
 from agent.storage.workers import THERE
-from agent.turns import TurnRequest
+from agent.turns import TurnRequest, e164
 
 _REST = {
     "tool_calls": "DELETE FROM tool_calls WHERE conversation = ? AND started < ?",

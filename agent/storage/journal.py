@@ -59,7 +59,7 @@ from agent.storage.entries import (
     sent_of,
 )
 from agent.storage.open import Storage
-from agent.storage.pending import CALLS, Key, read_pending, reported
+from agent.storage.pending import CALLS, read_pending, reported
 from agent.storage.workers import (
     KEY,
     MINE,
@@ -70,7 +70,7 @@ from agent.storage.workers import (
     TurnTakenOver,
     leaving,
 )
-from agent.turns import HeardReport, Turn, TurnRequest
+from agent.turns import HeardReport, Key, Turn, TurnRequest
 
 _KEPT_NOTES = 200
 _FORGET_NOTES = """DELETE FROM notes WHERE conversation = ? AND kind = 'data' AND at <

@@ -17,9 +17,7 @@ from agent.storage.entries import (
     sent_of,
 )
 from agent.storage.workers import KEY, SingleWorker
-from agent.turns import HeardReport, Say, SentEvent, Summary, Turn, TurnRequest
-
-Key = tuple[str, str, str]  # a turn's: conversation, turn, kind
+from agent.turns import HeardReport, Key, Say, SentEvent, Summary, Turn, TurnRequest
 
 CALLS = "SELECT call, answers, turn, name, message, state, result, said, worker FROM tool_calls WHERE conversation = ?"
 # Not a newer turn that runs: it may have come just now, and has not crashed.

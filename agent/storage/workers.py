@@ -24,7 +24,7 @@ from contextlib import asynccontextmanager, suppress
 from agent.failures import logged
 from agent.storage.database import Database
 from agent.storage.entries import as_json, row_of
-from agent.turns import Turn
+from agent.turns import Key, Turn
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +104,8 @@ class WorkerPool(SingleWorker):
     def __init__(self, database: Database) -> None:
         self.name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._database = database
-        self._running: dict[tuple[str, str, str], tuple[Turn, asyncio.Task[None] | None]] = {}
-        self._left: set[tuple[str, str, str]] = set()
+        self._running: dict[Key, tuple[Turn, asyncio.Task[None] | None]] = {}
+        self._left: set[Key] = set()
         self._some = asyncio.Event()
         self._sure_from = 0.0
 

@@ -1,7 +1,8 @@
 """Tools: the decorator, the folder they are loaded from, running a call at most once, MCP servers.
 
-May import: storage, llm, turns, observer. Open first: decorator.py for what a tool's author uses, runner.py for what
-happens to a call, also on barge-in. mcp.py needs the extra `mcp` and is imported only when MCP servers are configured.
+May import: storage, speech, turns. Open first: decorator.py for what a tool's author uses, runner.py for what
+happens to a call, also on barge-in. mcp.py and mcp_tools.py need the extra `mcp`, and are imported only where MCP
+servers are configured or were recorded.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tools of MCP servers, with the options of every other tool.
+"""The sessions with MCP servers, whose tools are offered while they last. What such a tool is: mcp_tools.py.
 
 A server's session belongs to one task from its opening to its end: the client's cancel scopes must be left where they
 were entered. A server that is down is tried again, with growing pauses, and its tools say so meanwhile.
@@ -7,31 +7,24 @@ were entered. A server that is down is tried again, with growing pauses, and its
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import math
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import asdict
 from typing import Any
 
 import anyio
 import httpx
 import jsonschema  # type: ignore[import-untyped]
-from langchain_core.tools import ToolException
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
 from agent.tls import tls_context
-from agent.tooling.declaration import declare, restore
-from agent.tooling.decorator import ToolOptions, VoiceTool, changes, check
+from agent.tooling.decorator import VoiceTool
 from agent.tooling.folder import ToolFolder
-from agent.tooling.foreign_schema import ForeignSchema
-from agent.tooling.json_schema import Undeclarable
 from agent.tooling.mcp_config import ServerConfig
+from agent.tooling.mcp_tools import in_words, stand_in, tool_of, unavailable, why_not
 from agent.tooling.sandbox import isolated
-from agent.turns import without_note_marks
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +36,6 @@ _LOOK = 5.0  # seconds between looks whether it is still there
 _PATIENCE = 30.0  # seconds it has to answer then
 _END = 6.0  # seconds for its end; within them a process that stays gets SIGTERM, then SIGKILL
 _TAKE_BACK = 0.05  # seconds to tell it that a call is not wanted any more
-_UNAVAILABLE = "{} is unavailable at the moment, and nothing was done. Tell the caller, and go on without it."
-_NOT_TEXT = "[Something that cannot be read out: {}.]"
-
-Run = Callable[..., Awaitable[str]]
 
 
 class Server:
@@ -64,7 +53,7 @@ class Server:
     async def run(self) -> None:
         """Hold a session for good. What the server offers is offered in the folder."""
         pause, now = _PAUSE, asyncio.get_running_loop().time
-        await self._offer([_stand_in(self.name)])
+        await self._offer([stand_in(self.name)])
         while True:
             up = math.inf
             why: Exception = ConnectionError()
@@ -142,7 +131,7 @@ class Server:
                 if only is None or tool.name in only:
                     tools.append(self._folder.fit(self._make(tool)))
             except (ValueError, KeyError, jsonschema.SchemaError) as error:
-                why = _why(tool.name, error)
+                why = why_not(tool.name, error)
                 fault = f"The MCP server {self.name}, {why}."
                 self.faults += [fault] if tool.name in wanted else []
                 log.warning("%s It is left out", fault)
@@ -154,17 +143,17 @@ class Server:
             raise ValueError(f'tool {tool.name!r} is destructive: set "confirm" to a question, or to false')
 
         async def run(**arguments: Any) -> str:
-            return _in_words(await self._call(tool.name, arguments))
+            return in_words(await self._call(tool.name, arguments))
 
         options = config.tool_options(tool.name, reads=bool(hints.readOnlyHint))
         limited = isolated(run, options.at_once)
-        return _voice_tool(self.name, tool.name, tool.description or tool.name, tool.inputSchema, options, limited)
+        return tool_of(self.name, tool.name, tool.description or tool.name, tool.inputSchema, options, limited)
 
     async def _call(self, tool: str, arguments: dict[str, Any]) -> types.CallToolResult:
         """Run a call in the session that is open. ToolException, with words for the model, when there is none."""
-        session, unavailable = self._session, ToolException(_UNAVAILABLE.format(tool))
+        session = self._session
         if session is None:
-            raise unavailable
+            raise unavailable(tool)
         number = session._request_id  # the call's, which nothing else tells
         try:
             async with asyncio.timeout(None) as lost:
@@ -175,7 +164,7 @@ class Server:
             raise
         except (anyio.ClosedResourceError, anyio.BrokenResourceError):  # nothing was sent
             self._doubt.set()
-            raise unavailable from None
+            raise unavailable(tool) from None
         except TimeoutError:
             raise ConnectionError from None
         except Exception:
@@ -198,82 +187,11 @@ def _http_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> 
     return httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=tls_context())
 
 
-def _stand_in(server: str) -> VoiceTool:
-    """Offered until the server has said what it has."""
-
-    async def unavailable() -> str:
-        raise ToolException(_UNAVAILABLE.format(server))
-
-    name, does = f"{server.replace('-', '_')}_unavailable", f"Tells that the service {server} cannot be reached now."
-    return VoiceTool(
-        name=name,
-        description=without_note_marks(does),
-        args_schema={"type": "object", "properties": {}},
-        coroutine=unavailable,
-    )
-
-
 async def _take_back(session: ClientSession, number: int) -> None:
     params = types.CancelledNotificationParams(requestId=number)
     with suppress(Exception):  # a server that is gone, or does not listen, need not be told
         async with asyncio.timeout(_TAKE_BACK):
             await session.send_notification(types.ClientNotification(types.CancelledNotification(params=params)))
-
-
-def _in_words(result: types.CallToolResult) -> str:
-    """The result as text. ToolException when the server says that it is an error."""
-    texts = [getattr(getattr(part, "resource", part), "text", _NOT_TEXT.format(part.type)) for part in result.content]
-    if result.structuredContent and not texts:
-        texts = [json.dumps(result.structuredContent, ensure_ascii=False)]
-    if result.isError:
-        raise ToolException("\n".join(texts) or "It failed.")
-    return "\n".join(texts)
-
-
-def _voice_tool(
-    server: str, name: str, does: str, schema: dict[str, Any], options: ToolOptions, run: Run | None = None
-) -> VoiceTool:
-    """ValueError, KeyError or SchemaError when it cannot be offered."""
-    checked = ForeignSchema(schema)
-    shown = declare(json.loads(without_note_marks(json.dumps(schema))), strict=False)
-    label = re.sub(r"\W|^(?=\d)", "_", name, flags=re.ASCII)[:64]
-    check(label, options, shown["properties"])
-    return VoiceTool(
-        name=label, description=without_note_marks(does), args_schema=shown,
-        coroutine=_restored(run, schema), options=options,
-        faults=lambda given: checked.too_many(given) or checked.faults(restore(given, schema), strict=changes(options)),
-        metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
-    )  # fmt: skip
-
-
-def _restored(run: Run | None, schema: Mapping[str, Any]) -> Run | None:
-    async def call(**arguments: Any) -> str:
-        assert run  # noqa: S101 - for the type
-        return await run(**restore(arguments, schema))
-
-    return call if run else None
-
-
-def _why(name: str, error: Exception) -> str:
-    if isinstance(error, Undeclarable):
-        return f"tool {name!r}: {error}"
-    return str(error) if type(error) is ValueError else f"{name}: its schema cannot be used"
-
-
-def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
-    """The MCP servers' tools among those that a run file says were offered: good for anything but being run.
-    ValueError with a sentence when the file has something else there."""
-    return {label: _recorded(label, tool) for label, tool in offered.items() if tool.get("mcp")}
-
-
-def _recorded(label: str, tool: Mapping[str, Any]) -> VoiceTool:
-    about = tool["mcp"]
-    try:
-        options = ToolOptions(**about["manners"])
-        return _voice_tool(about["server"], about["name"], tool["description"], about["schema"], options)
-    except (ValueError, KeyError, TypeError, AttributeError, jsonschema.SchemaError) as error:
-        why = f": {error}" if isinstance(error, Undeclarable) else ""
-        raise ValueError(f"It offers a tool {label!r} that cannot be used{why}.") from error
 
 
 @asynccontextmanager

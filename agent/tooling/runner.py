@@ -19,8 +19,6 @@ from langchain_core.tools import ToolException
 
 from agent.failures import log_failure, logged
 from agent.json_values import to_json
-from agent.observer import Observer
-from agent.phone import e164
 from agent.storage import (
     GIVEN_UP,
     NOT_STARTED,
@@ -38,7 +36,7 @@ from agent.tooling.decorator import ToolContext, acts, use_context
 from agent.tooling.results import NotAResult, shortened, text_of
 from agent.tooling.sandbox import ToolNotStarted
 from agent.tooling.waiting import WaitingLines
-from agent.turns import CallControl, ToolCallStatus, Turn
+from agent.turns import CallControl, Observer, ToolCallStatus, Turn, e164
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One turn and its place among others: what was requested, what was sent, how it is interrupted.
+"""One turn and its place among others: what was requested, what was sent, how it is interrupted, who observes it.
 
 May import: nothing of the other rooms. Open first: turn.py.
 """
@@ -24,9 +24,11 @@ from agent.turns.messages import (
     was_interrupted,
 )
 from agent.turns.notes import system_note, without_note_marks, words_behind_notes
+from agent.turns.observer import Observer, Observers
 from agent.turns.open_turns import OpenTurns
 from agent.turns.order import PATIENCE, TurnQueue
-from agent.turns.request import HeardKind, HeardReport, Kind, Speaker, Summary, TurnRequest
+from agent.turns.phone import e164
+from agent.turns.request import HeardKind, HeardReport, Key, Kind, Speaker, Summary, TurnRequest
 from agent.turns.text_chunk import (
     Chunk,
     ChunkTemplate,
@@ -51,9 +53,12 @@ __all__ = [
     "Event",
     "HeardKind",
     "HeardReport",
+    "Key",
     "Kind",
     "Marker",
     "ModelCall",
+    "Observer",
+    "Observers",
     "OpenTurns",
     "Say",
     "SentEvent",
@@ -73,6 +78,7 @@ __all__ = [
     "chunk_from",
     "compact",
     "cut_message",
+    "e164",
     "interrupted_message",
     "is_told_in_words",
     "marker_of",

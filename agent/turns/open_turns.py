@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from agent.turns.request import Key, TurnRequest
 from agent.turns.turn import Turn
 
 _MOST = 8  # of one conversation, waiting ones included
@@ -12,6 +13,7 @@ _MOST = 8  # of one conversation, waiting ones included
 
 class OpenTurns:
     def __init__(self) -> None:
+        self._running: dict[Key, Turn] = {}
         self._turns: dict[asyncio.Task[None], Turn] = {}
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}  # of each conversation, oldest first
 
@@ -24,9 +26,21 @@ class OpenTurns:
     def of(self, conversation: str) -> list[Turn]:
         return [self._turns[task] for task in self._tasks.get(conversation, ())]
 
+    def find(self, request: TurnRequest) -> Turn | None:
+        """The turn that runs for a request which came before."""
+        return self._running.get(request.key)
+
+    def live(self, conversation: str) -> set[Key]:
+        """The keys of the conversation's turns that run in this process."""
+        return {turn.request.key for turn in self.of(conversation) if not turn.elsewhere and self.find(turn.request)}
+
     def add(self, turn: Turn, task: asyncio.Task[None]) -> None:
-        self._turns[task] = turn
+        self._running[turn.request.key] = self._turns[task] = turn
         self._tasks.setdefault(turn.request.conversation_id, []).append(task)
+
+    def journalled(self, turn: Turn) -> None:
+        """The journal knows all of it: a request that comes again is answered from there."""
+        del self._running[turn.request.key]
 
     def remove(self, task: asyncio.Task[None]) -> None:
         conversation = self._turns.pop(task).request.conversation_id

@@ -9,6 +9,7 @@ from typing import Any, Literal
 Kind = Literal["message", "welcome", "silence"]
 HeardKind = Literal["exact", "fragment", "derived"]
 Speaker = Literal["caller", "agent"]
+Key = tuple[str, str, str]  # of a request, and of its turn: conversation, turn, kind
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class TurnRequest:
     before: Sequence[tuple[Speaker, str]] | None = None
 
     @property
-    def key(self) -> tuple[str, str, Kind]:
+    def key(self) -> Key:
         return self.conversation_id, self.turn_id, self.kind
 
     @property

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import typer
 
-from agent.phone import e164
 from agent.storage import Storage, conversations_of, counted, erase, is_known
 from agent.tooling import ToolFolder
+from agent.turns import e164
 from api.operations import delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import load_tools, open_database

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.observer import Observer
-from agent.turns import ToolCallStatus, Turn
+from agent.turns import Observer, ToolCallStatus, Turn
 from api.operations.rate import Rate
 
 log = logging.getLogger("voice")

@@ -20,8 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector, mark_process_d
 from prometheus_client.process_collector import ProcessCollector
 
 from agent.llm import ModelCandidate
-from agent.observer import Observer
-from agent.turns import ModelCall, ToolCallStatus, Turn
+from agent.turns import ModelCall, Observer, ToolCallStatus, Turn
 from api.operations.local import is_local, is_loopback, was_passed_on
 
 _QUICK = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)

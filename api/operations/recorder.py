@@ -10,8 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from agent.observer import Observer
-from agent.turns import Turn
+from agent.turns import Observer, Turn
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +87,7 @@ class Recorder(Observer):
                 status = await process.wait()
             except asyncio.CancelledError:
                 process.kill()
+                await process.wait()
                 raise
             if status:
                 log.error("conversation=%r could not be recorded: voice record ended with %d", conversation, status)

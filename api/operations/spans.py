@@ -25,8 +25,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agent.observer import Observer
-from agent.turns import ModelCall, ToolCallStatus, Turn, compact
+from agent.turns import ModelCall, Observer, ToolCallStatus, Turn, compact
 
 _CONTENT = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PROVIDERS = {"google_genai": "gcp.gemini", "google_vertexai": "gcp.vertex_ai"}

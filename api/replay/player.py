@@ -86,7 +86,7 @@ def folder_for(run: runs.RunFile, folder: ToolFolder) -> ToolFolder:
     """The folder, with the MCP servers' tools that the run was offered."""
     if not any("mcp" in tool for tool in run.offered.values()):
         return folder
-    from agent.tooling.mcp import recorded_tools
+    from agent.tooling.mcp_tools import recorded_tools
 
     folder = copy(folder)
     try:

@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
 from agent.memory import count_words
-from agent.observer import Observer
-from agent.turns import Turn
+from agent.turns import Observer, Turn
 from api.platforms import ClientEvent, PlatformClient
 from api.platforms.playback import SECONDS_PER_CHARACTER
 from api.replay import Heard

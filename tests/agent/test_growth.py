@@ -23,14 +23,13 @@ from langchain_core.messages import BaseMessage, ToolMessage
 from agent.agent import Agent, open_agent
 from agent.llm.answer import Models
 from agent.memory.history import KEPT_MESSAGES
-from agent.observer import Observer
 from agent.replay import run_file as runs
 from agent.replay.stand_ins import ScriptedModel
 from agent.storage.database import Database, Query, Row
 from agent.storage.open import _PRUNED_EVERY, Storage, open_storage
 from agent.summaries import PROMPT
 from agent.tooling.folder import ToolFolder
-from agent.turns import HeardReport, Turn, TurnRequest
+from agent.turns import HeardReport, Observer, Turn, TurnRequest
 
 TURNS = int(os.environ.get("GROWTH_TURNS", "160"))
 FULL = TURNS >= 1000
@@ -211,12 +210,13 @@ async def test_the_process_keeps_nothing_of_a_conversation_that_is_silent(long: 
         while agent._summaries._making or agent.open_turns:
             await asyncio.sleep(0.005)
     kept = (
-        agent._running,
-        agent._order._newest,
-        agent._order._locks,
+        agent._turns._running,
+        agent._turns._tasks,
+        agent._conversations.order._newest,
+        agent._conversations.order._locks,
         agent._turns,
         agent._tool_runner.running,
         agent._summaries._making,
     )
-    assert [len(one) for one in kept] == [0] * 6
+    assert [len(one) for one in kept] == [0] * 7
     assert len(agent._models._bound) == 1

@@ -143,7 +143,7 @@ async def test_s8_a_recorded_conversation_replays_in_its_language(
     settings = Settings(_env_file=None, tools_dir=tools)
     project = project_of(settings)
     assert backend.agent
-    made = await record(backend.agent._storage.database, "c1", settings, project.config, project.folder)
+    made = await record(backend.agent._conversations.storage.database, "c1", settings, project.config, project.folder)
     assert made
     run, otherwise = made
     assert otherwise == []

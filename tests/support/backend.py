@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -27,6 +26,7 @@ from api.app import create_app
 from api.operations.server import server_config
 from api.platforms.layercode.client import interruption_context, signed_headers
 from api.settings import Settings
+from tests.support.processes import Process
 
 SECRET = "whsec_0123456789abcdef"
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ class Backend:
     url: str
     http: httpx.AsyncClient
     agent: Agent | None = None
-    process: subprocess.Popen[str] | None = None
+    process: Process | subprocess.Popen[str] | None = None
 
     def caller(self, conversation: str | None = None) -> Caller:
         return Caller(f"{self.url}/api/agent", self.http, conversation)
@@ -177,14 +177,11 @@ def _no_signals(server: uvicorn.Server) -> Iterator[None]:
 
 
 @contextmanager
-def process(command: list[str], **env: str) -> Iterator[subprocess.Popen[str]]:
-    """A `voice` command in a process of its own, in a session of its own; killed at the end if it still runs."""
+def process(command: list[str], **env: str) -> Iterator[Process]:
+    """A `voice` command in a process of its own; killed at the end if it still runs."""
     full = {key: value for key, value in os.environ.items() if not key.startswith(("LAYERCODE", "GOOGLE", "GEMINI"))}
-    running = subprocess.Popen(
-        [sys.executable, "-m", "api.cli.main", *command],
-        env={**full, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TOOLS_DIR": str(ROOT / "tools"), **env},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pipesize=1 << 20,
-    )  # fmt: skip
+    full |= {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TOOLS_DIR": str(ROOT / "tools")}
+    running = Process(command, full | env)
     try:
         yield running
     finally:
@@ -204,7 +201,7 @@ async def served(*options: str, command: str = "serve", **env: str) -> AsyncIter
             yield Backend(url, http, process=running)
 
 
-async def until_ready(http: httpx.AsyncClient, url: str, running: subprocess.Popen[str]) -> None:
+async def until_ready(http: httpx.AsyncClient, url: str, running: Process | subprocess.Popen[str]) -> None:
     for _ in range(600):
         assert running.poll() is None, f"it did not start: {running.communicate()[0]}"
         try:
@@ -216,7 +213,7 @@ async def until_ready(http: httpx.AsyncClient, url: str, running: subprocess.Pop
     raise AssertionError("it did not get ready within 30 seconds")
 
 
-async def stopped(running: subprocess.Popen[str], sig: int = signal.SIGTERM) -> tuple[int, str]:
+async def stopped(running: Process | subprocess.Popen[str], sig: int = signal.SIGTERM) -> tuple[int, str]:
     """Signal a process and wait for its end: its exit status, and what it printed."""
     running.send_signal(sig)
     output, _ = await asyncio.to_thread(running.communicate, timeout=30)

@@ -350,7 +350,7 @@ async def test_a_database_that_goes_away_within_a_turn_is_no_long_silence(
     url = postgres_server.new()
     backend: Backend = await start(tools_dir=deeds.folder, database_url=url, first_token_seconds=1.5)
     assert backend.agent
-    place = backend.agent._journal if moment == "start_call" else backend.agent._storage.saver
+    place = backend.agent._journal if moment == "start_call" else backend.agent._conversations.storage.saver
     await backend.caller("c1").say("hello", turn="t0")
     await quiet(backend)
     gone, meant = asyncio.Event(), getattr(place, moment)

@@ -19,7 +19,7 @@ import pytest
 from mcp import types
 
 from agent.llm import Models, load_model
-from agent.tooling import mcp
+from agent.tooling import mcp, mcp_tools
 from agent.tooling.call import fault_in
 from agent.tooling.decorator import ToolOptions
 from agent.tooling.folder import ToolFolder
@@ -450,8 +450,8 @@ async def test_gemini_takes_every_schema_and_the_call_is_checked_by_all_of_it() 
         "all": {"allOf": [{"$ref": "#/$defs/Day"}]}, "map": {"additionalProperties": {"type": "integer"}},
     }  # fmt: skip
     schema = {"type": "object", "properties": arguments, "$defs": {"Day": {"type": "string", "enum": ["Mon", "Tue"]}}}
-    made = mcp._voice_tool("flights", "odd", "Odd.", {**schema, "required": ["class", "const"]}, ToolOptions())
-    bare = mcp._voice_tool("flights", "2-go", "Bare.", {"type": "object"}, ToolOptions())
+    made = mcp_tools.tool_of("flights", "odd", "Odd.", {**schema, "required": ["class", "const"]}, ToolOptions())
+    bare = mcp_tools.tool_of("flights", "2-go", "Bare.", {"type": "object"}, ToolOptions())
     assert bare.name == "_2_go"
     models = Models(load_model("gemini-3.5-flash-lite", google_api_key="k"))
     await models.rehearse([made, bare])

@@ -164,7 +164,7 @@ async def quiet_for(backend: Backend, conversation: str) -> None:
     agent = backend.agent
     assert agent
     async with asyncio.timeout(5):
-        while any(key[0] == conversation for key in (*agent._running, *agent._tool_runner.running)):
+        while agent.is_at_work(conversation):
             await asyncio.sleep(0.005)
 
 

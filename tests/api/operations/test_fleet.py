@@ -9,7 +9,6 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from tests.support.backend import SECRET, Backend, Caller, client, free_port, pr
 from tests.support.conversation import Tools, answers_in, caller_said, question, requests_for, results_in, steps_taken
 from tests.support.gemini import Gemini, Step, calls, text
 from tests.support.postgres import Server
+from tests.support.processes import Process
 
 WORKERS = 4
 SLACK = 1.0  # seconds, for a machine that is busy with other things
@@ -43,7 +43,7 @@ class Fleet:
     deeds: Tools
     gemini: Gemini
     folder: Path
-    parent: subprocess.Popen[str]
+    parent: Process
 
     @property
     def url(self) -> str:

@@ -19,8 +19,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from agent.observer import Observer, Observers
-from agent.turns import Turn, TurnRequest
+from agent.turns import Observer, Observers, Turn, TurnRequest
 from api.app import _tracing
 from api.operations.logs import JsonLines, Lines
 from api.settings import NotConfigured

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.backend import ROOT, SECRET, Backend, Reply, client, free_port, served, signed, until_ready
 from tests.support.gemini import Gemini, Json, Step, calls, said, text
+from tests.support.processes import Process
 
 TWENTY = " ".join(f"word{number}" for number in range(20))
 TOOLS = '''
@@ -56,7 +57,7 @@ async def speaking(backend: Backend, gemini: Gemini, text: str = "Go on") -> Asy
     await asyncio.wait_for(turn, 15)
 
 
-def running(backend: Backend) -> subprocess.Popen[str]:
+def running(backend: Backend) -> Process | subprocess.Popen[str]:
     assert backend.process
     return backend.process
 

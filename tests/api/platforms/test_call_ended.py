@@ -347,4 +347,4 @@ async def test_nothing_is_kept_without_a_hook(settings: dict[str, Any], deeds: T
     async with backend(**settings) as server:
         async with phone(server.url) as caller:
             await caller.answer()
-        assert not await agent_of(server)._storage.database.fetch("SELECT * FROM calls")
+        assert not await agent_of(server)._conversations.storage.database.fetch("SELECT * FROM calls")

@@ -13,11 +13,10 @@ from pydantic import SecretStr
 
 from agent.config import AgentConfig
 from agent.llm import Models
-from agent.observer import Observer
 from agent.replay import ScriptedModel, run_in_virtual_time
 from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
-from agent.turns import Turn
+from agent.turns import Observer, Turn
 from api.platforms import (
     CLIENTS,
     CallDetails,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from playwright.async_api import Browser, expect
 from tests.support.backend import ROOT, free_port, process, until_ready
 from tests.support.backend import client as http_client
 from tests.support.browser import REFUSED, Visitor, chromium, visitor
+from tests.support.processes import Process
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -72,7 +72,7 @@ class Dev:
         self._stack = stack
 
     @contextmanager
-    def run(self, *command: str) -> Iterator[subprocess.Popen[str]]:
+    def run(self, *command: str) -> Iterator[Process]:
         env = {"TOOLS_DIR": str(self.project / "tools"), "DATABASE_URL": f"sqlite:///{self.project}/voice.db"}
         with ExitStack() as stack:
             with chdir(self.project):

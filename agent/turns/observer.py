@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.failures import logged
-from agent.turns import ToolCallStatus, Turn
+from agent.turns.turn import ToolCallStatus, Turn
 
 log = logging.getLogger(__name__)
 

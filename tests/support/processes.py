@@ -1,0 +1,86 @@
+"""`voice` commands in processes of their own, forked from one that has imported the product already.
+
+Importing it takes three seconds of a core, and the tests start hundreds of processes. What is forked is a process
+like any other, with memory, descriptors, environment and folder of its own; only how it came to its modules differs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, TextIO
+
+_PIPE_BYTES = 1 << 20  # what may be printed before somebody reads it
+_forking = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload(["api.cli.main", "api.app", "agent.llm.gemini", __name__])
+
+
+class Process:
+    """`voice COMMAND`, with pipes for its input and output: as much of `subprocess.Popen` as the tests use."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+        entered, to_it = _forking.Pipe(duplex=False)
+        from_it, printed = _forking.Pipe(duplex=False)
+        with entered, to_it, from_it, printed:
+            fcntl.fcntl(printed, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            self._process = _forking.Process(target=_voice, args=(command, dict(env), Path.cwd(), entered, printed))
+            self._process.start()
+            self.stdin: TextIO = os.fdopen(os.dup(to_it.fileno()), "w")
+            self.stdout: TextIO = os.fdopen(os.dup(from_it.fileno()))
+        assert self._process.pid
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | Any:
+        """None while it runs; the negative number of the signal that ended it."""
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired("voice", timeout or 0)
+        return self._process.exitcode
+
+    def communicate(self, entered: str = "", timeout: float | None = None) -> tuple[str, None]:
+        """What it printed until its end."""
+        if not self.stdin.closed:
+            self.stdin.write(entered)
+            self.stdin.close()
+        self.wait(timeout)
+        printed = "" if self.stdout.closed else self.stdout.read()
+        self.stdout.close()
+        return printed, None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def _voice(
+    command: Sequence[str], env: Mapping[str, str], folder: Path, entered: Connection, printed: Connection
+) -> None:
+    os.dup2(entered.fileno(), 0)
+    os.dup2(printed.fileno(), 1)
+    os.dup2(printed.fileno(), 2)
+    for end in (entered, printed):
+        end.close()
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(folder)
+    sys.argv = ["voice", *command]
+    from api.cli.main import app
+
+    app()
