@@ -6,12 +6,18 @@ All of it is in the file: no script, nothing from elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
+from html import escape as _escape
 
+from agent.printable import printable
 from api.platforms.playback import SECONDS_PER_CHARACTER
 from api.simulate.conversation import Conversation, Exchange
 from api.simulate.report import Row
 from api.simulate.transcript import tool_line
+
+
+def escape(text: str) -> str:
+    return _escape(printable(text))
+
 
 _STYLE = """
 :root { color-scheme: light dark; --ground: light-dark(#f6f4f0, #11151a); --surface: light-dark(#fff, #191f26);
