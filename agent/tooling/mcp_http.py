@@ -49,13 +49,13 @@ class _Bounded(httpx.AsyncByteStream):
         size, tail = 0, b""
         async for chunk in self._stream:
             size += len(chunk)
+            if size > MAX_MESSAGE:
+                raise TooLarge(f"a message is larger than {MAX_MESSAGE} bytes")
             if self._has_events:
                 seen = tail + chunk
                 tail = seen[-3:]
                 end = max(seen.rfind(mark) + len(mark) if mark in seen else 0 for mark in _ENDS)
                 size = min(size, len(seen) - end) if end else size
-            if size > MAX_MESSAGE:
-                raise TooLarge(f"a message is larger than {MAX_MESSAGE} bytes")
             yield chunk
 
     async def aclose(self) -> None:
