@@ -19,8 +19,8 @@ class TooLarge(httpx.TransportError):
 
 
 def bounded_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx.AsyncClient:
-    """A client for one server. TooLarge is raised while an answer is read. Redirects are not followed, as they may lead
-    to addresses within this network. The certificates are read once, not at each attempt."""
+    """A client for one server. TooLarge is raised while an answer is read. It follows no redirect, as that may lead to
+    an address within this network. The certificates are read once, not at each attempt."""
     return httpx.AsyncClient(
         headers={**(headers or {}), **_PLAIN},
         timeout=timeout,
