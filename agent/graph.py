@@ -30,7 +30,6 @@ from langgraph.types import Overwrite, Send
 
 from agent.languages import own_line, told_to_model
 from agent.memory import CONFIRM, Shown, all_in_words, confirmation, found, given, history
-from agent.speech import speakable
 from agent.state import Context, Graph, State, Step
 from agent.tooling import ToolCall, through_gate, with_names, without_calls
 
@@ -84,7 +83,7 @@ def _first_words(state: State, context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
     back = history.caller_has_spoken(state["messages"])
-    return speakable(own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks))
+    return own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks)
 
 
 async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
@@ -95,7 +94,8 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         return {}
     fit = history.repair(messages)
     turn.repaired |= fit != messages
-    shown = Shown(told_to_model(context.prompt, turn.language), fit, declared)
+    ask = "" if turn.request.language else turn.speaks
+    shown = Shown(told_to_model(context.prompt, turn.language, ask=ask), fit, declared)
     may_call = history.tool_steps(messages) < context.config.max_tool_steps
     answer = await context.models.answer(
         turn,
@@ -107,9 +107,9 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         retell=shown.retell,
         instead=found(messages, context.actions, turn.speaks),
     )
-    if answer and shown.retold and not turn.failed:
-        return {"messages": Overwrite([*all_in_words(messages), *answer])}
-    return {"messages": answer}
+    retold = answer and shown.retold and not turn.failed
+    added = Overwrite([*all_in_words(messages), *answer]) if retold else answer
+    return {"messages": added, "language": turn.language}  # the model may have told another one
 
 
 async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] | str:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+
+from agent.speech import speakable
 
 Texts = str | Mapping[str, str]
 
@@ -15,11 +18,16 @@ _TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*")
 _NOT_ONE = ("multi", "mul", "und", "auto")  # what speech recognisers say when they do not know yet
 
 _NAMES = {
-    "ar": "Arabic", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish",
-    "fi": "Finnish", "fr": "French", "he": "Hebrew", "hi": "Hindi", "hu": "Hungarian", "id": "Indonesian",
-    "it": "Italian", "ja": "Japanese", "ko": "Korean", "nb": "Norwegian", "nl": "Dutch", "no": "Norwegian",
-    "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sv": "Swedish", "th": "Thai",
-    "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
+    "af": "Afrikaans", "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech",
+    "da": "Danish", "de": "German", "el": "Greek", "en": "English", "es": "Spanish", "et": "Estonian", "eu": "Basque",
+    "fa": "Persian", "fi": "Finnish", "fil": "Filipino", "fr": "French", "gl": "Galician", "gu": "Gujarati",
+    "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian", "id": "Indonesian", "is": "Icelandic",
+    "it": "Italian", "ja": "Japanese", "kn": "Kannada", "ko": "Korean", "lt": "Lithuanian", "lv": "Latvian",
+    "ml": "Malayalam", "mr": "Marathi", "ms": "Malay", "nb": "Norwegian", "nl": "Dutch", "no": "Norwegian",
+    "pa": "Punjabi", "pl": "Polish", "pt": "Portuguese", "ro": "Romanian", "ru": "Russian", "sk": "Slovak",
+    "sl": "Slovenian", "sq": "Albanian", "sr": "Serbian", "sv": "Swedish", "sw": "Swahili", "ta": "Tamil",
+    "te": "Telugu", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "ur": "Urdu", "vi": "Vietnamese",
+    "zh": "Chinese",
 }  # fmt: skip
 
 # The product's own lines, by what they are in English.
@@ -91,6 +99,12 @@ def tag_of(told: object) -> str:
     return "-".join([language, *(part.upper() if len(part) == 2 else part for part in rest)])
 
 
+def known_tag(told: str) -> str:
+    """As `tag_of`, of a language that is known by name here; of any other empty."""
+    tag = tag_of(told)
+    return tag if tag.partition("-")[0] in _NAMES else ""
+
+
 def in_language(texts: Texts, language: str) -> str:
     """The text for a language, else for the one that it is a kind of, else the English one, else the first."""
     if isinstance(texts, str):
@@ -103,8 +117,13 @@ def in_language(texts: Texts, language: str) -> str:
 
 
 def own_line(texts: Texts, language: str) -> str:
-    """As `in_language`; the product's own lines are known in several languages."""
-    return in_language({"en": texts, **_OWN.get(texts, {})} if isinstance(texts, str) else texts, language)
+    """As `in_language`, as it is spoken; the product's own lines are known in several languages."""
+    return _spoken(in_language({"en": texts, **_OWN.get(texts, {})} if isinstance(texts, str) else texts, language))
+
+
+@lru_cache(maxsize=256)
+def _spoken(line: str) -> str:
+    return speakable(line)
 
 
 def all_of(texts: Texts) -> list[str]:
@@ -122,9 +141,21 @@ def fault_in(texts: Texts) -> str:
     return "" if texts else "it has no text"
 
 
-def told_to_model(prompt: str, language: str) -> str:
-    """The prompt, with the language of the conversation if that is known."""
-    if not language:
-        return prompt
+def told_to_model(prompt: str, language: str, *, ask: str = "") -> str:
+    """The prompt, with the language of the conversation if that is known. ask: that of the fixed lines, where the
+    platform tells none: the model is to tell it then, if the caller speaks another one."""
+    known = [f"The conversation is in {_named(language)}."] if language else []
+    if ask:
+        example = "fr" if (language or ask).partition("-")[0] == "de" else "de"
+        known = known or [f"Fixed lines are spoken in {_named(ask)}."]
+        known.append(
+            "If the caller speaks another language, begin your answer, also one in which you call a tool, with the tag"
+            f" of that language in a mark of its own, which is not spoken. For {_NAMES[example]} that is"
+            f" ⟦language: {example}⟧"
+        )
+    return "\n\n".join([prompt, " ".join(known)]) if known else prompt
+
+
+def _named(language: str) -> str:
     name = _NAMES.get(language.partition("-")[0])
-    return f"{prompt}\n\nThe conversation is in {f'{name} ({language})' if name else language}."
+    return f"{name} ({language})" if name else language

@@ -22,15 +22,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-
 from agent.config import AgentConfig
 from agent.llm import Models
 from agent.replay import ScriptedModel
 from agent.replay import run_file as runs
 from agent.tooling import ToolFolder
 from agent.turns import Observer, Turn
-from api.replay import FakePlatform, temporary_application
+from api.platforms import in_process
+from api.replay import Heard, LayercodeWire, temporary_application
 from api.settings import Settings
 from api.simulate import (
     Conversation,
@@ -119,8 +118,11 @@ async def conversation(
     folder.load()
     models, config = Models(model, first_token=60), AgentConfig(welcome=welcome)
     talk = ConversationClient(caller, judge)
-    async with temporary_application(AgentParts(folder, models, config), observers=[talk]) as (app, agent, _):
-        talk.app = app
+    async with (
+        temporary_application(AgentParts(folder, models, config), observers=[talk]) as (app, agent, _),
+        in_process(app) as network,
+    ):
+        talk.wire = LayercodeWire(network)
         yield talk
         await agent.drain(5)
     if model.asked_too_often:
@@ -134,7 +136,7 @@ async def conversation(
 class ConversationClient(Observer):
     """The caller's side."""
 
-    app: FastAPI
+    wire: LayercodeWire
 
     def __init__(self, caller: str | None, judge: Judge | None = None) -> None:
         self.conversation = Conversation(f"test-{uuid.uuid4().hex[:8]}")
@@ -184,10 +186,9 @@ class ConversationClient(Observer):
         turn_id = f"turn-{number}"
         webhook = {"conversation_id": self.conversation.name, "turn_id": turn_id, "caller": self._caller, **fields}
         hung_up = None if hang_up_after is None else runs.HungUp(events=hang_up_after, ms=0)
-        platform = FakePlatform(self.app, runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up))
-        exchange = Exchange(number, fields.get("text", ""), now() - self._began, platform.heard)
+        exchange = Exchange(number, fields.get("text", ""), now() - self._began, Heard())
         self.conversation.exchanges.append(exchange)
-        heard = await platform.talk()
+        heard = await self.wire.talk(runs.RecordedTurn(at=0, webhook=webhook, hung_up=hung_up), exchange.stream)
         while fields["kind"] != "data" and turn_id not in self._turns:
             self._over.clear()  # the stream is over before the turn is journalled
             await self._over.wait()

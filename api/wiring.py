@@ -196,8 +196,7 @@ async def open_configured(
 ) -> AsyncIterator[tuple[Agent, Storage]]:
     """The agent and its memory. NotConfigured when the database cannot be opened."""
     async with (
-        _explained_database(),
-        open_storage(settings.database_url, alone=True) as storage,
+        open_database(settings, alone=True) as storage,
         open_servers(parts.servers, parts.folder) as faults,
         open_agent(
             storage=storage,
@@ -214,18 +213,13 @@ async def open_configured(
 
 
 @asynccontextmanager
-async def _explained_database() -> AsyncIterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        raise NotConfigured(str(error)) from error
-
-
-@asynccontextmanager
 async def open_database(settings: Settings, *, alone: bool = False) -> AsyncIterator[Storage]:
     """The memory. NotConfigured when the database cannot be opened, or not `alone`: another server has it."""
-    async with _explained_database(), open_storage(settings.database_url, alone=alone) as storage:
-        yield storage
+    try:
+        async with open_storage(settings.database_url, alone=alone) as storage:
+            yield storage
+    except DatabaseError as error:
+        raise NotConfigured(str(error)) from error
 
 
 def check_workers(settings: Settings, count: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+ROOT_FOLDERS = [ROOT / folder for folder in ("agent", "api", "tools")]
 ROOMS = {
     f"{folder}.{path.parent.name}" for folder in ("agent", "api") for path in (ROOT / folder).glob("*/__init__.py")
 }
@@ -44,12 +45,22 @@ def room_of(module: str) -> str:
 
 def test_what_a_room_does_not_export_is_not_imported_from_outside() -> None:
     assert len(ROOMS) == 15
-    for path in [file for folder in ("agent", "api", "tools") for file in (ROOT / folder).rglob("*.py")]:
+    for path in [file for folder in ROOT_FOLDERS for file in folder.rglob("*.py")]:
         mine = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for name in imports(path):
             room = room_of(name)
             if room and name != room and not f"{mine}.".startswith(f"{room}.") and not _shares(mine, room):
                 assert name in APART, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_a_room_is_seen_at_a_glance() -> None:
+    """What does not fit belongs into the room of those who use it, or is two things."""
+    modules = {path: len(path.read_text().splitlines()) for folder in ROOT_FOLDERS for path in folder.rglob("*.py")}
+    assert {path.relative_to(ROOT): lines for path, lines in modules.items() if lines > 300} == {}
+    assert modules[ROOT / "agent/graph.py"] <= 200
+    for folder, most in (("agent", 10), ("api", 6)):
+        names = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+        assert len(names) <= most, f"{folder}/ has {sorted(names)}: one of them belongs into a room"
 
 
 def _shares(module: str, room: str) -> bool:

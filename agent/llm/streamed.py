@@ -11,6 +11,7 @@ from typing import cast
 from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage, message_chunk_to_message
 
 from agent.llm.continuation import Continuation, joined
+from agent.llm.language_marks import LanguageMarks, without_marks
 from agent.llm.thoughts import ThinkingLine, is_thought
 from agent.llm.verdict import Verdict, judge
 from agent.llm.written_calls import WrittenCalls
@@ -36,6 +37,7 @@ class StreamedAnswer:
         self._call = call
         self._before = before
         self._written = ""  # the text so far, without what was said before or is not for the ear
+        self._language_marks = LanguageMarks(turn.speak_in)
         self._continuation = Continuation(joined(before))
         self._written_calls = WrittenCalls(call.tools)
         self._speech = Speakable()
@@ -65,16 +67,17 @@ class StreamedAnswer:
             if not (isinstance(error, TimeoutError) and scope.expired()):
                 self.error, call.ended = error, type(error).__name__
         else:
-            self._say(self._written_calls.end(), last=True)
+            self._say("", last=True)
             call.ended = "complete"
         finally:
             self._thinking.goes_on(False)
             call.seconds = turn.now() - began
 
     def _say(self, text: str, *, last: bool = False) -> None:
-        text = text if last else self._written_calls.feed(text)
+        marks, calls = self._language_marks, self._written_calls
+        text = calls.feed(marks.feed(text) + (marks.end() if last else "")) + (calls.end() if last else "")
         text = self._continuation.feed(text)
-        if self._before and not self._written:
+        if not self._written:
             text = text.lstrip()
         self._written += text
         speech = self._speech.feed(text) + (self._speech.end() if last else "")
@@ -111,8 +114,8 @@ class StreamedAnswer:
         return [AIMessage(self._written, id=self._id)] if self.spoken else []
 
     def message(self) -> AIMessage:
-        """The whole message, exactly as the provider's client put it together. Only a call whose id is missing, or
-        was there before, gets a new one: what is run once, and answered, goes by its id. Words that repeat an earlier
+        """The whole message, as the provider's client put it together. Only a call whose id is missing, or was there
+        before, gets a new one: what is run once, and answered, goes by its id. Words that repeat an earlier
         attempt's are left out only if it has no calls: a message with calls is never rebuilt."""
         message = cast(AIMessage, message_chunk_to_message(self._whole))
         if self._before and not message.tool_calls:
@@ -128,7 +131,7 @@ class StreamedAnswer:
 
     @cached_property
     def _whole(self) -> AIMessageChunk:
-        return merge(_without_guesses(chunk for _, chunk in self._call.chunks))
+        return without_marks(merge(_without_guesses(chunk for _, chunk in self._call.chunks)))
 
     def cut(self) -> list[AIMessage]:
         """What was sent of it, and of the attempts before. Its tool calls, if it had come to any, were not begun and

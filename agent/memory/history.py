@@ -37,6 +37,7 @@ from agent.storage import (
     result_of,
 )
 from agent.turns import (
+    HeardReport,
     Marker,
     Say,
     Summary,
@@ -47,6 +48,7 @@ from agent.turns import (
     marker_of,
     tool_message,
     without_note_marks,
+    words_behind_notes,
 )
 
 KEPT_MESSAGES = 40
@@ -129,10 +131,17 @@ def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Col
     was_guess = turn and (turn[0].id or "").partition(":")[2].startswith(request.place)
     if not was_guess or turn[0].id == human_id(request):
         return messages
-    answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
-    remembered = bool(answer and request.heard and answer.startswith(request.heard.text.strip()[:_ENOUGH]))
+    remembered = request.heard is not None and _is_remembered(turn, request.heard, request.answered)
     acted = any(isinstance(m, ToolMessage) and m.name in actions and marker_of(m) not in _NOT_RUN for m in turn)
     return messages if remembered or acted else messages[:at]
+
+
+def _is_remembered(turn: Sequence[AnyMessage], report: HeardReport, answered: str | None) -> bool:
+    """Whether the report is of this turn, by its answer, and by the words that it has answered where they are told."""
+    answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
+    if not answer or not answer.startswith(report.text.strip()[:_ENOUGH]):
+        return False
+    return answered is None or words_behind_notes(turn[0].text) == without_note_marks(answered).strip()
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:

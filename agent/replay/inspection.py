@@ -1,4 +1,5 @@
-"""A conversation as a developer looks at it: its memory, the call that waits for a yes, and its last turns, in JSON.
+"""A conversation as a developer looks at it: its memory, the call that waits for a yes, its language, and its last
+turns, in JSON.
 
 From the checkpoint and the journal; of a turn that is running, from the turn. All ms are since its webhook came; but a
 turn's end, and where its tools begin, since it was entered in the journal, which is a few ms later.
@@ -51,7 +52,7 @@ async def tools_found(agent: Agent) -> list[dict[str, Any]]:
 
 
 async def inspect(agent: Agent, storage: Storage, conversation: str) -> dict[str, Any]:
-    """{memory, pending, turns}; the turns are the last ten."""
+    """{memory, pending, language, turns}; the turns are the last ten. language: empty while it is not known."""
     running = {turn.request.key: turn for turn in agent.running(conversation)}
     rows = list(reversed(await storage.database.fetch(_TURNS, conversation)))
     calls = await storage.database.fetch(_CALLS, conversation, rows[0][7]) if rows else []
@@ -59,6 +60,7 @@ async def inspect(agent: Agent, storage: Storage, conversation: str) -> dict[str
     return {
         "memory": [_remembered(message) for message in state.get("messages", [])],
         "pending": _pending(state.get("pending")),
+        "language": state.get("language", ""),
         "turns": [_turn(row, running.get((conversation, row[0], row[1])), calls) for row in rows],
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import phonenumbers
 
@@ -22,20 +21,34 @@ _SHORTEST_INTEGER = 10  # digits that may be a number without its plus
 _SHORTEST_CALLER = 6
 _SURELY = 9  # the last digits of a caller's number, however it begins: +49 30 …, 030 …
 _LONGEST = 15  # digits of a phone number; what has more is found as it stands
+_MOST_LOOKED_UP = 500  # different numbers with a nought, in all countries; a thousandth of a second or two each
 
 
 class Private:
-    """callers: who called; their numbers are found in whatever form."""
+    """callers: who called; their numbers are found in whatever form. Where there are too many numbers to be looked up,
+    the rest are private without that."""
 
     def __init__(self, callers: Iterable[str]) -> None:
+        self._national: dict[str, bool] = {}
         digits = [re.sub(r"\D", "", caller) for caller in callers]
         self._callers = [re.compile(_written_as(one)) for one in digits if len(one) >= _SHORTEST_CALLER]
 
     def in_text(self, text: str) -> Iterator[Span]:
         for pattern in (*self._callers, _INTERNATIONAL, _AMERICAN, _EMAIL):
             yield from (found.span() for found in pattern.finditer(text))
-        for pattern, is_one in ((_WITH_A_NOUGHT, _is_national), (_CARD, is_card), (_ACCOUNT, is_account)):
+        for pattern, is_one in ((_WITH_A_NOUGHT, self._is_national), (_CARD, is_card), (_ACCOUNT, is_account)):
             yield from (found.span() for found in pattern.finditer(text) if is_one(found[0]))
+
+    def _is_national(self, text: str) -> bool:
+        """Written as within a country, or with 00 for the plus."""
+        if _DATE.match(text):
+            return False
+        digits = re.sub(r"\D", "", text)
+        if digits not in self._national:
+            if len(self._national) >= _MOST_LOOKED_UP:
+                return True
+            self._national[digits] = _is_somewhere(digits)
+        return self._national[digits]
 
     def is_integer(self, value: int) -> bool:
         """Whether an integer is a number or a card."""
@@ -58,17 +71,12 @@ def is_account(text: str) -> bool:
     return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
-def _is_national(text: str) -> bool:
-    """Written as within a country, or with 00 for the plus."""
-    if _DATE.match(text):
-        return False
-    digits = re.sub(r"\D", "", text)
+def _is_somewhere(digits: str) -> bool:
     if digits.startswith("00"):
         return _exists(f"+{digits[2:]}", None)
     return any(_exists(digits, region) for region in phonenumbers.SUPPORTED_REGIONS)
 
 
-@lru_cache(maxsize=4096)
 def _exists(text: str, region: str | None) -> bool:
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(text, region))

@@ -48,9 +48,10 @@ class Scrubber:
     def _text(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "x" * len(secret))
-        for begin, end in list(self._private.in_text(text)):
-            text = text[:begin] + _hidden(text[begin:end]) + text[end:]
-        return text
+        characters = list(text)
+        for begin, end in self._private.in_text(text):
+            characters[begin:end] = _hidden(text[begin:end])
+        return "".join(characters)
 
 
 def _hidden(text: str) -> str:

@@ -27,6 +27,8 @@ from agent.replay import run_file as runs
 from agent.tooling import ToolCall, ToolResult, ToolRun, recorded_outcome
 from agent.turns import CallControl, Observer, Turn, chunk_from
 
+_AFTER = 0.1  # ms by which a model ends later in a turn that was interrupted: an interruption at its end comes first
+
 
 class Unexpected(Exception):
     """The model was asked, or a tool called, where the recording has nothing."""
@@ -102,7 +104,8 @@ class RecordedModel(_Given):
         turn = _turn_of(messages)
         self.progress.begun[turn].set()
         if self.answers.get(turn):
-            return self.answers[turn].popleft()
+            answer = self.answers[turn].popleft()
+            return answer.model_copy(update={"ms": answer.ms + _AFTER}) if turn in self.interrupted else answer
         if turn in self.interrupted:
             return runs.RecordedModelCall(ended="left")
         raise Unexpected("the model")
@@ -190,7 +193,7 @@ class _Clock:
         self._began = self._loop.time()
         self._due = due
 
-    async def ms(self, ms: int) -> None:
+    async def ms(self, ms: float) -> None:
         """Wait until so many ms after this clock was made."""
         seconds = max(0.0, self._began + ms / 1000 - self._loop.time())
         if self._due is None:

@@ -70,7 +70,8 @@ ASIDE = re.compile(
                  (?= \ {0,3} (?P<next>.|\n) ) )
     """
 )
-_NOTE = r"""\[(?i:system:) | \[ (?: The\ call(?:er\ (?:interrupted|went\ on|says)|er's\ page\ sent|\ begins)
+_NOTE = r"""\[(?i: system: | language:\ ?[a-z]{2,3}(?=[\]_-]) )
+    | \[ (?: The\ call(?:er\ (?:interrupted|went\ on|says)|er's\ page\ sent|\ begins)
             | Finished\ meanwhile: | The\ system\ was | Summary\ of\ the\ conversation )"""
 _ENTITY = r"& (?: \#(?: \d{0,7} | [xX][0-9A-Fa-f]{0,6} ) | [A-Za-z][A-Za-z0-9]{0,24} )"
 _AUTOLINK = r"< (?: [A-Za-z][A-Za-z0-9+.-]{1,30}: | [^\s<>@/]{1,64}@ ) [^\s<>]{1,1000}"

@@ -16,9 +16,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import Any
 
 from agent.tooling.json_schema import Json, Schemas, Undeclarable, is_map, items_of, required_of
+from agent.tooling.sandbox import Call
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,63}", re.ASCII)
 _SCALARS = ("string", "integer", "number", "boolean")
@@ -56,6 +58,16 @@ def declare(schema: Mapping[str, Any], *, strict: bool = True) -> Json:
 def restore(value: Any, schema: Mapping[str, Any]) -> Any:
     """What a model has sent, as the schema has it. What does not fit comes back as it is, for the check to refuse."""
     return _Restored(Schemas(schema)).of(value, schema)
+
+
+def restoring(call: Call, schema: Mapping[str, Any]) -> Call:
+    """The call, which gets its arguments as the schema has them."""
+
+    @wraps(call)
+    async def restored(**arguments: Any) -> Any:
+        return await call(**restore(arguments, schema))
+
+    return restored
 
 
 class _Declaration:

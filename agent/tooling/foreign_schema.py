@@ -17,9 +17,8 @@ import jsonschema  # type: ignore[import-untyped]
 import re2  # type: ignore[import-untyped]
 import referencing
 
-from agent.tooling.json_schema import Undeclarable
+from agent.tooling.json_schema import Json, Undeclarable, part_at
 
-Json = dict[str, Any]
 _Keyword = Callable[[Any, Any, Any, Any], Iterator[Any] | None]
 
 _MOST_PARTS = 2000  # of a schema, each counted as often as it is referred to
@@ -102,7 +101,7 @@ class ForeignSchema:
             raise Undeclarable("its schema is too large")
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference not in above:
-            target = _target(root, reference)
+            target = part_at(root, reference)
             if id(target) not in self._places:
                 raise Undeclarable(f"its schema refers to {reference[:100]}, which is no part of it")
             self._follow(target, root, seen, (*above, reference))
@@ -167,12 +166,3 @@ def _replaced(key: str, value: Any, replace: Callable[[Any], Any]) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {name: replace(part) for name, part in value.items()} if key in _OF_NAMES else replace(value)
-
-
-def _target(root: Any, reference: str) -> Any:
-    if not reference.startswith("#"):
-        return None
-    for step in filter(None, reference.removeprefix("#").split("/")):
-        key = step.replace("~1", "/").replace("~0", "~")
-        root = root.get(key) if isinstance(root, Mapping) else None
-    return root

@@ -64,12 +64,20 @@ class Schemas:
                 self.refuse_endless(part, above)
 
     def _definition(self, reference: str) -> Mapping[str, Any]:
-        found: Any = self._root
-        for step in reference.removeprefix("#").strip("/").split("/"):
-            found = found.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping):
-            raise Undeclarable(f"its schema refers to {reference}, which is not in it")
+        found = part_at(self._root, reference)
+        if not isinstance(found, Mapping) or found is self._root:
+            raise Undeclarable(f"its schema refers to {reference}, which is no part of it")
         return found
+
+
+def part_at(root: Any, reference: str) -> Any:
+    """What a reference such as `#/$defs/Day` leads to; None where that is nothing, or another document."""
+    if not reference.startswith("#"):
+        return None
+    for step in filter(None, reference.removeprefix("#").split("/")):
+        key = step.replace("~1", "/").replace("~0", "~")
+        root = root.get(key) if isinstance(root, Mapping) else None
+    return root
 
 
 def items_of(schema: Mapping[str, Any]) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool, Tool, ToolException
 from pydantic import create_model
 
-from agent.tooling.declaration import declare, restore
+from agent.tooling.declaration import declare, restoring
 from agent.tooling.decorator import ToolOptions, VoiceTool, check
 from agent.tooling.json_schema import Undeclarable
 from agent.tooling.sandbox import Call, isolated
@@ -44,7 +44,7 @@ def adopt(tool: BaseTool) -> VoiceTool:
         name=tool.name,
         description=tool.description,
         args_schema=arguments,
-        coroutine=_explained(tool, _restored(call, schema) if isinstance(schema, dict) else call),
+        coroutine=_explained(tool, restoring(call, schema) if isinstance(schema, dict) else call),
         response_format=tool.response_format,
         extras=tool.extras,
         faults=_missing(schema) if isinstance(schema, dict) else None,
@@ -85,14 +85,6 @@ def _arguments(tool: BaseTool) -> type[Any]:
     if isinstance(tool, Tool) and tool.args_schema is None:
         return create_model(tool.name, tool_input=(str, ...))
     return tool.get_input_schema()
-
-
-def _restored(call: Call, schema: Mapping[str, Any]) -> Call:
-    @wraps(call)
-    async def restored(**arguments: Any) -> Any:
-        return await call(**restore(arguments, schema))
-
-    return restored
 
 
 def _explained(tool: BaseTool, call: Call) -> Call:

@@ -12,7 +12,7 @@ import jsonschema  # type: ignore[import-untyped]
 from langchain_core.tools import ToolException
 from mcp import types
 
-from agent.tooling.declaration import declare, restore
+from agent.tooling.declaration import declare, restore, restoring
 from agent.tooling.decorator import ToolOptions, VoiceTool, changes, check
 from agent.tooling.foreign_schema import ForeignSchema
 from agent.tooling.json_schema import Undeclarable
@@ -34,18 +34,10 @@ def tool_of(
     check(label, options, shown["properties"])
     return VoiceTool(
         name=label, description=without_note_marks(does), args_schema=shown,
-        coroutine=_restored(run, schema), options=options,
+        coroutine=restoring(run, schema) if run else None, options=options,
         faults=lambda given: checked.too_many(given) or checked.faults(restore(given, schema), strict=changes(options)),
         metadata={"mcp": {"server": server, "name": name, "schema": schema, "manners": asdict(options)}},
     )  # fmt: skip
-
-
-def _restored(run: Run | None, schema: Mapping[str, Any]) -> Run | None:
-    async def call(**arguments: Any) -> str:
-        assert run  # noqa: S101 - for the type
-        return await run(**restore(arguments, schema))
-
-    return call if run else None
 
 
 def why_not(name: str, error: Exception) -> str:

@@ -85,7 +85,7 @@ def spoken(value: Any, words: Words = ENGLISH) -> str:
         return _number(value).replace(".", words.point)
     if isinstance(value, date | time | timedelta):
         return _moment(value, words)
-    parts = _parts(value)
+    parts = _parts(value, words)
     return str(value) if parts is None else _listed([said for part in parts if (said := spoken(part, words))], words)
 
 
@@ -124,14 +124,14 @@ def _duration(value: timedelta, words: Words) -> str:
     return " ".join(said) or f"0 {words.units[-1][1]}"
 
 
-def _parts(value: Any) -> list[Any] | None:
+def _parts(value: Any, words: Words) -> list[Any] | None:
     """What a container holds; None of anything else."""
     if isinstance(value, BaseModel):
         return [part for _, part in value]
     if is_dataclass(value) and not isinstance(value, type):
         return [getattr(value, field.name) for field in fields(value)]
     if isinstance(value, Mapping):
-        return [f"{spoken(key)} {spoken(part)}" for key, part in value.items()]
+        return [f"{spoken(key, words)} {spoken(part, words)}" for key, part in value.items()]
     return list(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
 
 

@@ -37,6 +37,7 @@ from agent.turns.text_chunk import (
     as_message,
     merge,
     merge_text,
+    without_matches,
     without_text,
 )
 from agent.turns.trace import ModelCall, chunk_from, compact
@@ -91,6 +92,7 @@ __all__ = [
     "tool_message",
     "unsaid_message",
     "was_interrupted",
+    "without_matches",
     "without_note_marks",
     "without_text",
     "words_behind_notes",

@@ -45,6 +45,7 @@ class TurnRequest:
         began this one: (ms before it began, as 0 or less; the frame).
     place: where the platform may send a request on a guess that the caller has finished, and another one instead:
         what all of these have in common, the beginning of their turn ids. Empty: every request is meant.
+    answered: the caller's words before these, to which `heard` is the answer; None: not told.
     line: for `silence`, when the caller has said nothing for a while: what is said to them, a text for every language
         or for each.
     instructions: of the platform's, put behind the prompt.
@@ -62,6 +63,7 @@ class TurnRequest:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     abilities: frozenset[str] = frozenset()
     place: str = ""
+    answered: str | None = None
     language: str = ""
     instructions: str = ""
     line: str | Mapping[str, str] = ""

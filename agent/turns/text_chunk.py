@@ -3,7 +3,8 @@ token. It is made when somebody asks for it, as a rule once for the whole answer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -126,6 +127,28 @@ def without_text(piece: Chunk) -> AIMessageChunk:
         words = [block for block in content if isinstance(block, str) or block.get("text")]
         return message.model_copy(update={"content": [block for block in content if block not in words]})
     return message.model_copy(update={"content": ""})
+
+
+def without_matches(message: AIMessageChunk, pattern: re.Pattern[str]) -> AIMessageChunk:
+    """The message without what of its text the pattern matches, be it in one block or go over several."""
+    spans = [found.span() for found in pattern.finditer(message.text)]
+    if isinstance(message.content, str):
+        return message.model_copy(update={"content": _outside(spans, message.content, 0)})
+    content, at = list[Any](), 0
+    for block in message.content:
+        text = block if isinstance(block, str) else block.get("text", "") if block.get("type") == "text" else ""
+        left, at = _outside(spans, text, at), at + len(text)
+        if left == text:
+            content.append(block)
+        elif left or (isinstance(block, dict) and block.keys() - {"type", "text", "index"}):
+            content.append(left if isinstance(block, str) else {**block, "text": left})
+    return message.model_copy(update={"content": content})
+
+
+def _outside(spans: Sequence[tuple[int, int]], text: str, at: int) -> str:
+    """The part of `text`, which begins `at` so many characters, that is in none of the spans."""
+    inside = (any(start <= place < end for start, end in spans) for place in range(at, at + len(text)))
+    return "".join(char for char, is_inside in zip(text, inside, strict=True) if not is_inside)
 
 
 def fields_of(piece: Chunk) -> dict[str, Any]:

@@ -196,6 +196,11 @@ class Turn:
         """The language of the fixed lines."""
         return self.language or self._default_language
 
+    def speak_in(self, language: str) -> None:
+        """The model says that the caller speaks this language, or a kind of it. What the platform tells counts more."""
+        if not (self.request.language or f"{self.speaks}-".startswith(f"{language}-")):
+            self.language = language
+
     @property
     def outcome(self) -> str:
         """repeated | interrupted | failed | answered"""

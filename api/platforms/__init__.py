@@ -11,6 +11,7 @@ from __future__ import annotations
 from api.platforms.body import Refused, json_object, read_json
 from api.platforms.client import CallDetails, ClientEvent, PlatformClient, Unsupported, words_of
 from api.platforms.clients import CLIENTS, open_client
+from api.platforms.http_client import HttpClient
 from api.platforms.network import Network, Unreachable, in_process, over_sockets
 from api.platforms.socket_client import SocketClient
 
@@ -18,6 +19,7 @@ __all__ = [
     "CLIENTS",
     "CallDetails",
     "ClientEvent",
+    "HttpClient",
     "Network",
     "PlatformClient",
     "Refused",

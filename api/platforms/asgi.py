@@ -111,7 +111,11 @@ class AsgiTransport(httpx.AsyncBaseTransport):
         }  # fmt: skip
         exchange = _Exchange(self._app, scope)
         exchange.received.put_nowait({"type": "http.request", "body": await request.aread(), "more_body": False})
-        start = await exchange.sent.take()
+        try:
+            start = await exchange.sent.take()
+        except asyncio.CancelledError:
+            await exchange.leave({"type": "http.disconnect"})
+            raise
         if start is None:
             raise httpx.RemoteProtocolError("the application gave no response")
         return httpx.Response(start["status"], headers=start.get("headers", []), stream=_Body(exchange))

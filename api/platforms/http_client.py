@@ -10,17 +10,18 @@ from typing import Any
 import httpx
 from httpx_sse import EventSource, SSEError
 
-from api.platforms.client import CallDetails, EventKind, PlatformClient
+from api.platforms.client import CallDetails, ClientEvent, EventKind, PlatformClient
 from api.platforms.network import Network
 from api.platforms.tasks import cancel
 
 
 class HttpClient(PlatformClient):
-    """path: of the requests. words: by answer, what was said so far."""
+    """path: of the requests. words: by answer, what was said so far. came: the data of all events, a line for each."""
 
     def __init__(self, network: Network, call: CallDetails, path: str) -> None:
         super().__init__(network, call)
         self.words: dict[int, str] = {}
+        self.came = ""
         self._path = path
         self._body = b""
         self._begun = asyncio.Event()
@@ -50,6 +51,12 @@ class HttpClient(PlatformClient):
     async def taken(self) -> None:
         await self._begun.wait()
 
+    async def rest(self) -> list[ClientEvent]:
+        """What still comes of the newest answer, until the server closes its stream."""
+        if reading := self._reading.get(self.answers):
+            await asyncio.wait([reading])
+        return [self._events.get_nowait() for _ in range(self._events.qsize())]
+
     async def hang_up(self) -> None:
         await self.drop()
 
@@ -77,6 +84,7 @@ class HttpClient(PlatformClient):
                     self._emit(answer, "failed", f"{response.status_code}: {(await response.aread()).decode()[:500]}")
                     return
                 async for data in self._data(response, answer):
+                    self.came += f"{data}\n"
                     frame, events = self._read_event(data)
                     self._log("out", frame)
                     for kind, content in events:

@@ -7,9 +7,10 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from fastapi import WebSocket, WebSocketDisconnect
+from pydantic import TypeAdapter, ValidationError
 
 from agent.json_values import replace_surrogates
 from agent.tooling import HowEnded
@@ -30,9 +31,9 @@ class BadFrame(Exception):
     """Not a frame. The text names the fields at fault, and none of their values."""
 
 
-def read_frame(data: str) -> dict[str, Any]:
-    """A frame's fields. A lone surrogate, which JSON can spell (`\\ud800`) and no database can store, is replaced.
-    BadFrame when it is no JSON object with a type."""
+def read_frame(data: str, forms: TypeAdapter[Frame]) -> Frame | None:
+    """The frame in a text; None for a type that none of the forms has. A lone surrogate, which JSON can spell
+    (`\\ud800`) and no database can store, is replaced. BadFrame for what is no frame."""
     try:
         fields = json.loads(data)
         if "\\u" in data:
@@ -41,7 +42,14 @@ def read_frame(data: str) -> dict[str, Any]:
         raise BadFrame("not JSON") from None
     if not isinstance(fields, dict) or not isinstance(fields.get("type"), str):
         raise BadFrame("no type")
-    return fields
+    try:
+        return forms.validate_python(fields)
+    except ValidationError as error:
+        faults = error.errors()
+        if faults[0]["type"] == "union_tag_invalid":
+            return None
+        places = {".".join(map(str, fault["loc"][1:])) for fault in faults}
+        raise BadFrame(f"{fields['type']}: {', '.join(sorted(places))}") from None
 
 
 class Frames(Generic[Frame]):

@@ -52,7 +52,8 @@ async def state_of(own: OwnBackend, conversation: str) -> dict[str, Any]:
 
 
 OTHER_BACKEND: dict[str, Any] = {
-    "model": None, "demo": None, "tools": [], "tool_errors": [], "memory": [], "pending": None, "turns": [],
+    "model": None, "demo": None, "tools": [], "tool_errors": [], "memory": [], "pending": None,
+    "language": "", "turns": [],
 }  # fmt: skip
 
 

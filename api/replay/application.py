@@ -14,7 +14,7 @@ from agent.agent import Agent, open_agent
 from agent.storage import Storage, open_temporary_storage
 from api.app import create_app
 from api.platforms import CLIENTS
-from api.replay.line import SECRET
+from api.replay.heard import SECRET
 from api.settings import Settings
 from api.wiring import AgentParts
 

@@ -15,7 +15,7 @@ from agent.replay import Progress
 from agent.replay import run_file as runs
 from agent.tooling import ToolResult, ToolRun
 from api.replay.application import settings_for, temporary_application
-from api.replay.line import words_of
+from api.replay.heard import words_of
 from api.replay.player import Project, config_for, folder_for
 from api.replay.wires import client_of, open_wire
 from api.wiring import AgentParts

@@ -31,7 +31,7 @@ from agent.tooling import ToolFolder
 from agent.tooling import offered as tools_for
 from agent.turns import Summary, Turn, compact
 from api.replay.application import settings_for, temporary_application
-from api.replay.line import Heard, words_of
+from api.replay.heard import Heard, words_of
 from api.replay.socket_wires import ahead, was_cut_off
 from api.replay.wires import PAUSES, Wire, client_of, follow, open_wire
 from api.wiring import AgentParts, open_servers

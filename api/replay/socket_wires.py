@@ -14,7 +14,7 @@ from agent.replay import run_file as runs
 from api.platforms import CallDetails, ClientEvent, Network, PlatformClient
 from api.platforms.conversation_relay import RelayClient
 from api.platforms.speech_engine import SpeechEngineClient
-from api.replay.line import SECRET, Heard, Sent
+from api.replay.heard import SECRET, Heard, carried
 
 Client = TypeVar("Client", bound=PlatformClient)
 _LONGEST_PLAYING = 150.0  # seconds until the server leaves a call that it ends, once everything has been said
@@ -105,9 +105,10 @@ class _SocketWire(ABC, Generic[Client]):
         ends = [*(asked.start for asked in self._asked[1:]), len(self._client.wire)]
         for asked, end in zip(self._asked, ends, strict=True):
             heard, events = asked.heard, self._events[asked.answer]
-            heard.sent = [sent for event in events if (sent := _sent(event, asked.zero))]
-            complete = [event for event in events if event.kind == "end" and event.content == "complete"]
-            heard.ended, heard.hung_up = len(complete), not complete
+            heard.sent, heard.over, heard.ended = [], None, 0
+            for event in events:
+                heard.take(event, asked.zero)
+            heard.hung_up = not heard.ended
             wire = self._client.wire[asked.start : end]
             heard.frames = [(round((at - asked.zero) * 1000), way, frame) for at, way, frame in wire]
 
@@ -209,13 +210,4 @@ def _frames(turn: runs.RecordedTurn, types: Sequence[str]) -> list[tuple[int, di
 
 def _said_by(turn: runs.RecordedTurn, events: int) -> int:
     """How many of a turn's first events are words: the others do not go over a socket."""
-    return events - sum(kind != "say" for _, kind, _ in turn.sent[:events])
-
-
-def _sent(event: ClientEvent, zero: float) -> Sent | None:
-    ms = round((event.at - zero) * 1000)
-    match event.kind:
-        case "say" | "show" | "control":
-            return ms, event.kind, event.content
-        case _:
-            return None
+    return carried(turn, events, frozenset({"say"}))

@@ -13,17 +13,10 @@ from typing import Any, Protocol
 from fastapi import FastAPI
 
 from agent.replay import run_file as runs
-from api.platforms import CallDetails, in_process
-from api.platforms.completions import (
-    OWN_TOOLS,
-    TOOLS,
-    completion_body,
-    completion_headers,
-    place_of,
-    read_chunk,
-    turn_id_of,
-)
-from api.replay.line import SECRET, FakePlatform, Heard, HttpRequest, metadata_of
+from api.platforms import in_process
+from api.platforms.completions import place_of, turn_id_of
+from api.replay.heard import Heard, call_of
+from api.replay.http_wires import CompletionsWire, LayercodeWire, users_in
 from api.replay.socket_wires import EngineWire, RelayWire
 
 # By the names of the platforms: that of the client that stands in for them.
@@ -69,7 +62,7 @@ def follow(run: runs.RunFile, webhook: runs.Webhook, text: str) -> Mapping[str, 
         case "speech-engine":
             return {"turn_id": str(int(turn_id) + 1)}
         case "completions":
-            place = place_of(_users(webhook) + 1)
+            place = place_of(users_in(webhook) + 1)
             return {"turn_id": turn_id_of(place, text), "place": place, "abilities": webhook.get("abilities", [])}
         case _:
             return {"turn_id": "after-the-hang-up"}
@@ -78,8 +71,7 @@ def follow(run: runs.RunFile, webhook: runs.Webhook, text: str) -> Mapping[str, 
 @asynccontextmanager
 async def open_wire(run: runs.RunFile, app: FastAPI) -> AsyncIterator[Wire]:
     """To an application on which the platform is on, with SECRET."""
-    first: Mapping[str, Any] = run.turns[0].webhook if run.turns else {}
-    call = CallDetails(first.get("conversation_id", ""), first.get("caller"), metadata_of(first))
+    call = call_of(run.turns[0].webhook if run.turns else {})
     async with in_process(app) as network:
         match client_of(run):
             case "relay":
@@ -89,71 +81,6 @@ async def open_wire(run: runs.RunFile, app: FastAPI) -> AsyncIterator[Wire]:
                 async with EngineWire(network, call) as engine:
                     yield engine
             case "completions":
-                yield _CompletionsWire(app)
+                yield CompletionsWire(network)
             case _:
-                yield _LayercodeWire(app)
-
-
-class _LayercodeWire:
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-
-    async def talk(self, turn: runs.RecordedTurn) -> Heard:
-        return await FakePlatform(self._app, turn).talk()
-
-    async def settle(self, *, call_ends: bool) -> None:
-        """Each request is a call of its own."""
-
-
-class _CompletionsWire:
-    def __init__(self, app: FastAPI) -> None:
-        self._app = app
-        self._messages: list[dict[str, str]] = []
-
-    async def talk(self, turn: runs.RecordedTurn) -> Heard:
-        body = self._body(turn.webhook)
-        carried = frozenset({"say", "control"})
-        request = HttpRequest("/v1/chat/completions", completion_headers(SECRET), body, read_chunk, carried)
-        heard = await FakePlatform(self._app, turn, request).talk()
-        heard.frames = [(0, "in", body.decode()), *((ms, way, _without_ids(frame)) for ms, way, frame in heard.frames)]
-        return heard
-
-    async def settle(self, *, call_ends: bool) -> None:
-        """Each request is a call of its own."""
-
-    def _body(self, webhook: runs.Webhook) -> bytes:
-        """The conversation so far: what the user said, and what the client thinks was heard."""
-        users = _users(webhook)
-        if users:
-            before = self._until(users - 1)
-            heard = webhook.get("heard")
-            said = [{"role": "assistant", "content": heard["text"]}] if heard else []
-            self._messages = [*before, *said, {"role": "user", "content": webhook.get("text", "")}]
-        call = CallDetails(webhook["conversation_id"], webhook.get("caller"), metadata_of(webhook))
-        abilities = webhook.get("abilities", ())
-        return completion_body(call, self._messages, [name for name in OWN_TOOLS if TOOLS[name][0] in abilities])
-
-    def _until(self, users: int) -> list[dict[str, str]]:
-        """The messages up to so many of the user's. What was said before the recording began is not known."""
-        kept: list[dict[str, str]] = []
-        for message in self._messages:
-            if sum(one["role"] == "user" for one in kept) == users:
-                break
-            kept.append(message)
-        missing = users - sum(one["role"] == "user" for one in kept)
-        return [*({"role": "user", "content": "..."} for _ in range(missing)), *kept]
-
-
-def _users(webhook: runs.Webhook) -> int:
-    """How many messages of the user's a request has."""
-    return int(webhook.get("place", "p0.").strip("p."))
-
-
-def _without_ids(frame: Any) -> Any:
-    """Without what is another one in each answer."""
-    if not isinstance(frame, dict):
-        return frame
-    kept = {name: value for name, value in frame.items() if name not in ("id", "created")}
-    for called in kept["choices"][0]["delta"].get("tool_calls", ()):
-        called.pop("id", None)
-    return kept
+                yield LayercodeWire(network)

@@ -30,7 +30,7 @@ class ConversationSettings(BaseModel):
     )
     apology_message: Line = Field(
         default="Sorry, something went wrong on my side. Please say that again.",
-        description="Said when there is no answer from the model.",
+        description="Said when there is no answer from the model, as a caller never gets silence.",
     )
     ending_message: Line = Field(
         default="I have to stop there.",
@@ -94,6 +94,16 @@ class ConversationSettings(BaseModel):
         if fault := fault_in(texts):
             raise PydanticCustomError("texts", f"It is a JSON object with a text for each language: {fault}")
         return texts
+
+    @field_validator("apology_message")
+    @classmethod
+    def _can_be_heard(cls, value: str | dict[str, str]) -> str | dict[str, str]:
+        from agent.languages import all_of
+        from agent.speech import speakable
+
+        if not all(speakable(line) for line in all_of(value)):
+            raise PydanticCustomError("apology", "There is nothing in it that can be spoken")
+        return value
 
     @field_validator("default_language")
     @classmethod

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from agent.config import AgentConfig
-from agent.languages import Texts, own_line, told_to_model
+from agent.languages import Texts, own_line
 from agent.replay import prompt_of, remembered_otherwise
 from agent.tooling import ToolFolder, options_of
 from agent.turns import CallControl, Say
@@ -48,11 +48,10 @@ class Promises:
         yield from self._prompt(exchange)
 
     def _told(self, exchange: Exchange) -> Iterator[str]:
-        """The prompt, with the date of the scenario."""
+        """The prompt, with the date of the scenario. What is known of the call stands behind it."""
         prompt = prompt_of(exchange.turn) if exchange.turn else None
-        language = exchange.turn.language if exchange.turn else ""
-        due = told_to_model(self.config.prompt.replace("{today}", self.config.today()), language)
-        if prompt is not None and prompt != due:
+        due = self.config.prompt.replace("{today}", self.config.today())
+        if prompt is not None and not prompt.startswith(due):
             pairs = zip(prompt.splitlines(), due.splitlines(), strict=False)
             told, meant = next(((one, other) for one, other in pairs if one != other), (prompt, due))
             yield f"the model was told {told!r} in place of {meant!r}"

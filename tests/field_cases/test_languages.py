@@ -44,6 +44,11 @@ async def book(day: datetime.date, extras: list[str]) -> str:
     """Book something."""
     return "Booked."
 
+@voice_tool(confirm={"en": "Mix {parts}?", "de": "Soll ich {parts} mischen?"})
+async def mix(parts: dict[str, float]) -> str:
+    """Mix a drink."""
+    return "Mixed."
+
 @voice_tool(slow_after=0.1)
 async def wait(seconds: float) -> str:
     """It takes its time."""
@@ -80,6 +85,13 @@ async def test_s8_a_tools_lines_and_its_question_are_in_the_conversations_langua
     gemini.unused.clear()
 
 
+async def test_s8_what_is_in_a_value_is_said_in_the_language_too(gemini: Gemini, start: Any, tools: Path) -> None:
+    parts = [{"key": "Tee", "value": 0.5}, {"key": "Milch", "value": 1.25}]
+    gemini.script(calls(("mix", {"parts": parts})))
+    reply = await (await start(tools_dir=tools)).caller().say("Misch es", **GERMAN)
+    assert reply.text == "Soll ich Tee 0,5 und Milch 1,25 mischen?"
+
+
 async def test_s8_the_language_is_remembered_and_the_model_is_told(gemini: Gemini, start: Any, tools: Path) -> None:
     """Once told it holds, also for a server that has been started anew, until another one is told."""
     look = calls(("look", {"place": "Rom"}))
@@ -91,7 +103,8 @@ async def test_s8_the_language_is_remembered_and_the_model_is_told(gemini: Gemin
     english = {"custom_metadata": {"language": "en"}}
     assert (await caller.say("And in English?", turn="t3", **english)).text == "Looking in Rom. Nothing."
     told = [system_prompt(request.body).rpartition("\n\n")[2] for request in gemini.requests]
-    assert told[:4] == ["The conversation is in German (de-DE)."] * 4
+    assert told[:2] == ["The conversation is in German (de-DE)."] * 2
+    assert all(words.startswith("The conversation is in German (de-DE). If the caller ") for words in told[2:4])
     assert told[4:] == ["The conversation is in English (en)."] * 2
 
 

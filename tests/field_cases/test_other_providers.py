@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,6 +124,37 @@ def claude(monkeypatch: pytest.MonkeyPatch) -> Iterator[Anthropic]:
         yield server
 
 
+async def test_m17_anthropic_is_shown_what_it_takes_too(
+    gemini: Gemini, claude: Anthropic, start: Any, deeds: Tools
+) -> None:
+    """Thoughts, signatures and calls of Gemini's in the conversation; then back again."""
+    gemini.script(thought("Hm.", calls(("order", {"thing": "tea"}))), text("Ordered.", signature=True))
+    claude.script(uses("fetch", {"city": "Rome"}, text="One moment."), writes("Sunny."))
+    gemini.allow_unsigned("fetch")
+    caller = (await start(model_fallback=CLAUDE, tools_dir=deeds.folder)).caller()
+    assert (await caller.say("Order tea")).text == "Ordered."
+    gemini.script(*[error(503)] * 4)
+    assert (await caller.say("And the weather?")).text == "One moment. Sunny."
+    gemini.script(text("Bye."))
+    assert (await caller.say("Thanks")).text == "Bye."
+
+    takes = {
+        "text": {"type", "text"},
+        "tool_use": {"type", "id", "name", "input"},
+        "tool_result": {"type", "tool_use_id", "content", "is_error"},
+    }
+    for request in claude.requests:
+        roles = [message["role"] for message in request["messages"]]
+        assert roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]
+        contents = [message["content"] for message in request["messages"]]
+        blocks = [block for content in contents if isinstance(content, list) for block in content]
+        assert all(block.keys() <= takes[block["type"]] for block in blocks)
+        ids = [block.get("id") or block.get("tool_use_id") for block in blocks if block["type"] != "text"]
+        assert all(re.fullmatch(r"[a-zA-Z0-9_-]+", id_) for id_ in ids)
+    assert "Ordered tea." in str(claude.requests[0]["messages"])
+    assert results_in(gemini.requests[-1].body) == [("order", "Ordered tea."), ("fetch", "Sunny in Rome.")]
+
+
 async def test_a_whole_turn_with_anthropics_client(claude: Anthropic, start: Any, deeds: Tools) -> None:
     """A call in pieces: run once, its result shown, the next turn remembers."""
     claude.script(uses("order", {"thing": "tea"}, text="One moment."), writes("It is ", "ordered."), writes("Yes."))
@@ -157,7 +189,7 @@ async def test_each_of_anthropics_reasons_leads_where_the_table_says(
     assert reply.ended_once
 
 
-@pytest.mark.parametrize("reason", [reason for reason, action in ANTHROPIC.items() if action is not Action.ACCEPT])
+@pytest.mark.parametrize("reason", ["max_tokens", "pause_turn", "model_context_window_exceeded", "refusal"])
 async def test_a_call_with_one_of_anthropics_bad_reasons_is_not_run(
     claude: Anthropic, start: Any, deeds: Tools, reason: str
 ) -> None:

@@ -21,9 +21,10 @@ from agent.tooling import ToolCall, ToolRun, waiting
 from agent.tooling.waiting import WaitingLines
 from agent.turns import Say, ToolCallStatus, Turn, TurnRequest
 from api.cli.main import app
+from api.settings import NotConfigured, Settings
 from tests.support.backend import SECRET
 from tests.support.conversation import offered, results_in
-from tests.support.gemini import Gemini, calls, text
+from tests.support.gemini import Gemini, calls, error, text, thought
 
 HEAD = """
 import asyncio, datetime as dt, enum
@@ -404,6 +405,32 @@ async def look() -> str:
     caller = (await start(tools_dir=path.parent, welcome_message="**Welcome** to `Chez Voice`!")).caller()
     assert (await caller.say(None, type="session.start")).text == "Welcome to Chez Voice!"
     assert (await caller.say("Look")).text == "Looking at the map, now Nothing."
+
+
+async def test_t11_the_lines_of_the_settings_are_spoken_without_notation(gemini: Gemini, start: Any, put: Put) -> None:
+    """The apology, the sentence that ends an answer, the line for a model that thinks: in every language."""
+    backend = await start(
+        tools_dir=put("").parent,
+        apology_message="**Sorry**, ask [the desk](https://x.example) &amp; wait \U0001f642.",
+        ending_message={"en": "I *must* stop.", "de": "Ich *muss* enden."},
+        thinking_message="*One* `moment`.",
+        first_token_seconds=2,
+    )
+    gemini.script(error(503), error(503))
+    assert (await backend.caller().say("Hello?")).text == "Sorry, ask the desk & wait."
+    gemini.script(text("Half", finish="SAFETY"))
+    assert (await backend.caller().say("?", custom_metadata={"language": "de"})).text == "Half Ich muss enden."
+    gemini.script(thought("Hm.", thought("Hm.", text("Yes."), delay=1), delay=1))
+    assert (await backend.caller().say("Hello?")).text == "One moment. Yes."
+
+
+@pytest.mark.parametrize("apology", [" ", "\U0001f642", "```", '{"en": "Sorry.", "de": "**"}'])
+def test_t11_an_apology_that_nobody_would_hear_is_one_sentence(apology: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caller never gets silence."""
+    monkeypatch.setenv("APOLOGY_MESSAGE", apology)
+    with pytest.raises(NotConfigured) as refused:
+        Settings.load()
+    assert refused.value.problems == ("APOLOGY_MESSAGE: There is nothing in it that can be spoken.",)
 
 
 # T12: what is said meanwhile

@@ -6,13 +6,7 @@ are not exported: they load the agent, which a client does not need.
 
 from __future__ import annotations
 
-from api.platforms.completions.client import (
-    OWN_TOOLS,
-    CompletionsClient,
-    completion_body,
-    completion_headers,
-    read_chunk,
-)
+from api.platforms.completions.client import OWN_TOOLS, CompletionsClient
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
 
@@ -20,9 +14,6 @@ __all__ = [
     "OWN_TOOLS",
     "TOOLS",
     "CompletionsClient",
-    "completion_body",
-    "completion_headers",
     "place_of",
-    "read_chunk",
     "turn_id_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from api.platforms.abilities import COMPLETIONS
@@ -17,13 +17,14 @@ OWN_TOOLS = ("end_call", "transferCall", "dtmf")
 
 
 class CompletionsClient(HttpClient):
-    """key: the bearer key. messages: the conversation as the client has it."""
+    """key: the bearer key. messages: the conversation as the client has it. tools: the names of its own tools."""
 
     abilities = COMPLETIONS
 
     def __init__(self, network: Network, call: CallDetails, key: str) -> None:
         super().__init__(network, call, PATH)
         self.messages: list[dict[str, str]] = []
+        self.tools: Sequence[str] = OWN_TOOLS
         self._key = key
         self._heard: str | None = None
 
@@ -43,46 +44,29 @@ class CompletionsClient(HttpClient):
 
     def _request(self) -> None:
         self._heard = None
-        self._ask(completion_body(self.call, self.messages))
+        call = self.call
+        body = {
+            "model": "voice-agent",
+            "stream": True,
+            "conversation_id": call.conversation_id,
+            "messages": self.messages,
+            "tools": [{"type": "function", "function": {"name": name}} for name in self.tools],
+            **({"metadata": dict(call.metadata)} if call.metadata else {}),
+            **({"customer": {"number": call.number}} if call.number else {}),
+        }
+        self._ask(json.dumps(body, ensure_ascii=False).encode())
 
     def _headers(self, body: bytes) -> dict[str, str]:
-        return completion_headers(self._key)
+        return {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
 
     def _read_event(self, data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-        return read_chunk(data)
-
-
-def completion_body(
-    call: CallDetails, messages: Sequence[Mapping[str, str]], tools: Iterable[str] = OWN_TOOLS
-) -> bytes:
-    """A request. tools: the names of the client's own."""
-    body = {
-        "model": "voice-agent",
-        "stream": True,
-        "conversation_id": call.conversation_id,
-        "messages": list(messages),
-        "tools": [{"type": "function", "function": {"name": name}} for name in tools],
-        **({"metadata": dict(call.metadata)} if call.metadata else {}),
-        **({"customer": {"number": call.number}} if call.number else {}),
-    }
-    return json.dumps(body, ensure_ascii=False).encode()
-
-
-def completion_headers(key: str) -> dict[str, str]:
-    return {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-
-
-def read_chunk(data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-    """A server-sent event, and what it means."""
-    if data == "[DONE]":
-        return data, [("end", "complete")]
-    chunk = json.loads(data)
-    delta = chunk["choices"][0]["delta"]
-    events: list[tuple[EventKind, Any]] = []
-    if delta.get("content"):
-        events.append(("say", delta["content"]))
-    events += [("control", _control(called["function"])) for called in delta.get("tool_calls", ())]
-    return chunk, events
+        if data == "[DONE]":
+            return data, [("end", "complete")]
+        chunk = json.loads(data)
+        delta = chunk["choices"][0]["delta"]
+        events: list[tuple[EventKind, Any]] = [("say", delta["content"])] if delta.get("content") else []
+        events += [("control", _control(called["function"])) for called in delta.get("tool_calls", ())]
+        return chunk, events
 
 
 def _control(function: dict[str, Any]) -> dict[str, Any]:

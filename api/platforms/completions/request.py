@@ -16,7 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -25,6 +25,7 @@ from agent.languages import tag_of
 from agent.turns import HeardReport, Speaker, TurnRequest
 from api.platforms.completions.ids import place_of, turn_id_of
 from api.platforms.completions.tools import TOOLS
+from api.platforms.metadata import Object, within_limit
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -44,10 +45,6 @@ def _content(value: object) -> object:
     return value[:MAX_TEXT] if isinstance(value, str) else ""
 
 
-def _objects(value: object) -> object:
-    return value if isinstance(value, dict) else {}
-
-
 class Message(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
@@ -59,9 +56,6 @@ def _tool_names(value: object) -> object:
     functions = [tool.get("function") for tool in value if isinstance(tool, dict)] if isinstance(value, list) else []
     names = [function.get("name") for function in functions if isinstance(function, dict)]
     return [name for name in names if isinstance(name, str) and name in TOOLS]
-
-
-Object = Annotated[dict[str, Any], BeforeValidator(_objects)]
 
 
 class Completion(BaseModel):
@@ -106,8 +100,9 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
         kind="message" if said else "welcome",
         text=text,
         heard=_heard(body),
+        answered=said[-2] if len(said) > 1 else None,
         caller=_number(body),
-        metadata=body.metadata,
+        metadata=within_limit(body.metadata),
         language=tag_of(body.metadata.get("language")),
         abilities=frozenset(tools),
         place=place,
@@ -147,12 +142,10 @@ def _last_of_user(body: Completion) -> int:
 
 def _heard(body: Completion) -> HeardReport | None:
     """The assistant's message right before the user's last one."""
-    at = _last_of_user(body)
-    before = [message.content for message in body.messages[:at] if message.role in ("assistant", "user")]
-    roles = [message.role for message in body.messages[:at] if message.role in ("assistant", "user")]
-    if not roles or roles[-1] != "assistant" or not before[-1].strip():
+    before = [message for message in body.messages[: _last_of_user(body)] if message.role in _SPEAKERS]
+    if not before or before[-1].role != "assistant" or not before[-1].content.strip():
         return None
-    return HeardReport(before[-1].strip(), kind="derived")
+    return HeardReport(before[-1].content.strip(), kind="derived")
 
 
 def _number(body: Completion) -> str | None:

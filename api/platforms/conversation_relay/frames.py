@@ -12,9 +12,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
-from api.platforms.sockets import BadFrame, read_frame
+from api.platforms.metadata import Metadata
+from api.platforms.sockets import read_frame
 
 MAX_TEXT = 20_000  # characters; what is longer is cut
 _MAX_ID = 200
@@ -30,7 +31,6 @@ def _flag(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_text)]
 Id = Annotated[str, BeforeValidator(lambda value: value[:_MAX_ID] if isinstance(value, str) else "")]
-Parameters = Annotated[dict[str, Any], BeforeValidator(lambda value: value if isinstance(value, dict) else {})]
 
 
 class _Frame(BaseModel):
@@ -44,7 +44,7 @@ class Setup(_Frame):
     call: Id = Field(default="", validation_alias=AliasChoices("callSid", "callSessionId", "callControlId"))
     session: Id = Field(default="", validation_alias="sessionId")
     from_: Id = Field(default="", validation_alias="from", repr=False)
-    parameters: Parameters = Field(default_factory=dict, validation_alias="customParameters", repr=False)
+    parameters: Metadata = Field(default_factory=dict, validation_alias="customParameters", repr=False)
 
 
 class Prompt(_Frame):
@@ -88,19 +88,11 @@ class Fault(_Frame):
 Frame = Setup | Prompt | Interrupt | Dtmf | Info | Fault
 
 _FRAMES: TypeAdapter[Frame] = TypeAdapter(Annotated[Frame, Field(discriminator="type")])
-_TYPES = {"setup", "prompt", "interrupt", "dtmf", "info", "error"}
 
 
 def parse(data: str) -> Frame | None:
-    """The frame in a text; None for a type that is not known here. BadFrame for what is none."""
-    fields = read_frame(data)
-    if fields["type"] not in _TYPES:
-        return None
-    try:
-        return _FRAMES.validate_python(fields)
-    except ValidationError as error:
-        places = {".".join(map(str, fault["loc"][1:])) for fault in error.errors()}
-        raise BadFrame(f"{fields['type']}: {', '.join(sorted(places))}") from None
+    """None for a type that is not known here. BadFrame for what is no frame."""
+    return read_frame(data, _FRAMES)
 
 
 def kept(frame: Frame) -> dict[str, Any]:

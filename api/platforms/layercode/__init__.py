@@ -11,7 +11,6 @@ from api.platforms.layercode.client import (
     LayercodeClient,
     compact_json,
     interruption_context,
-    read_event,
     signed_headers,
     webhook_body,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "LayercodeClient",
     "compact_json",
     "interruption_context",
-    "read_event",
     "signature",
     "signed_headers",
     "webhook_body",

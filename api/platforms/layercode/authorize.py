@@ -27,8 +27,8 @@ from fastapi import APIRouter, Request, Response
 
 from api.operations import Rate, network_of
 from api.platforms.body import Refused, json_object, read_json
-from api.platforms.layercode.events import MAX_METADATA
 from api.platforms.layercode.openapi import AUTHORIZE
+from api.platforms.metadata import MAX_METADATA
 from api.platforms.who_asks import Hook, check_who_asks
 
 MAX_BODY = 64 * 1024  # bytes

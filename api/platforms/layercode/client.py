@@ -80,11 +80,11 @@ class LayercodeClient(HttpClient):
         await super().duplicate()
 
     async def send_data(self, data: Any) -> None:
-        await self._post("data", turn_id=self._turn_ids.get(self.answers), data=data)
+        await self.post("data", turn_id=self._turn_ids.get(self.answers), data=data)
 
     async def hang_up(self) -> None:
         await super().hang_up()
-        await self._post("session.end")
+        await self.post("session.end")
 
     def ask(self, kind: str, turn_id: str, *, heard: tuple[str | None, str] | None = None, **fields: Any) -> None:
         """Send a webhook that is answered by a stream. kind: its `type`. heard: (turn_id, text) of the interrupted
@@ -104,7 +104,7 @@ class LayercodeClient(HttpClient):
             fields["custom_metadata"] = metadata
         return webhook_body(kind, self.call.conversation_id, session_id=_SESSION, **fields)
 
-    async def _post(self, kind: str, **fields: Any) -> None:
+    async def post(self, kind: str, **fields: Any) -> None:
         """A webhook that is answered by a status."""
         body = self._webhook(kind, **fields)
         self._log("in", body.decode())
@@ -117,13 +117,6 @@ class LayercodeClient(HttpClient):
         return signed_headers(self._secret, body)
 
     def _read_event(self, data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-        return read_event(data)
-
-
-def read_event(data: str) -> tuple[Any, list[tuple[EventKind, Any]]]:
-    """A server-sent event, and what it means."""
-    event = json.loads(data)
-    kind = _KINDS.get(event.get("type"))
-    if kind is None:
-        return event, []
-    return event, [(kind, "complete" if kind == "end" else event.get("content"))]
+        event = json.loads(data)
+        kind = _KINDS.get(event.get("type"))
+        return event, [(kind, "complete" if kind == "end" else event.get("content"))] if kind else []

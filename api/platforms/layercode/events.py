@@ -30,12 +30,12 @@ from pydantic import (
 )
 
 from agent.json_values import MAX_DEPTH, replace_surrogates
+from api.platforms.metadata import Metadata
 
 log = logging.getLogger(__name__)
 
 MAX_ID = 200  # characters
 MAX_TEXT = 20_000  # characters: twenty minutes of speech. What is longer is cut, as the caller shall have an answer
-MAX_METADATA = 16_000  # characters of JSON. What is larger is left out
 MAX_LINES = 5_000  # of a transcript
 _SHOWN_ERRORS = 5
 
@@ -56,10 +56,6 @@ def _empty_if_null(value: object) -> object:
     return "" if value is None else value
 
 
-def _object_if_null(value: object) -> object:
-    return {} if value is None else value
-
-
 def _lines(value: object) -> object:
     """A transcript's newest lines that say something."""
     if value is None:
@@ -74,15 +70,7 @@ Id = Annotated[str, BeforeValidator(_id), Field(min_length=1, max_length=MAX_ID)
 OptionalId = Annotated[Id | None, BeforeValidator(_absent_if_empty)]
 
 
-def _small(value: dict[str, Any]) -> dict[str, Any]:
-    if len(json.dumps(value, ensure_ascii=False)) <= MAX_METADATA:
-        return value
-    log.warning("metadata of a webhook was left out: it is larger than %d characters", MAX_METADATA)
-    return {}
-
-
 Text = Annotated[str, BeforeValidator(_empty_if_null)]
-Metadata = Annotated[dict[str, Any], BeforeValidator(_object_if_null), AfterValidator(_small)]
 TextChunk = Annotated[str, AfterValidator(lambda words: words[:MAX_TEXT])]
 Number = Annotated[str, Field(max_length=MAX_ID)]
 

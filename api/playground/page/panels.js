@@ -9,7 +9,7 @@ const drawn = new Map();
 export function show(state) {
   panel("tools", state.own && { tools: state.tools, errors: state.tool_errors }, drawTools);
   panel("pending", state.pending, drawPending);
-  panel("memory", state.own && state.memory, drawMemory);
+  panel("memory", state.own && { entries: state.memory, language: state.language }, drawMemory);
   const turns = state.turns?.filter(({ kind, first_words }) => kind !== "welcome" || first_words !== null) ?? [];
   panel("turns", turns.length ? turns.slice(-TURNS) : null, drawTurns);
   $("#save").hidden = !state.own;
@@ -59,8 +59,9 @@ function drawPending({ question, tool: name, arguments: args, heard }, body) {
   body.replaceChildren(el("p.question", question), call, el("p.about", was));
 }
 
-function drawMemory(entries, list) {
+function drawMemory({ entries, language }, list) {
   list.replaceChildren(...entries.flatMap(remembered));
+  if (language) list.append(line("language", "language", language));
   if (!entries.length) list.append(el("li.none", "Nothing yet."));
   list.scrollTop = list.scrollHeight;
 }

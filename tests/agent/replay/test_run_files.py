@@ -17,6 +17,7 @@ from langchain_google_genai.chat_models import _parse_chat_history
 from typer.testing import CliRunner
 
 from agent.llm.load import load_model
+from agent.replay import private
 from agent.replay import run_file as runs
 from agent.replay.export import model_call
 from agent.replay.run_file import RunFile, RunFileError, dump_run, load_run, save_run, scrubbed
@@ -309,6 +310,23 @@ def test_a_phone_number_is_taken_out_however_it_is_written(written: str) -> None
 @pytest.mark.parametrize("kept", ["on 2026-11-23 at 19:00", "booking 4711", "1,234,567 people", "12345678", "3+4567"])
 def test_other_numbers_stay(kept: str) -> None:
     assert scrubbed_turn(webhook={"text": kept})[0].webhook.get("text") == kept
+
+
+def test_many_numbers_take_no_longer_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many are looked up, in each country; those beyond are taken out without it."""
+    looked_up: set[str] = set()
+    exists = private._exists
+
+    def noted(text: str, region: str | None) -> bool:
+        looked_up.add(text)
+        return exists(text, region)
+
+    monkeypatch.setattr(private, "_exists", noted)
+    numbers = [f"0{number:09}" for number in range(6_000)]
+    left = str(scrubbed_turn(webhook={"text": " ".join([*numbers, *numbers])})[0].webhook.get("text")).split()
+    assert len(looked_up) <= private._MOST_LOOKED_UP
+    assert left[3] == "0000000003", "no country has it"
+    assert set(left[private._MOST_LOOKED_UP : len(numbers)]) == {"0" * 10}
 
 
 def test_a_number_in_several_chunks_and_events_is_taken_out_of_each() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from agent.turns.limit import ConcurrencyLimit, TooBusy
 from api.operations.rate import Rate, network_of
-from api.platforms.layercode.events import MAX_METADATA, MAX_TEXT, Message, parse
+from api.platforms.layercode.events import MAX_TEXT, Message, parse
+from api.platforms.metadata import MAX_METADATA
 from api.testing import call, conversation, scripted_model
 from tests.support.backend import Backend, Reply, signed
 from tests.support.gemini import Gemini, Json, Step, said, text

@@ -152,6 +152,27 @@ async def test_a_dropped_guess_leaves_no_words(openai: AsyncOpenAI, gemini: Gemi
     assert shown(gemini) == [("user", "What is the weather?")]
 
 
+async def test_a_dropped_guess_that_was_answered_like_the_turn_before_leaves_no_words(
+    openai: AsyncOpenAI, gemini: Gemini
+) -> None:
+    """The client remembers "Pardon?", but as the answer to what was said before."""
+    gemini.script(text("Pardon?"), text("Pardon?"), text("It is sunny."))
+    before = [user("Hm"), assistant("Pardon?")]
+    assert await ask(openai, [user("Hm")]) == "Pardon?"
+    assert await ask(openai, [*before, user("What is the")]) == "Pardon?"
+    assert await ask(openai, [*before, user("What is the weather?")]) == "It is sunny."
+    assert shown(gemini) == [("user", "Hm"), ("model", "Pardon?"), ("user", "What is the weather?")]
+
+
+async def test_a_client_that_forgets_the_beginning_keeps_its_turns(openai: AsyncOpenAI, gemini: Gemini) -> None:
+    """Its number of messages stays the same from then on; the same answers twice change nothing."""
+    gemini.script(text("Yes."), text("Yes."), text("Bye."))
+    await ask(openai, [user("One?")])
+    await ask(openai, [user("One?"), assistant("Yes."), user("Two?")])
+    await ask(openai, [user("Two?"), assistant("Yes."), user("Bye")])
+    assert [words for who, words in shown(gemini) if who == "user"] == ["One?", "Two?", "Bye"]
+
+
 async def test_nothing_is_done_for_a_guess_that_is_dropped(openai: AsyncOpenAI, gemini: Gemini, tmp_path: Path) -> None:
     """livekit/agents#5924: a request made on a guess, and dropped, must not have ordered anything. The one that was
     meant orders once."""

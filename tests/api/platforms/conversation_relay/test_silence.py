@@ -67,6 +67,15 @@ async def test_noise_is_silence(server: Backend, gemini: Gemini) -> None:
     assert not gemini.requests
 
 
+async def test_a_silent_caller_hears_a_line_without_notation(gemini: Gemini, tmp_path: Path, deeds: Tools) -> None:
+    async with (
+        serving(gemini, tmp_path, deeds, idle_seconds=0.3, idle_message="Are **you** still `there`?") as server,
+        phone(server.url) as caller,
+    ):
+        assert await caller.answer() == ""
+        assert await caller.answer() == "Are you still there?"
+
+
 async def test_a_silent_caller_is_asked_twice_then_the_call_ends(
     server: Backend, gemini: Gemini, ended: EndedCalls
 ) -> None:
