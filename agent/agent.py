@@ -52,31 +52,19 @@ class Stopping(Exception):
 class Agent:
     """Use `open_agent()`. calls: what platforms tell of the calls that they carry."""
 
-    def __init__(
-        self,
-        conversations: Conversations,
-        calls: Calls,
-        turns: OpenTurns,
-        journal: Journal,
-        tool_runner: ToolRunner,
-        folder: ToolFolder,
-        models: Models,
-        config: AgentConfig,
-        summaries: Summaries,
-        observer: Observer,
-    ) -> None:
+    def __init__(self, conversations: Conversations, calls: Calls, observer: Observer) -> None:
         self.calls = calls
-        self.folder = folder
+        self.folder = conversations.folder
         self.stopping = False
         self._conversations = conversations
-        self._turns = turns
-        self._journal = journal
-        self._tool_runner = tool_runner
-        self._models = models
-        self._config = config
-        self._summaries = summaries
+        self._turns = conversations.turns
+        self._journal = conversations.journal
+        self._tool_runner = conversations.tool_runner
+        self._models = conversations.models
+        self._config = conversations.config
+        self._summaries = conversations.summaries
         self._observer = observer
-        self._room = ConcurrencyLimit(config.max_turns, _QUEUE)
+        self._room = ConcurrencyLimit(self._config.max_turns, _QUEUE)
         self._note_room = ConcurrencyLimit(_NOTES_AT_ONCE, _NOTES_WAITING)
 
     @property
@@ -213,15 +201,15 @@ async def open_agent(
         models.warm()
         config, turns = config or AgentConfig(), OpenTurns()
         tool_runner = ToolRunner(
-            journal, storage, http, perform, observer,
-            perform_check=perform_check, patience=models.first_token, hold=config.action_hold,
+            journal, storage, http, observer, perform=perform, perform_check=perform_check,
+            patience=models.first_token, hold=config.action_hold,
         )  # fmt: skip
         made = Summaries(storage, models, summaries)
         conversations = Conversations(
             build_graph(storage.saver), storage, journal, folder, models, tool_runner, config, made, workers, turns
         )
         calls = Calls(storage, workers, folder, tool_runner, turns, http, call_times)
-        agent = Agent(conversations, calls, turns, journal, tool_runner, folder, models, config, made, observer)
+        agent = Agent(conversations, calls, observer)
         await calls.start()
         try:
             yield agent

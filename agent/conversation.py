@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 _SLACK = 1.0  # seconds beyond those for the first token, until the model must have been asked
 _GRACE = 5.0  # seconds after its deadline in which a turn must have ended by itself
+_LATE_TOOLS = 3.0  # seconds for the end of the tools that an earlier run of the turn has begun
+_LOOK = 0.1  # seconds between two looks for that
 _ELSEWHERE = 0.1  # seconds between two looks for the end of a turn that another worker runs
 
 
@@ -104,18 +106,25 @@ class Conversations:
 
     async def _admitted(self, turn: Turn) -> Admission:
         """What the journal says of it, and if another worker runs it, what it says at that one's end."""
-        entry = await self.journal.admit(turn.request)
+        if turn.request.resume:
+            async with self.order.admission(turn.request.conversation_id):
+                await self.turns.until_earlier_runs_are_over(turn)
+                entry = await self.journal.admit(turn.request)
+        else:
+            entry = await self.journal.admit(turn.request)
         turn.admit()
         turn.elsewhere = entry.elsewhere
         while entry.elsewhere and not turn.silenced and turn.now() < turn.deadline:
             await turn.sleep(_ELSEWHERE)
-            entry = await self.journal.admit(turn.request)
+            entry = await self.journal.admit(turn.request, has_waited=True)
         return entry
 
     async def converse(self, turn: Turn, entry: Admission) -> list[AnyMessage]:
         """Run a turn that has its conversation for itself; the messages that it leaves. ConversationDeleted when the
         conversation was deleted meanwhile."""
         request = turn.request
+        if entry.again:
+            await self._until_its_tools_are_over(turn)
         pending_context = PendingContext() if entry.nothing_pending else await self._what_to_know(turn)
         await self.read_tools()
         messages = await self._run(self._context(turn, pending_context))
@@ -125,6 +134,14 @@ class Conversations:
         with logged(log, "old checkpoints could not be deleted"):  # the next turn tries again
             await self.storage.prune(request.conversation_id, turn.number)
         return messages
+
+    async def _until_its_tools_are_over(self, turn: Turn) -> None:
+        """Those that an earlier run of it has begun; else the caller would only be told that they run."""
+        running, until = self.tool_runner.running_calls, turn.now() + _LATE_TOOLS
+        while turn.now() < until and not turn.interrupted:
+            if not await self.journal.calls_at_work(turn.request, running(turn.request.conversation_id)):
+                return
+            await turn.sleep(_LOOK)
 
     async def _what_to_know(self, turn: Turn) -> PendingContext:
         conversation = turn.request.conversation_id
@@ -142,8 +159,8 @@ class Conversations:
             "recursion_limit": 4 * self.config.max_tool_steps + 10,
         }
         nothing_new: Any = {"messages": []}  # the saver has the state, and `listen` adds to it
-        end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit")
-        return cast(list[AnyMessage], end["messages"])
+        end = await self.graph.ainvoke(nothing_new, config, context=context, durability="exit", output_keys="messages")
+        return cast(list[AnyMessage], end)
 
     def _prompt(self, instructions: str) -> str:
         prompt = self.config.prompt.replace("{today}", self.config.today())

@@ -14,7 +14,8 @@ ask     puts the question of a call that must be confirmed
 
 An interruption is not an exception here: every node ends early and normally, so that the run ends at a valid
 checkpoint. One checkpoint is written, at the end (`durability="exit"`); what a crash would lose until then is
-in the journal. Every function is `async`, those of the edges too: LangGraph gives others to a thread.
+in the journal. A node says itself where it goes on (`Command`), as an edge with a condition would read the state once
+more. Every node is `async`: LangGraph gives others to a thread.
 """
 
 from __future__ import annotations
@@ -22,32 +23,30 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, AnyMessage
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
-from langgraph.types import Overwrite, Send
+from langgraph.types import Command, Overwrite, Send
 
 from agent.languages import own_line, told_to_model
-from agent.memory import CONFIRM, Shown, all_in_words, confirmation, found, given, history
+from agent.memory import CONFIRM, Pending, Shown, all_in_words, confirmation, found, given, history, without_guess
 from agent.state import Context, Graph, State, Step
 from agent.tooling import ToolCall, through_gate, with_names, without_calls
 
 
 def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph = StateGraph(State, context_schema=Context)
-    for node in (listen, greet, think, act, ask):
-        graph.add_node(node.__name__, node)
     graph.add_edge(START, "listen")
-    graph.add_conditional_edges("listen", after_listening, ["greet", "think", END])
-    graph.add_conditional_edges("think", after_thinking, ["act", "ask", END])
-    graph.add_conditional_edges("act", after_acting, ["think", END])
-    graph.add_edge("greet", END)
-    graph.add_edge("ask", END)
+    graph.add_node("listen", listen, destinations=("greet", "think", END))
+    graph.add_node("greet", greet)
+    graph.add_node("think", think, destinations=("act", "ask", END))
+    graph.add_node("act", act, destinations=("think", END))
+    graph.add_node("ask", ask)
     return graph.compile(checkpointer=saver)
 
 
-async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
+async def listen(state: State, runtime: Runtime[Context]) -> Command[str]:
     """Also speaks the lines of earlier tools that nobody could hear any more when they were due."""
     turn, pending_context = runtime.context.turn, runtime.context.pending_context
     known = state["messages"] or given(turn.request)
@@ -56,42 +55,50 @@ async def listen(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         for line in call.unspoken:
             turn.progress(line)
     turn.language = turn.language or state.get("language", "")
-    meant = history.without_guess(state["messages"], turn.request, runtime.context.actions)
+    meant = without_guess(state["messages"], turn.request, runtime.context.actions)
     was_guess = len(meant) < len(state["messages"])
     before = state.get("before") if was_guess else state.get("pending")
     pending = confirmation.heard(before, messages)
-    return {"messages": Overwrite(messages), "pending": pending, "before": before, "language": turn.language}
+    update = {"messages": Overwrite(messages), "pending": pending, "before": before, "language": turn.language}
+    return Command(update=update, goto=_after_listening(messages, runtime.context))
 
 
-async def after_listening(state: State, runtime: Runtime[Context]) -> str:
+def _after_listening(messages: list[AnyMessage], context: Context) -> str:
     """Silence is answered only by what it has interrupted: an answer, or a greeting of which nothing was heard."""
-    request, messages = runtime.context.turn.request, state["messages"]
+    request = context.turn.request
     if history.asks(messages, request):
         return "think"
     greeted = request.kind == "message" and any(isinstance(message, AIMessage) for message in messages)
-    return END if greeted or not _first_words(state, runtime.context) else "greet"
+    return END if greeted or not _first_words(messages, context) else "greet"
 
 
 async def greet(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    turn, welcome = runtime.context.turn, _first_words(state, runtime.context)
+    turn, welcome = runtime.context.turn, _first_words(state["messages"], runtime.context)
     id_ = history.reply_id(turn.request, state["messages"])
     turn.say(welcome, of=id_)
     return {"messages": [AIMessage(welcome, id=id_)]}
 
 
-def _first_words(state: State, context: Context) -> str:
+def _first_words(messages: list[AnyMessage], context: Context) -> str:
     if context.turn.request.kind == "silence":
         return own_line(context.turn.request.line, context.turn.speaks)
-    back = history.caller_has_spoken(state["messages"])
+    back = history.caller_has_spoken(messages)
     return own_line(context.config.welcome_back if back else context.config.welcome, context.turn.speaks)
 
 
-async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
-    """At the limit of tool steps the tools stay declared, and cannot be called."""
-    messages, context = state["messages"], runtime.context
+async def think(state: State, runtime: Runtime[Context]) -> Command[str]:
+    messages, pending, context = state["messages"], state.get("pending"), runtime.context
+    ends = context.turn.interrupted or confirmation.only_asks(messages, pending)
+    answer, known = ([], messages) if ends else await _answer(messages, context)
+    added = answer if known is messages else Overwrite([*known, *answer])
+    update = {"messages": added, "language": context.turn.language}  # the model may have told another one
+    return Command(update=update, goto=await _after_thinking((answer or messages)[-1], pending, context))
+
+
+async def _answer(messages: list[AnyMessage], context: Context) -> tuple[list[AIMessage], list[AnyMessage]]:
+    """The model's answer, and the memory that it was asked with. At the limit of tool steps the tools stay declared,
+    and cannot be called."""
     turn, declared = context.turn, context.declared
-    if turn.interrupted or confirmation.only_asks(messages, state.get("pending")):
-        return {}
     fit = history.repair(messages)
     turn.repaired |= fit != messages
     ask = "" if turn.request.language else turn.speaks
@@ -108,12 +115,10 @@ async def think(state: State, runtime: Runtime[Context]) -> dict[str, Any]:
         instead=found(messages, context.actions, turn.speaks),
     )
     retold = answer and shown.retold and not turn.failed
-    added = Overwrite([*all_in_words(messages), *answer]) if retold else answer
-    return {"messages": added, "language": turn.language}  # the model may have told another one
+    return answer, all_in_words(messages) if retold else messages
 
 
-async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] | str:
-    message, pending, context = state["messages"][-1], state.get("pending"), runtime.context
+async def _after_thinking(message: AnyMessage, pending: Pending | None, context: Context) -> list[Send] | str:
     if not (isinstance(message, AIMessage) and message.tool_calls):
         return "ask" if pending and not pending["question_id"] else END
     check = partial(context.tool_runner.check, context.turn)
@@ -123,8 +128,14 @@ async def after_thinking(state: State, runtime: Runtime[Context]) -> list[Send] 
     return [Send("act", Step(call=call, pending=pending, asks=asks, yes=yes)) for call in calls]
 
 
-async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
-    context, call = runtime.context, state["call"]
+async def act(state: Step, runtime: Runtime[Context]) -> Command[str]:
+    """A goodbye that was said before the call is ended is enough."""
+    turn, update = runtime.context.turn, await _act(state, runtime.context)
+    return Command(update=update, goto=END if turn.ends_call and turn.times_said else "think")
+
+
+async def _act(state: Step, context: Context) -> dict[str, Any]:
+    call = state["call"]
     if call.refused:
         return {"messages": call.answers(call.refused, failed=True)}
     if call.name == CONFIRM:
@@ -134,12 +145,6 @@ async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
         pending = confirmation.pin(state["pending"], call.key, call.id, call.name, call.arguments, question)
         return {"messages": call.answers(confirmation.not_done_yet(question)), "pending": pending}
     return {"messages": call.share(await context.tool_runner.run(context.turn, call.tool_call))}
-
-
-async def after_acting(state: State, runtime: Runtime[Context]) -> str:
-    """A goodbye that was said before the call is ended is enough."""
-    turn = runtime.context.turn
-    return END if turn.ends_call and turn.times_said else "think"
 
 
 async def _confirm(step: Step, context: Context) -> dict[str, Any]:

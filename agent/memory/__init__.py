@@ -8,6 +8,7 @@ from __future__ import annotations
 from agent.memory import confirmation, history
 from agent.memory.confirmation import CONFIRM, Pending, latest, still_asks
 from agent.memory.given import given
+from agent.memory.guesses import without_guess
 from agent.memory.heard import count_words, heard_text, whole_words
 from agent.memory.history import is_summary, newest, repair
 from agent.memory.in_words import found
@@ -30,4 +31,5 @@ __all__ = [
     "repair",
     "still_asks",
     "whole_words",
+    "without_guess",
 ]

@@ -23,6 +23,7 @@ from collections.abc import Collection, Iterator, Sequence
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolCall, ToolMessage, messages_from_dict
 
 from agent.memory import notes
+from agent.memory.guesses import human_id, without_guess
 from agent.memory.heard import heard_parts
 from agent.memory.notes import last_turn
 from agent.speech import speakable
@@ -37,7 +38,6 @@ from agent.storage import (
     result_of,
 )
 from agent.turns import (
-    HeardReport,
     Marker,
     Say,
     Summary,
@@ -48,18 +48,11 @@ from agent.turns import (
     marker_of,
     tool_message,
     without_note_marks,
-    words_behind_notes,
 )
 
 KEPT_MESSAGES = 40
 
 _SUMMARY = "summary:"
-_NOT_RUN = ("not started", "not run")  # markers of calls that have done nothing
-_ENOUGH = 40  # characters by which an answer is recognised
-
-
-def human_id(request: TurnRequest) -> str:
-    return f"{request.kind}:{request.turn_id}"
 
 
 def reply_id(request: TurnRequest, messages: Sequence[AnyMessage]) -> str:
@@ -83,20 +76,24 @@ def listen(
 
     actions: the names of the tools that change something.
     """
-    messages = without_guess(fold(list(messages), pending_context.summary), request, actions)
-    again = any(m.id == human_id(request) for m in messages)
-    mine = [turn for turn in pending_context.crashed if turn.request.key == request.key and not again]
+    messages = fold(list(messages), pending_context.summary)
+    earlier = next((m for m in messages if m.id == human_id(request)), None)
+    messages = without_guess(messages, request, actions)
+    mine = [turn for turn in pending_context.crashed if turn.request.key == request.key]
     mended = recover(messages, [turn for turn in pending_context.crashed if turn not in mine])
     known = mended
     for spoken in pending_context.spoken:
         known = cut(known, spoken)
     late = [call for call in pending_context.late if any(_waits_for(m, call) for m in messages)]
     known = [_with_late_result(m, late) for m in known]
-    if again:
-        return [m for m in known if not _is_reply(m, request.turn_id) or _calls(m)]
     lines = [*notes.late(late), *notes.page_data(pending_context)]
+    done = [message for turn in mine for message in _steps(turn.calls)]
+    if earlier and all(line in earlier.text for line in lines):
+        return [*cap(known), earlier, *done]
     takes_up = False
-    if request.kind == "welcome":
+    if earlier:  # what it was told in its earlier run stands there
+        lines, takes_up = [*lines, earlier.text], marker_of(earlier) == "taken up"
+    elif request.kind == "welcome":
         lines = [notes.CALLER_IS_BACK if known else notes.CALL_BEGINS, *lines]
     elif request.kind == "silence":
         lines = [*notes.interruption(known, len(known) < len(mended)), *lines, notes.SILENCE]
@@ -106,7 +103,6 @@ def listen(
         takes_up = bool(cut_off) and not words
         lines = [*cut_off, *lines, *filter(None, [words, notes.GO_ON if takes_up else ""])]
     asked = [caller_message(lines, human_id(request), takes_up=takes_up)] if lines else []
-    done = [message for turn in mine for message in _steps(turn.calls)]
     return [*cap(known), *asked, *done]
 
 
@@ -119,29 +115,6 @@ def asks(messages: Sequence[AnyMessage], request: TurnRequest) -> bool:
 
 def caller_has_spoken(messages: Sequence[AnyMessage]) -> bool:
     return any((m.id or "").startswith(("message:", _SUMMARY)) for m in messages)
-
-
-def without_guess(messages: list[AnyMessage], request: TurnRequest, actions: Collection[str]) -> list[AnyMessage]:
-    """Without the last turn, if it was a guess in the place of this one: its words were not what the caller meant. One
-    that a tool has acted in, or of which the platform remembers the answer, was meant."""
-    if not request.place:
-        return messages
-    at = max((i for i, m in enumerate(messages) if isinstance(m, HumanMessage)), default=0)
-    turn = messages[at:]
-    was_guess = turn and (turn[0].id or "").partition(":")[2].startswith(request.place)
-    if not was_guess or turn[0].id == human_id(request):
-        return messages
-    remembered = request.heard is not None and _is_remembered(turn, request.heard, request.answered)
-    acted = any(isinstance(m, ToolMessage) and m.name in actions and marker_of(m) not in _NOT_RUN for m in turn)
-    return messages if remembered or acted else messages[:at]
-
-
-def _is_remembered(turn: Sequence[AnyMessage], report: HeardReport, answered: str | None) -> bool:
-    """Whether the report is of this turn, by its answer, and by the words that it has answered where they are told."""
-    answer = "".join(m.text for m in turn if isinstance(m, AIMessage) and not m.tool_calls)
-    if not answer or not answer.startswith(report.text.strip()[:_ENOUGH]):
-        return False
-    return answered is None or words_behind_notes(turn[0].text) == without_note_marks(answered).strip()
 
 
 def newest(messages: Sequence[AnyMessage], limit: int) -> int:

@@ -15,7 +15,8 @@ TWINS = "twins"
 
 @dataclass(frozen=True)
 class ToolCallRecord:
-    """A row of `tool_calls`. message: as LangChain writes it, and beside it the ids of the call's twins."""
+    """A row of `tool_calls`. state: as there, or `running` for one that is at work now. message: as LangChain writes
+    it, and beside it the ids of the call's twins."""
 
     call: str
     answers: str
@@ -43,22 +44,24 @@ class PageData:
 class Admission:
     """What is to be done about a webhook. number: the turn's place in its conversation, when it is to be run here.
     sent: what was sent, when it has been run. elsewhere: it is running on another worker. nothing_pending: there was
-    nothing that it must know (`PendingContext`), and no older turn was running on any worker."""
+    nothing that it must know (`PendingContext`), and no older turn was running on any worker. again: it has been run
+    before, and not to its end."""
 
     number: int | None = None
     sent: Sequence[SentEvent] = ()
     elsewhere: bool = False
     nothing_pending: bool = False
+    again: bool = False
 
 
 @dataclass(frozen=True)
 class LastTurn:
-    """A conversation's newest turn. is_over: be it that it was interrupted. has_called: whether it has begun to run a
-    tool. heard: what was reported of it, and no turn has been told of yet."""
+    """A conversation's newest turn. is_answered: to its end. has_called: whether it has begun to run a tool. heard:
+    what was reported of it, and no turn has been told of yet."""
 
     id: str
     text: str
-    is_over: bool
+    is_answered: bool
     has_called: bool
     heard: HeardReport | None
 

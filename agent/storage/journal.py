@@ -46,7 +46,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 from agent.storage.entries import (
     Admission,
@@ -59,7 +59,7 @@ from agent.storage.entries import (
     sent_of,
 )
 from agent.storage.open import Storage
-from agent.storage.pending import CALLS, read_pending, reported
+from agent.storage.pending import CALLS, calls_at_work, read_pending, reported
 from agent.storage.workers import (
     KEY,
     MINE,
@@ -81,9 +81,11 @@ _ADMIT = (
     " (SELECT coalesce(max(number), 0) + 1 FROM turns WHERE conversation = ?)) ON CONFLICT DO NOTHING RETURNING number"
 )
 _ADMITTED = (
-    "SELECT state, worker, sent, number, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
+    "SELECT state, worker, sent, outcome, number, EXISTS (SELECT 1 FROM turns WHERE conversation = this.conversation"
     f" AND number > this.number) FROM turns AS this WHERE {KEY}"
 )
+_LATER = "SELECT turn FROM turns WHERE conversation = ? AND number > ? ORDER BY number DESC LIMIT 20"
+_RUN_AGAIN = f"DELETE FROM turns WHERE {KEY} AND number = ? AND state = 'ended'"
 _ONE = f"{CALLS} AND call = ?"
 _LAST = """SELECT turn, asked, outcome, heard, EXISTS (SELECT 1 FROM tool_calls
         WHERE conversation = this.conversation AND turn = this.turn)
@@ -99,6 +101,17 @@ _PENDING = f"""SELECT coalesce((SELECT coalesce(outcome, '') <> 'answered' FROM 
     FROM turns AS this WHERE {KEY}"""
 
 
+class _Entered(NamedTuple):
+    """A turn that was entered before. gone_on: there is a newer one."""
+
+    state: str
+    worker: str
+    sent: str | None
+    outcome: str | None
+    number: int
+    gone_on: bool
+
+
 class Journal:
     def __init__(self, storage: Storage, workers: SingleWorker) -> None:
         self._impatient = storage.database
@@ -111,9 +124,10 @@ class Journal:
 
     # Turns.
 
-    async def admit(self, request: TurnRequest) -> Admission:
+    async def admit(self, request: TurnRequest, *, has_waited: bool = False) -> Admission:
         """Enter a turn, if it is new, and look in the same visit whether there is anything that it must know. One
-        that crashed is run again, unless the conversation has gone on since."""
+        that crashed is run again, unless the conversation has gone on since; so is one that is to be resumed.
+        has_waited: what has gone on since has come after this request."""
         entry: dict[str, Any] = {"text": request.text, "caller": request.caller, "metadata": request.metadata}
         entry["heard"] = asdict(request.heard) if request.heard else None
         if request.abilities:
@@ -128,28 +142,39 @@ class Journal:
         }
         entry |= {name: value for name, value in more.items() if value}
         row = *request.key, as_json(entry), self._now(), self._workers.name, request.conversation_id
+        again = False
         while True:
             new, found = await self._impatient.fetch_each((_ADMIT, *row), (_PENDING, *request.key))
             if new:
                 pending = not found or found[0][0]  # nothing is found when it has been forgotten at once
-                return Admission(number=new[0][0], nothing_pending=not (pending or request.heard))
+                nothing_pending = not (pending or request.heard or again)
+                return Admission(number=new[0][0], nothing_pending=nothing_pending, again=again)
             if known := await self._impatient.fetch(_ADMITTED, *request.key):
-                return await self._again(request, *known[0])
+                entered = _Entered(*known[0])
+                if not (request.resume and await self._is_lost(request, entered, has_waited)):
+                    return await self._again(request, entered)
+                again = bool(await self._impatient.execute(_RUN_AGAIN, *request.key, entered.number))
             # Another turn of the conversation was given that number at this moment.
 
-    async def _again(
-        self, request: TurnRequest, state: str, worker: str, sent: str | None, number: int, gone_on: bool
-    ) -> Admission:
+    async def _is_lost(self, request: TurnRequest, entered: _Entered, has_waited: bool) -> bool:
+        """Whether a turn was not answered, or another one has taken its place, and nothing else has come since."""
+        if entered.state != "ended" or (has_waited and entered.gone_on):
+            return False
+        later = [turn for (turn,) in await self._impatient.fetch(_LATER, request.conversation_id, entered.number)]
+        in_its_place = [turn for turn in later if request.place and turn.startswith(request.place)]
+        return later == in_its_place and bool(later or entered.outcome != "answered")
+
+    async def _again(self, request: TurnRequest, entered: _Entered) -> Admission:
         """A turn that has been entered before: over, at work on another worker, or crashed."""
-        if state == "running" and await self._workers.may_live(worker):
+        if entered.state == "running" and await self._workers.may_live(entered.worker):
             return Admission(elsewhere=True)
-        if state == "ended" or gone_on:
-            return Admission(sent=sent_of(sent))
+        if entered.state == "ended" or entered.gone_on:
+            return Admission(sent=sent_of(entered.sent))
         taken = await self._database.execute(
             f"UPDATE turns SET worker = ? WHERE {KEY} AND worker = ? AND state = 'running'",
-            self._workers.name, *request.key, worker,
+            self._workers.name, *request.key, entered.worker,
         )  # fmt: skip
-        return Admission(number=number) if taken else Admission(elsewhere=True)
+        return Admission(number=entered.number, again=True) if taken else Admission(elsewhere=True)
 
     async def finish(self, turn: Turn, pending_context: PendingContext) -> bool:
         """Complete a turn whose checkpoint is written, in one transaction with marking what that told as reported.
@@ -172,6 +197,10 @@ class Journal:
         that do."""
         return await read_pending(self._database, self._workers, request, live, running)
 
+    async def calls_at_work(self, request: TurnRequest, running: Collection[str]) -> bool:
+        """Whether a tool call of an earlier run of this turn is at work. running: as in `pending_context`."""
+        return await calls_at_work(self._database, self._workers, request, running)
+
     async def last_turn(self, conversation: str) -> LastTurn | None:
         """The conversation's newest turn. None when there is no turn at all."""
         rows = await self._database.fetch(_LAST, conversation)
@@ -179,7 +208,7 @@ class Journal:
             return None
         turn, asked, outcome, heard, has_called = rows[0]
         report = HeardReport(**json.loads(heard)) if heard else None
-        return LastTurn(turn, json.loads(asked)["text"], outcome is not None, bool(has_called), report)
+        return LastTurn(turn, json.loads(asked)["text"], outcome == "answered", bool(has_called), report)
 
     async def heard(self, conversation: str, report: HeardReport) -> None:
         """Keep what was heard of a turn: the next one is told of it, but there may be none."""

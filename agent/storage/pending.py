@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from agent.storage.database import Database, Query, Row
 from agent.storage.entries import (
@@ -26,6 +27,7 @@ _MINE_RUNNING = (
     f" AND number <= (SELECT number FROM turns WHERE {KEY})"
 )
 _RUNNING = f"SELECT turn, kind, asked, sent {_MINE_RUNNING} ORDER BY number"
+_STARTED = f"{CALLS} AND turn = ? AND state = 'started'"
 _OF_RUNNING = f"{CALLS} AND turn IN (SELECT turn {_MINE_RUNNING}) ORDER BY started"
 _UNTOLD = f"{CALLS} AND told = 0 ORDER BY started"
 _UNSEEN = (
@@ -35,11 +37,8 @@ _BEFORE = (
     "SELECT turn FROM turns WHERE conversation = ? AND number <"
     f" (SELECT number FROM turns WHERE {KEY}) ORDER BY number DESC LIMIT 1"
 )
-_CUT_BEFORE = (
-    f"SELECT turn, sent FROM turns WHERE conversation = ? AND turn = ({_BEFORE})"
-    " AND sent IS NOT NULL AND coalesce(outcome, '') <> 'answered'"
-)
-_SENT = "SELECT sent, outcome FROM turns WHERE conversation = ? AND turn = ? AND sent IS NOT NULL"
+_SENT = "SELECT turn, sent, outcome FROM turns WHERE conversation = ? AND sent IS NOT NULL AND turn = "
+_SENT_IN, _SENT_BEFORE = f"{_SENT}?", f"{_SENT}({_BEFORE})"
 _WORKERS_OF_TURNS = "SELECT DISTINCT worker FROM turns WHERE conversation = ? AND state = 'running'"
 _WORKERS_OF_CALLS = "SELECT DISTINCT worker FROM tool_calls WHERE conversation = ? AND state = 'started'"
 _SUMMARY = "SELECT text, until FROM summaries WHERE conversation = ?"
@@ -61,23 +60,23 @@ async def read_pending(
     now, running: its calls that are."""
     conversation = request.conversation_id
     mine = conversation, workers.name, *request.key
-    turns, of_turns, untold, unseen, cut_before, summary = await database.fetch_each(
+    turns, of_turns, untold, unseen, before, summary = await database.fetch_each(
         (_RUNNING, *mine),
         (_OF_RUNNING, conversation, *mine),
         (_UNTOLD, conversation),
         (_UNSEEN, conversation, NEWEST_NOTES),
-        (_CUT_BEFORE, conversation, conversation, *request.key),
+        (_SENT_BEFORE, conversation, conversation, *request.key),
         (_SUMMARY, conversation),
     )
-    crashed = list(_crashed(request, turns, [call_of(*row) for row in of_turns], live))
+    calls = [await _call(row, running, workers) for row in of_turns]
+    crashed = list(_crashed(request, turns, calls, live))
     late = [call_of(*row) for row in untold if await _is_over(row, running, workers)]
-    reports = [report for report in [*(turn.request for turn in crashed), request] if report.heard]
-    spoken = [InterruptedTurn(turn, sent_of(sent), None) for turn, sent in cut_before]
+    heard = await _heard(database, [*(turn.request for turn in crashed), request], before)
     return PendingContext(
         crashed,
         late,
         [PageData(*row) for row in reversed(unseen)],
-        await _spoken(database, request, reports) if reports else spoken,
+        await _spoken(database, conversation, heard, before),
         Summary(*summary[0]) if summary else None,
     )
 
@@ -90,7 +89,8 @@ def reported(turn: Turn, pending_context: PendingContext, now: float) -> Iterato
         if other.request.key != turn.request.key:
             yield _END_CRASHED, now, *other.request.key
     for call in [*pending_context.late, *(call for other in crashed for call in other.calls)]:
-        yield _TELL, call.state, conversation, call.call
+        if call.state != "running":
+            yield _TELL, call.state, conversation, call.call
     if notes := pending_context.notes:
         yield _SEE.format(", ".join("?" * len(notes))), conversation, notes[0].at, *(note.id for note in notes)
     if turn.summary:
@@ -115,6 +115,19 @@ def _heard_of(request: TurnRequest, crashed: TurnRequest, calls: Sequence[ToolCa
     return [SentEvent(0, Say(request.heard.text, of=f"{crashed.turn_id}/{steps}"))]
 
 
+async def calls_at_work(
+    database: Database, workers: SingleWorker, request: TurnRequest, running: Collection[str]
+) -> bool:
+    """Whether a tool call of an earlier run of this turn is at work, on any worker. running: as in `read_pending`."""
+    rows = await database.fetch(_STARTED, request.conversation_id, request.turn_id)
+    return not all([await _is_over(row, running, workers) for row in rows])
+
+
+async def _call(row: Row, running: Collection[str], workers: SingleWorker) -> ToolCallRecord:
+    call = call_of(*row)
+    return call if await _is_over(row, running, workers) else replace(call, state="running")
+
+
 async def _is_over(row: Row, running: Collection[str], workers: SingleWorker) -> bool:
     """Whether a call has ended, or has nobody any more who works at it."""
     call, *_, state, _, _, worker = row
@@ -132,19 +145,30 @@ async def is_at_work(
     return any([await workers.may_live(worker) for (worker,) in [*turns, *calls]])
 
 
-async def _spoken(database: Database, request: TurnRequest, reports: Sequence[TurnRequest]) -> list[InterruptedTurn]:
-    """The turns whose interruption was reported by one of `reports`, and the last one before `request`, if it was
-    interrupted without a report."""
+async def _heard(
+    database: Database, requests: Sequence[TurnRequest], before: Sequence[Row]
+) -> dict[str | None, HeardReport]:
+    """What the platform reported in `requests`, by turn. before: what was sent in the turn before the last of them."""
     heard: dict[str | None, HeardReport] = {}
-    for report in reports:
-        if report.heard:
-            heard[report.heard.turn_id or await _before(database, report)] = report.heard
-    spoken = []
-    for turn in dict.fromkeys([*heard, await _before(database, request)]):
-        for sent, outcome in await database.fetch(_SENT, request.conversation_id, turn):
-            if turn in heard or outcome != "answered":
-                spoken.append(_interrupted(str(turn), sent, heard.get(turn)))
-    return spoken
+    for request in requests:
+        if request.heard:
+            is_last, turn = request is requests[-1], request.heard.turn_id
+            known = str(before[0][0]) if before and is_last else None
+            heard[turn or known or await _before(database, request)] = request.heard
+    return heard
+
+
+async def _spoken(
+    database: Database, conversation: str, heard: Mapping[str | None, HeardReport], before: Sequence[Row]
+) -> list[InterruptedTurn]:
+    """The turns whose interruption was reported, and the last one, if it was interrupted without a report."""
+    known = {turn for turn, *_ in before}
+    rows = [row for turn in heard if turn not in known for row in await database.fetch(_SENT_IN, conversation, turn)]
+    return [
+        _interrupted(turn, sent, heard.get(turn))
+        for turn, sent, outcome in [*rows, *before]
+        if turn in heard or outcome != "answered"
+    ]
 
 
 def _interrupted(turn: str, sent: str, heard: HeardReport | None) -> InterruptedTurn:

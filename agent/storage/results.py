@@ -21,6 +21,8 @@ GIVEN_UP = "{name} was stopped, as the turn had lasted too long. It has no resul
 
 def result_of(call: ToolCallRecord) -> tuple[str, Marker | None]:
     """What the model is told of a journalled call, and the marker of that."""
+    if call.state == "running":
+        return STILL_RUNNING, "running"
     if call.result is None:
         return UNKNOWN, "unknown"
     return call.result, "stopped" if was_stopped(call.name, call.state, call.result) else None

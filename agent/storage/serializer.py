@@ -7,10 +7,11 @@ that shares the database, or an SQL injection in one, would have their code run 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 import ormsgpack
+from langchain_core import messages
 from langgraph.checkpoint.serde.jsonplus import (
     EXT_CONSTRUCTOR_KW_ARGS,
     EXT_CONSTRUCTOR_POS_ARGS,
@@ -47,33 +48,45 @@ class Serializer(JsonPlusSerializer):
         super().__init__(allowed_msgpack_modules=[tuple(name.rsplit(".", 1)) for name in ALLOWED])
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
-        data = super().dumps_typed(obj)
-        _check(*data)
-        return data
+        kind, data = super().dumps_typed(obj)
+        if kind == "msgpack":
+            _unpack(data, lambda code, content, parts: None)
+        return kind, data
 
     def loads_typed(self, data: tuple[str, bytes]) -> Any:
-        _check(*data)
-        return super().loads_typed(data)
+        kind, content = data
+        if kind not in _KINDS:
+            _refuse([f"of kind {kind!r}"])
+        return _unpack(content, self._make) if kind == "msgpack" else super().loads_typed(data)
+
+    def _make(self, code: int, content: bytes, parts: Any) -> Any:
+        """A message was validated before it was written: it is not again."""
+        message = getattr(messages, parts[1], None) if code == EXT_PYDANTIC_V2 else None
+        if message:
+            return message.model_construct(**parts[2])
+        return self._unpack_ext_hook(code, content)
 
 
-def _check(kind: str, data: bytes) -> None:
-    foreign = _foreign(data) if kind == "msgpack" else [] if kind in _KINDS else [f"of kind {kind!r}"]
-    if foreign:
-        what = ", ".join(sorted(set(foreign)))[:200]
-        sentence = f"A checkpoint has something {what} in it, which is not among the types that are stored here"
-        log.error("%s: it is refused", sentence)
-        raise ForeignType(f"{sentence}.")
-
-
-def _foreign(data: bytes) -> list[str]:
-    """What in it is not allowed. Nothing is imported or made."""
+def _unpack(data: bytes, make: Callable[[int, bytes, Any], Any]) -> Any:
+    """The value, with what `make` makes of each type in it. ForeignType when one is not allowed: it is not made."""
     found: list[str] = []
 
-    def look(code: int, content: bytes) -> None:
-        found.extend(_named(code, ormsgpack.unpackb(content, ext_hook=look, option=ormsgpack.OPT_NON_STR_KEYS)))
+    def look(code: int, content: bytes) -> Any:
+        parts = ormsgpack.unpackb(content, ext_hook=look, option=ormsgpack.OPT_NON_STR_KEYS)
+        found.extend(_named(code, parts))
+        return None if found else make(code, content, parts)
 
-    ormsgpack.unpackb(data, ext_hook=look, option=ormsgpack.OPT_NON_STR_KEYS)
-    return found
+    value = ormsgpack.unpackb(data, ext_hook=look, option=ormsgpack.OPT_NON_STR_KEYS)
+    if found:  # what the hook raises is lost
+        _refuse(found)
+    return value
+
+
+def _refuse(foreign: list[str]) -> NoReturn:
+    what = ", ".join(sorted(set(foreign)))[:200]
+    sentence = f"A checkpoint has something {what} in it, which is not among the types that are stored here"
+    log.error("%s: it is refused", sentence)
+    raise ForeignType(f"{sentence}.")
 
 
 def _named(code: int, made: Any) -> Iterator[str]:

@@ -59,8 +59,11 @@ class ThreadedSaver(BaseCheckpointSaver[str]):
         return self._saver.get_next_version(current, channel)
 
     def _put(self, config: RunnableConfig, *checkpoint: Any) -> RunnableConfig:
-        put = self._saver.put(config, *checkpoint)
-        if not config["configurable"].get("checkpoint_ns"):
-            for statement in _PRUNE:
-                self._database.connection.execute(statement, (config["configurable"]["thread_id"], checkpoint[0]["id"]))
-        return put
+        """In one transaction with the deletion of the older ones: of three, each would be written out by itself."""
+        connection = self._database.connection
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if not config["configurable"].get("checkpoint_ns"):
+                for statement in _PRUNE:
+                    connection.execute(statement, (config["configurable"]["thread_id"], checkpoint[0]["id"]))
+            return self._saver.put(config, *checkpoint)  # which commits

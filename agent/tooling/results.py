@@ -35,7 +35,7 @@ def text_of(value: Any) -> str:
     if _is_content(value):
         return shortened("\n".join(block["text"] for block in value))
     made = to_json(value)
-    return shortened(made) if isinstance(made, str) else _short_json(made, LONGEST)
+    return shortened(made) if isinstance(made, str) else _short_json(made)
 
 
 def _is_async(value: Any) -> bool:
@@ -49,17 +49,17 @@ def _is_content(value: Any) -> bool:
     )  # fmt: skip
 
 
-def shortened(text: str, limit: int = LONGEST) -> str:
+def shortened(text: str) -> str:
     """The text, cut at the end of a line, a sentence or a word when it is too long, and saying so. JSON loses whole
     elements."""
     text = replace_surrogates(text)
-    if len(text) <= limit:
+    if len(text) <= LONGEST:
         return text
     try:
         made = json.loads(text) if text.lstrip()[:1] in ("{", "[") else None
     except (ValueError, RecursionError):
         made = None
-    return _cut(text, limit) if made is None else _short_json(to_json(made), limit)
+    return _cut(text, LONGEST) if made is None else _short_json(to_json(made))
 
 
 def _cut(text: str, limit: int) -> str:
@@ -72,10 +72,10 @@ def _cut(text: str, limit: int) -> str:
     return text[:room].rstrip() + _NOTE.format(missing=len(text) - room, all=len(text), what="characters")
 
 
-def _short_json(value: Any, limit: int) -> str:
+def _short_json(value: Any) -> str:
     """As JSON; as its beginning, where shortening what is in it does not help, as with control characters."""
-    text = _dumped(_fitted(value, limit))
-    return text if len(text) <= 2 * limit else _cut(text, limit)
+    text = _dumped(_fitted(value, LONGEST))
+    return text if len(text) <= 2 * LONGEST else _cut(text, LONGEST)
 
 
 def _dumped(value: Any) -> str:

@@ -75,16 +75,16 @@ class ToolRunner:
         journal: Journal,
         storage: Storage,
         http: httpx.AsyncClient,
-        perform: Perform | None = None,
-        observer: Observer | None = None,
+        observer: Observer,
         *,
-        perform_check: PerformCheck | None = None,
-        patience: float = 5.0,
-        hold: float = 0.0,
+        perform: Perform | None,
+        perform_check: PerformCheck | None,
+        patience: float,
+        hold: float,
     ) -> None:
         self._hold = hold
         self._patience = patience
-        self._observer = observer or Observer()
+        self._observer = observer
         self._journal = journal
         self._database = storage.database
         self._http = http
@@ -121,7 +121,7 @@ class ToolRunner:
         if turn.request.place and acts(tool_call.tool):
             await turn.sleep(turn.began + self._hold - turn.now())
             if turn.interrupted:
-                return tool_call.answer(NOT_STARTED, failed=True)
+                return tool_call.answer(NOT_STARTED, failed=True, marker="not started")
         try:
             async with asyncio.timeout(self._patience):
                 entry = await self._journal.start_call(

@@ -27,12 +27,24 @@ class OpenTurns:
         return [self._turns[task] for task in self._tasks.get(conversation, ())]
 
     def find(self, request: TurnRequest) -> Turn | None:
-        """The turn that runs for a request which came before."""
-        return self._running.get(request.key)
+        """The turn that runs for a request which came before, if that is enough for this one."""
+        turn = self._running.get(request.key)
+        return None if turn and turn.interrupted and request.resume else turn
+
+    async def until_earlier_runs_are_over(self, turn: Turn) -> None:
+        """Until the turns that were begun for the same request before are journalled."""
+        tasks = self._tasks[turn.request.conversation_id]
+        before = tasks[: next(i for i, task in enumerate(tasks) if self._turns[task] is turn)]
+        if mine := [task for task in before if self._turns[task].request.key == turn.request.key]:
+            await asyncio.wait(mine)
 
     def live(self, conversation: str) -> set[Key]:
         """The keys of the conversation's turns that run in this process."""
-        return {turn.request.key for turn in self.of(conversation) if not turn.elsewhere and self.find(turn.request)}
+        return {
+            turn.request.key
+            for turn in self.of(conversation)
+            if not turn.elsewhere and turn.request.key in self._running
+        }
 
     def add(self, turn: Turn, task: asyncio.Task[None]) -> None:
         self._running[turn.request.key] = self._turns[task] = turn
@@ -40,7 +52,8 @@ class OpenTurns:
 
     def journalled(self, turn: Turn) -> None:
         """The journal knows all of it: a request that comes again is answered from there."""
-        del self._running[turn.request.key]
+        if self._running.get(turn.request.key) is turn:
+            del self._running[turn.request.key]
 
     def remove(self, task: asyncio.Task[None]) -> None:
         conversation = self._turns.pop(task).request.conversation_id

@@ -42,6 +42,12 @@ class TurnQueue:
     def __init__(self) -> None:
         self._newest: dict[str, _Place] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._admissions: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def admission(self, conversation: str) -> asyncio.Lock:
+        """Held while a request is admitted that may be a turn which was run before: those that come after it wait, so
+        that they get later numbers."""
+        return self._admissions.setdefault(conversation, asyncio.Lock())
 
     @asynccontextmanager
     async def alone(self, turn: Turn) -> AsyncIterator[None]:

@@ -50,6 +50,8 @@ class TurnRequest:
         or for each.
     instructions: of the platform's, put behind the prompt.
     language: in which the caller speaks, as the platform tells it; empty where it does not.
+    resume: the platform asks again only for an answer that did not come through: if the turn was interrupted or has
+        failed, or another one has taken its place since, it is run once more. What its tools have done stands.
     before: what was said before, as (who, text), of a request that is all there is of its conversation: nothing of it
         is kept afterwards, and no tool that changes something is offered in it. None: the conversation is remembered.
     """
@@ -69,6 +71,7 @@ class TurnRequest:
     line: str | Mapping[str, str] = ""
     platform: str = ""
     frames: Sequence[tuple[int, Mapping[str, Any]]] = ()
+    resume: bool = False
     before: Sequence[tuple[Speaker, str]] | None = None
 
     @property

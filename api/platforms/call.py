@@ -109,6 +109,7 @@ class Call:
                 platform=self._caller.platform,
                 frames=frames,
                 line=line,
+                resume=True,
             )
             self._turn_id, self._heard, self.interrupted = turn_id, None, False
             self.playout.begin()

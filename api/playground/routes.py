@@ -81,7 +81,8 @@ def playground_router(context: PlaygroundContext) -> APIRouter:
     @router.get("/playground/state")
     async def state(conversation_id: str = "") -> Response:
         shown = await state_of(context.own, conversation_id) if context.own else OTHER_BACKEND
-        more = {"webhook": context.backend.public_url, "own": context.own is not None}
+        keys = context.wires.with_keys if context.wires else []
+        more = {"webhook": context.backend.public_url, "own": context.own is not None, "keys": keys}
         return JSONResponse({**shown, **more, "missing_wires": missing_wires(context.wires)})
 
     @router.post("/playground/save")

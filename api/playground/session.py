@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import uuid
 from collections import deque
 from collections.abc import Coroutine, Mapping
@@ -24,6 +25,8 @@ REPLACED, TIMED_OUT = 4001, 4002  # close codes; the platform's own are unknown 
 _MAX_TEXT = 100_000  # characters of a message
 _MAX_QUEUED = 10  # texts that wait for the end of an answer
 _MAX_TASKS = 10
+_MAX_KEYS = 64
+_KEYS = re.compile(rf"[0-9*#]{{1,{_MAX_KEYS}}}")
 _NO_RECOGNITION = "This server cannot hear: it recognises no speech. Please type, or use the page's microphone button."
 
 
@@ -103,6 +106,8 @@ class Session:
                 "type": "trigger.response.audio.replay_finished" | "trigger.response.audio.interrupted"
             }:
                 pass  # not usable: completed and interrupted look the same, and come too early (§7.3)
+            case {"type": "playground.keys", "digits": str(digits)}:
+                await self._press(digits)
             case {"type": "playground.duplicate"}:
                 await self._start_task(self._duplicate())
             case _:
@@ -127,6 +132,15 @@ class Session:
             self._queued_texts.append(text)
         else:
             await self._client.error("Too many texts wait for the end of this answer, so this one was dropped.")
+
+    async def _press(self, digits: str) -> None:
+        """The keys of a phone, which interrupt as words do."""
+        if not (isinstance(self._wire, PlatformCall) and self._wire.has_keys):
+            await self._client.error("On this wire no keys can be pressed.")
+        elif _KEYS.fullmatch(digits):
+            await self._user_turn(f"pressed {' '.join(digits)}", digits=digits)
+        else:
+            await self._client.error(f"Keys are 0 to 9, * and #, and at most {_MAX_KEYS} of them.")
 
     async def _refuse_audio(self) -> None:
         """Report once that audio is not recognised: a client sends many chunks."""
@@ -160,7 +174,7 @@ class Session:
         await self._client.send({"type": "turn.start", "role": "user", "turn_id": turn_id})
         await self._interrupt()
 
-    async def _user_turn(self, text: str) -> None:
+    async def _user_turn(self, text: str, **fields: Any) -> None:
         async with self._turn_lock:
             turn_id = f"user-{uuid.uuid4()}"
             if self._answer:
@@ -170,7 +184,7 @@ class Session:
             self._report.add_line("user", text)
             interrupted, self.conversation.interrupted = self.conversation.interrupted, None
             context = {"interruption_context": interrupted.context} if interrupted else {}
-            await self._start_answer("message", text=text, **context)
+            await self._start_answer("message", text=text, **fields, **context)
 
     async def _start_answer(self, type_: str, **fields: Any) -> None:
         turn_id = f"turn_{uuid.uuid4().hex}"

@@ -55,6 +55,7 @@ class WebhookRequest:
     status: 0 before the response. raw: the bytes received. complete: whether they include `response.end`. reached: set
     when the backend has begun to respond, or the request has failed. done: set at the end of the response.
     skip_delay: set it to end a simulated delay. text: the caller's words; None at the start of a session.
+    digits: keys that the caller presses in place of words, over another platform's wire.
     """
 
     body: bytes
@@ -65,6 +66,7 @@ class WebhookRequest:
     done: asyncio.Event = field(default_factory=asyncio.Event)
     skip_delay: asyncio.Event = field(default_factory=asyncio.Event)
     text: str | None = None
+    digits: str = ""
 
 
 def http_client() -> httpx.AsyncClient:

@@ -41,10 +41,12 @@ Notify = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class Wires:
-    """Opens calls to this server's agent. missing: by wire, why it cannot be used, in a sentence."""
+    """Opens calls to this server's agent. missing: by wire, why it cannot be used, in a sentence. with_keys: those on
+    which the caller can press keys."""
 
     def __init__(self, settings: Settings, agent: Callable[[], Agent], http: Callable[[], httpx.AsyncClient]) -> None:
         self.missing: dict[str, str] = {}
+        self.with_keys: list[str] = []
         self._settings = _private(settings)
         self._app = FastAPI(openapi_url=None)
         self._network: Network | None = None
@@ -52,6 +54,7 @@ class Wires:
         for name, kind in CLIENTS.items():
             platform = next(platform for platform in PLATFORMS if platform.secret == kind.secret)
             if name != WEBHOOKS:
+                self.with_keys += [name] if platform.abilities.dtmf_in else []
                 try:
                     for router in platform.routers(services):
                         self._app.include_router(router)
@@ -95,14 +98,18 @@ class PlatformCall:
         self._has_begun = self._is_over = False
         self._reading = asyncio.create_task(self._read(), name="call")
 
-    def request(self, type_: str, _: str, *, text: str = "", **__: Any) -> WebhookRequest:
+    @property
+    def has_keys(self) -> bool:
+        return self._client.abilities.dtmf_in
+
+    def request(self, type_: str, _: str, *, text: str = "", digits: str = "", **__: Any) -> WebhookRequest:
         """What was heard of an interrupted answer is not in it: `interrupted` has told the client."""
-        return WebhookRequest(b"", text=text if type_ == "message" else None)
+        return WebhookRequest(b"", text=text if type_ == "message" else None, digits=digits)
 
     async def stream(self, request: WebhookRequest) -> AsyncGenerator[dict[str, Any]]:
         """Say it, or begin the call, and yield the answer as Layercode's events."""
         try:
-            may_answer = await self._ask(request.text)
+            may_answer = await self._ask(request)
         except (Unreachable, NotConfigured) as error:
             raise WebhookFailed(str(error)) from None
         finally:
@@ -144,9 +151,9 @@ class PlatformCall:
         self._reading.cancel()
         await self._client.drop()
 
-    async def _ask(self, text: str | None) -> bool:
+    async def _ask(self, request: WebhookRequest) -> bool:
         """Whether there is an answer to it."""
-        client = self._client
+        client, text = self._client, request.text
         if self._is_over:
             raise WebhookFailed(_IS_OVER)
         answers = client.answers
@@ -155,7 +162,9 @@ class PlatformCall:
         elif not self._has_begun and (client.must_begin or text is None) and not answers:
             await client.begin()
         self._has_begun = True
-        if text is not None:
+        if request.digits:
+            await client.press(request.digits)
+        elif text is not None:
             await client.say(text)
         await client.taken() if client.answers else None
         return client.answers > answers

@@ -74,7 +74,7 @@ async def phone(url: str, call: str | None = None, token: str = TOKEN, **setup: 
     """Dial in at a server's http URL."""
     relay = url.replace("http", "ws", 1) + "/twilio/relay"
     call = call or f"CA{uuid.uuid4().hex}"
-    async with connect(relay, additional_headers=signature(relay, token=token)) as socket:
+    async with connect(relay, additional_headers=signature(relay, token=token), ping_interval=None) as socket:
         made = Phone(socket, call)
         fields = {"sessionId": f"VX{uuid.uuid4().hex}", "accountSid": "AC1", "callSid": call, "from": "+493012345678"}
         await made.send(type="setup", **{**fields, "to": "+15005550006", "customParameters": {}, **setup})

@@ -73,7 +73,7 @@ class PlatformCaller:
         again: bool = False,
     ) -> Reply:
         """See `Caller`. The same turn as before is a duplicate. again: it comes once more while it is answered. The
-        status is 0 when the server went away."""
+        status is 0 when the server went away, or had not taken it before the caller hung up."""
         reply = Reply(0, turn or "")
         try:
             client = await self.client()
@@ -95,10 +95,11 @@ class PlatformCaller:
         return reply
 
     async def _listen(self, client: PlatformClient, reply: Reply, after: int | None, at: float | None) -> None:
-        began = time.monotonic()
+        began, taken = time.monotonic(), False
         try:
             async with asyncio.timeout(at):
                 await client.taken()
+                taken = True
                 while after is None or len(reply.events) < after:
                     event = await client.newest()
                     if event.kind in ("failed", "closed"):
@@ -110,7 +111,7 @@ class PlatformCaller:
                         return
         except TimeoutError:
             pass
-        reply.status, reply.hung_up = 200, True
+        reply.status, reply.hung_up = 200 if taken else 0, True
         try:
             await client.interrupt()
         except Unreachable:

@@ -8,9 +8,16 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from agent.turns import CallControl, Say, Turn
+from agent.turns import CallControl, Event, Say
 
 DONE = b"data: [DONE]\n\n"
+
+
+async def nothing() -> AsyncIterator[Event]:
+    """The events of an answer that has none."""
+    none: tuple[Event, ...] = ()
+    for event in none:
+        yield event
 
 
 class Chunks:
@@ -20,10 +27,10 @@ class Chunks:
         self._tools = tools
         self._common = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
 
-    async def stream(self, turn: Turn) -> AsyncIterator[bytes]:
+    async def stream(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
         called = 0
         yield self._chunk({"role": "assistant", "content": ""})
-        async for event in turn.stream():
+        async for event in events:
             if isinstance(event, Say):
                 yield self._chunk({"content": event.text})
             elif isinstance(event, CallControl):
@@ -32,9 +39,9 @@ class Chunks:
         yield self._chunk({}, finish="tool_calls" if called else "stop")
         yield DONE
 
-    async def whole(self, turn: Turn) -> dict[str, Any]:
+    async def whole(self, events: AsyncIterator[Event]) -> dict[str, Any]:
         words, called = "", []
-        async for event in turn.stream():
+        async for event in events:
             if isinstance(event, Say):
                 words += event.text
             elif isinstance(event, CallControl):

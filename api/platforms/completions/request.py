@@ -4,8 +4,10 @@ conversation  named by the client: Vapi's `call.id`; `conversation_id` in the bo
               `elevenlabs_extra_body`; the header X-Conversation-Id, or open-webui's; `user`, as LiveKit sends it
 place         the number of user messages: requests for one place are guesses at one turn
 turn          the place and what the user says there: the same again is a duplicate
-heard         the last assistant message: what the client thinks was heard of the answer before
+heard         the last words of the assistant before that: what the client thinks was heard of the answer before
 abilities     what the client's `tools` can do to the call
+
+A request that ends with the result of a tool is no turn: the client has done what it was told to.
 
 A request that names no conversation is refused, or, if the operator says so, a conversation of its own: its messages
 are all that was said, and there is nothing to be heard, repeated or done to the call.
@@ -76,10 +78,12 @@ class Completion(BaseModel):
 
 @dataclass(frozen=True)
 class Asked:
-    """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action."""
+    """A request as a turn, and what the client can be told to do. tools: (client's tool, argument) by action.
+    after_tool: the user's last words were answered, and the client has run a tool of its own for that."""
 
     request: TurnRequest
     tools: Mapping[str, tuple[str, str | None]]
+    after_tool: bool
 
 
 def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False, stateless: bool = False) -> Asked:
@@ -93,6 +97,7 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
     text = strip_nul(said[-1]) if said else ""
     place = place_of(len(said))
     tools: dict[str, tuple[str, str | None]] = {TOOLS[name][0]: (name, TOOLS[name][1]) for name in body.tools}
+    after_tool = bool(body.messages) and body.messages[-1].role == "tool"
     request = TurnRequest(
         conversation_id=conversation or f"alone-{uuid.uuid4().hex}",
         turn_id=turn_id_of(place, text),
@@ -106,12 +111,13 @@ def asked(body: Completion, headers: Mapping[str, str], *, appends: bool = False
         abilities=frozenset(tools),
         place=place,
         platform="chat completions",
+        resume=True,
         instructions=strip_nul("\n\n".join(filter(None, instructions))[:MAX_TEXT]) if appends else "",
     )
     if conversation is None:
         alone = replace(request, before=_before(body), heard=None, place="", abilities=frozenset())
-        return Asked(alone, {})
-    return Asked(request, tools)
+        return Asked(alone, {}, after_tool)
+    return Asked(request, tools, after_tool)
 
 
 def _conversation(body: Completion, headers: Mapping[str, str]) -> str | None:
@@ -140,11 +146,12 @@ def _last_of_user(body: Completion) -> int:
 
 
 def _heard(body: Completion) -> HeardReport | None:
-    """The assistant's message right before the user's last one."""
-    before = [message for message in body.messages[: _last_of_user(body)] if message.role in _SPEAKERS]
-    if not before or before[-1].role != "assistant" or not before[-1].content.strip():
-        return None
-    return HeardReport(before[-1].content.strip(), kind="derived")
+    """The assistant's last words between the user's last two messages. Those that call a tool may have none."""
+    before = [m for m in body.messages[: _last_of_user(body)] if m.role in _SPEAKERS]
+    while before and before[-1].role == "assistant":
+        if said := before.pop().content.strip():
+            return HeardReport(said, kind="derived")
+    return None
 
 
 def _number(body: Completion) -> str | None:

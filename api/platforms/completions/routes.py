@@ -11,14 +11,14 @@ import hmac
 import logging
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import ValidationError
 
 from agent.agent import Stopping
 from agent.turns import TooBusy, Turn
 from api.operations import mark_verified
 from api.platforms.body import Refused, read_body
-from api.platforms.completions.answer import Chunks
+from api.platforms.completions.answer import Chunks, nothing
 from api.platforms.completions.request import Asked, Completion, NoConversation, asked
 from api.platforms.platform import Services
 from api.platforms.turn_response import TurnResponse
@@ -89,20 +89,24 @@ async def _answer(services: Services, request: Request, asked: Asked, body: Comp
     agent = services.agent()
     if not asked.request.stateless:
         agent.calls.goes_on(asked.request.conversation_id, "", "chat completions", agent.calls.times.idle)
-    turn = await agent.begin(asked.request)
     chunks = Chunks(body.model or MODEL, asked.tools)
+    if asked.after_tool:
+        if body.stream:
+            return StreamingResponse(chunks.stream(nothing()), media_type="text/event-stream")
+        return JSONResponse(await chunks.whole(nothing()))
+    turn = await agent.begin(asked.request)
     await turn.admitted.wait()  # a 200 says that the caller's words are safe
     if turn.refused:
         raise TooBusy
     if body.stream:
-        return TurnResponse(turn, chunks.stream(turn))
+        return TurnResponse(turn, chunks.stream(turn.stream()))
     with turn.reader():
         return await _whole(request, turn, chunks)
 
 
 async def _whole(request: Request, turn: Turn, chunks: Chunks) -> Response:
     """The answer in one object, unless the client hangs up first: then the turn has lost its reader."""
-    made, gone = asyncio.create_task(chunks.whole(turn)), asyncio.create_task(_disconnected(request))
+    made, gone = asyncio.create_task(chunks.whole(turn.stream())), asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait([made, gone], return_when=asyncio.FIRST_COMPLETED)
         return JSONResponse(made.result()) if made.done() else Response(status_code=499)

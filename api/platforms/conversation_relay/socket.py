@@ -180,9 +180,8 @@ class _Conversation:
                 log.debug("the platform's error: %s", frame.description)
 
     async def _hear(self, text: str, language: str = "") -> None:
-        """The first words on a new socket may be those of a turn that runs, or whose process has died, sent again: then
-        they are the same turn. So they are when it has run tools, which must not be run twice. Another one that ended
-        with its socket has got no answer, or half of one: the same words are a new turn."""
+        """The first words on a new socket may be those of a turn that was not answered to its end, sent again: then
+        they are the same turn. So they are when it has run tools, which must not be run twice."""
         words = strip_nul(text.strip())
         self._prompts += 1
         turn_id = f"{self._session}.{self._prompts}"
@@ -192,16 +191,11 @@ class _Conversation:
         await self._call.begin(turn_id, words, language=language, frames=self._frames_taken())
 
     async def _unfinished(self, words: str) -> str | None:
-        """The turn that these words have begun before, if it goes on, or has done something that must not be done
-        twice."""
-        agent = self._services.agent()
-        last = await agent.last_turn(self._conversation)
-        if last is None or last.text != words:
+        """The turn that these words have begun before, if it was not answered, or has run tools."""
+        last = await self._services.agent().last_turn(self._conversation)
+        if last is None or last.text != words or (last.is_answered and not last.has_called):
             return None
-        if last.has_called:
-            return last.id
-        ending = any(turn.request.turn_id == last.id and turn.interrupted for turn in agent.running(self._conversation))
-        return None if last.is_over or ending else last.id
+        return last.id
 
     def _keep(self, frame: frames.Frame) -> None:
         """For replay."""

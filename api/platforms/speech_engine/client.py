@@ -18,12 +18,12 @@ _CLAIMS = {"iss": "https://api.elevenlabs.io/convai/speech-engine", "sub": "conv
 _SECONDS = 300
 
 
-def token(api_key: str, at: float | None = None) -> str:
-    """The JWT of a handshake, made at that time (Unix seconds), or now. ImportError without the extra `elevenlabs`."""
+def token(api_key: str) -> str:
+    """The JWT of a handshake, made now. ImportError without the extra `elevenlabs`."""
     import jwt
 
     key = re.sub(r"_residency_\w+$", "", api_key.strip())
-    now = int(time.time() if at is None else at)
+    now = int(time.time())
     claims = {**_CLAIMS, "iat": now, "exp": now + _SECONDS}
     return jwt.encode(claims, hashlib.sha256(key.encode()).digest(), algorithm="HS256")
 

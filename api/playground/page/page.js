@@ -16,6 +16,8 @@ const TRIES = [
 ];
 const POLL = 1000; // ms between looks at what goes on inside
 const SOON = 300; // ms after an event
+const KEYS = "123456789*0#";
+const KEY_PAUSE = 1000; // ms without another key, after which those that were pressed are sent
 const NO_CONNECTION = "There is no connection to the server.";
 const LONGEST = 100_000; // characters, for the server too
 const TOO_LONG = `It is longer than ${LONGEST.toLocaleString("en")} characters: shorten it.`;
@@ -28,6 +30,8 @@ let connected = false;
 let state = {};
 let listening = null;
 let poll = 0;
+let pressed = ""; // keys that are not sent yet
+let keyPause = 0;
 let due = Infinity; // when the next look is
 
 // Messages from the server.
@@ -99,6 +103,7 @@ async function refresh() {
   if (!answer.ok) throw new Error(`state: ${answer.status}`);
   state = await answer.json();
   show(state);
+  $("#keys").hidden = !state.keys?.includes(wire());
   transcript.learn(state.turns ?? []);
   showWelcome();
 }
@@ -131,6 +136,26 @@ function say(text) {
   if (sent) voice.stop();
   else hint(`That was not sent. ${text.length > LONGEST ? TOO_LONG : NO_CONNECTION}`);
   return sent;
+}
+
+function press(key) {
+  clearTimeout(keyPause);
+  pressed += key;
+  hint(`Keys: ${[...pressed].join(" ")}`);
+  if (key === "#") sendKeys();
+  else keyPause = setTimeout(sendKeys, KEY_PAUSE);
+}
+
+function sendKeys() {
+  const sent = connection.send({ type: "playground.keys", digits: pressed });
+  forgetKeys();
+  if (sent) voice.stop();
+  hint(sent ? "" : `That was not sent. ${NO_CONNECTION}`);
+}
+
+function forgetKeys() {
+  clearTimeout(keyPause);
+  pressed = "";
 }
 
 function interrupt() {
@@ -216,6 +241,7 @@ function showWire() {
 
 function startNew() {
   cancelAll();
+  forgetKeys();
   history.replaceState(null, "", location.pathname);
   transcript.clear();
   connection.connect();
@@ -231,6 +257,8 @@ $("#composer").addEventListener("submit", (event) => {
 $("#tries").addEventListener("click", ({ target }) => {
   if (target.matches("button") && say(target.textContent)) $("#text").focus();
 });
+$("#keys").append(...[...KEYS].map((key) => el("button", { type: "button" }, key)));
+$("#keys").addEventListener("click", ({ target }) => target.matches("button") && press(target.textContent));
 $("#interrupt").addEventListener("click", interrupt);
 $("#reconnect").addEventListener("click", reconnect);
 $("#new").addEventListener("click", startNew);

@@ -594,7 +594,7 @@ def test_the_same_webhook_after_a_crash_at_the_very_end_is_answered_again() -> N
     assert isinstance(calling, AIMessage)
     pending_context = PendingContext(crashed=[CrashedTurn(asked("Book it", "t1"), [entry("x", calling, "Booked.")])])
     after = history.listen(TOOL_TURN, asked("Book it", "t1"), pending_context)
-    assert same(after, TOOL_TURN[:3])
+    assert after == TOOL_TURN[:3]
 
 
 def test_results_of_a_crash_are_remembered_as_they_were_signed() -> None:

@@ -186,6 +186,31 @@ async def test_over_the_relay_an_interruption_cuts_the_memory_at_what_was_heard(
     await expect(here.text("#log .error")).to_have_count(0)
 
 
+async def test_keys_are_there_on_a_phones_wire_and_nowhere_else(here: Visitor) -> None:
+    """They are sent at once with a #, else after a pause."""
+    keypad, wire = here.page.get_by_role("group", name="Keypad"), here.page.get_by_label("Wire", exact=True)
+    await expect(keypad).to_be_hidden()
+    await wire.select_option("relay")
+    await here.connected()
+    await expect(keypad).to_be_visible()
+    for key in "12#":
+        await keypad.get_by_role("button", name=key, exact=True).click()
+    await here.sees("#log .caller", "pressed 1 2 #")
+    await here.sees("#memory", "pressed 1 2 #")
+    await keypad.get_by_role("button", name="7", exact=True).click()
+    await here.sees("#hint", "Keys: 7")
+    await here.sees("#log .caller", "pressed 7")
+    assert await here.nameless() == []
+    for scheme in ("light", "dark"):
+        await here.page.emulate_media(color_scheme=scheme)
+        assert await here.faint() == []
+    await here.page.set_viewport_size({"width": 390, "height": 844})
+    assert await here.page.evaluate("document.documentElement.scrollWidth") <= 390
+    await wire.select_option("completions")
+    await here.connected()
+    await expect(keypad).to_be_hidden()
+
+
 async def test_a_booking_waits_for_a_yes_is_done_once_and_can_be_saved_as_a_test(
     here: Visitor, project: Path, server: Dev
 ) -> None:

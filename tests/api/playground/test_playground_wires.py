@@ -118,6 +118,35 @@ async def test_the_page_is_told_that_the_agent_has_hung_up(server: Backend) -> N
         assert "The call is over." in (await client.until("playground.error"))["error"]
 
 
+async def test_keys_are_pressed_on_a_phones_wire(server: Backend) -> None:
+    """They interrupt as words do, and are the caller's words in the memory."""
+    async with connected(server.url, wire="relay") as client:
+        await client.say("Read me the story of Momo")
+        while "number 1" not in "".join(m["content"] for m in client.of("response.text")):
+            await client.until("response.text")
+        await client.send("playground.keys", digits="12#")
+        await client.until("playground.heard")
+        assert "no tool" in await client.answer()
+        assert [entry["caller"].splitlines()[-1] for entry in await memory(server, client) if "caller" in entry][
+            -2:
+        ] == [
+            "Read me the story of Momo",
+            "pressed 1 2 #",
+        ]
+        for digits in ("", "1a", "1" * 65):
+            await client.send("playground.keys", digits=digits)
+            assert "Keys are 0 to 9" in (await client.until("playground.error"))["error"]
+
+
+@pytest.mark.parametrize("wire", [name for name in CLIENTS if name != "relay"])
+async def test_on_another_wire_no_keys_are_pressed(server: Backend, wire: str) -> None:
+    state = (await server.http.get(f"{server.url}/playground/state")).json()
+    assert state["keys"] == ["relay"]
+    async with connected(server.url, wire=wire) as client:
+        await client.send("playground.keys", digits="1")
+        assert (await client.until("playground.error"))["error"] == "On this wire no keys can be pressed."
+
+
 async def test_the_routes_of_the_wires_are_not_on_the_servers_port(server: Backend) -> None:
     """Only what the settings switch on is there: the others' paths are answered as any unknown one is."""
     unknown = await server.http.post(f"{server.url}/nowhere", json={})
