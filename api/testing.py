@@ -30,7 +30,7 @@ from agent.tooling import ToolFolder
 from agent.turns import Observer, Turn
 from api.platforms import in_process
 from api.replay import Heard, LayercodeWire, temporary_application
-from api.settings import Settings
+from api.settings import NotConfigured, Settings
 from api.simulate import (
     Conversation,
     Exchange,
@@ -47,6 +47,7 @@ from api.simulate import (
 from api.simulate import judge as judge_of
 from api.wiring import AgentParts, load_judge
 
+_SCRIPTED = "For a test that needs none: conversation(…, judge=scripted_judge(True))."
 TOOLS = Path(__file__).parent.parent / "tools"
 
 
@@ -176,7 +177,10 @@ class ConversationClient(Observer):
         if self._judge:
             found = await judge_of(self._judge, self.conversation, criteria)
         else:
-            model = await asyncio.to_thread(lambda: load_judge(Settings.load()))
+            try:
+                model = await asyncio.to_thread(lambda: load_judge(Settings.load()))
+            except NotConfigured as error:
+                raise NotConfigured(*error.problems, _SCRIPTED) from None
             found = await model.closed_after(judge_of(ModelJudge(model), self.conversation, criteria))
         if found.faults:
             raise AssertionError("\n".join([*found.faults, "", transcript(self.conversation)]))

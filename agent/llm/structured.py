@@ -62,6 +62,7 @@ class StructuredModel:
         except NotImplementedError:
             raise NoStructuredAnswer(f"{self.name} cannot answer in a given form: name another model.") from None
         except Exception as error:  # any provider's
+            self.usage.add(Usage(1, seconds=time.monotonic() - began))
             status = status_of(error)
             why = f"HTTP status {status}" if status else type(error).__name__
             raise NoStructuredAnswer(f"{self.name} gave no answer ({why}).") from error

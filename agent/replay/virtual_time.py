@@ -13,7 +13,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -113,15 +113,42 @@ class _Jump(selectors.DefaultSelector):
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T], *, longest: float | None = None, online: bool = False) -> T:
     """longest: real seconds that it may take. TookTooLong when it takes more. online: see `real_time`."""
-    with _alarm(longest), asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(longest, online=online)) as runner:
+    with (
+        _alarm(longest),
+        _at_once(),
+        asyncio.Runner(loop_factory=lambda: VirtualTimeLoop(longest, online=online)) as runner,
+    ):
         return runner.run(main)
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """Ctrl-C ends everything in the loop. A `Runner` would only cancel its task, which may wait for others."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or not _in_main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        with suppress(RuntimeError):  # the loop may not run yet
+            asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # what ends now is nobody's fault
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
 def _alarm(seconds: float | None) -> Iterator[None]:
     """Ends what holds up the loop itself: once so many seconds are over TookTooLong is raised in it. Where there are
     no signals, only the loop looks at its time."""
-    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+    if seconds is None or not _in_main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
 

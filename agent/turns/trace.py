@@ -34,6 +34,12 @@ class ModelCall:
     began: float = 0.0
     model: str = ""
 
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """(input, output), as the provider counts them; 0 when it tells of none."""
+        told = [chunk.usage_metadata for _, chunk in self.chunks if chunk.usage_metadata]
+        return sum(used.get("input_tokens", 0) for used in told), sum(used.get("output_tokens", 0) for used in told)
+
     def to_json(self) -> dict[str, Any]:
         kept = [(round(at * 1000), _fields(chunk)) for at, chunk in self.chunks]
         common = _common([fields for _, fields in kept])

@@ -15,7 +15,7 @@ import typer
 
 from api.cli.replay import project_of
 from api.replay import settings_in_force
-from api.settings import NotConfigured, Settings
+from api.settings import NotConfigured, Settings, collected
 from api.simulate import (
     Held,
     ModelJudge,
@@ -24,7 +24,6 @@ from api.simulate import (
     check_judge,
     hold_all,
     pairs,
-    rates_report,
     report,
     to_html,
     to_json,
@@ -62,6 +61,13 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
     files, variants = _files(paths), _variants(options, settings)
     for each in variants.values():
         setup_of(each, live=options.live, around=settings)  # what is wrong is told before the first call
+    outputs = {
+        file: text
+        for file, text in ((options.junit, to_junit), (options.json, to_json), (options.html, to_html))
+        if file
+    }
+    for file in outputs:
+        _write(file, "")  # what cannot be written is told before the first call too
     rows: dict[tuple[str, Path, int], Row] = {}
     every = [(name, path, number) for name in variants for path in files for number in range(1, options.runs + 1)]
     try:
@@ -75,11 +81,12 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
         typer.echo("A process that held scenarios has died. What was over by then is below.", err=True)
     in_order = [rows.get(one, Row(one[1], "not run", setting=one[0], number=one[2])) for one in every]
     typer.echo(report(in_order))
-    if len(every) > len(files):
-        typer.echo(f"\n{rates_report(in_order)}")
-    for file, text in ((options.junit, to_junit), (options.json, to_json), (options.html, to_html)):
-        if file:
+    problems: list[str] = []
+    for file, text in outputs.items():
+        with collected(problems):
             _write(file, text(in_order))
+    if problems:
+        raise NotConfigured(*problems)
     return max(_EXITS[row.status] for row in in_order)
 
 
@@ -141,6 +148,7 @@ def _files(paths: Sequence[Path]) -> list[Path]:
 
 def _write(file: Path, text: str) -> None:
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise NotConfigured(f"{file} cannot be written: {error.strerror}.") from None

@@ -100,10 +100,9 @@ class Spans(Observer):
                 span.set_attribute("gen_ai.provider.name", _PROVIDERS.get(provider, provider))
             if model := about.get("model_name"):
                 span.set_attribute("gen_ai.response.model", model)
-        for name in ("input_tokens", "output_tokens"):
-            usages: list[Any] = [chunk.usage_metadata for _, chunk in call.chunks if chunk.usage_metadata]
-            if used := sum(usage.get(name, 0) for usage in usages):
-                span.set_attribute(f"gen_ai.usage.{name}", used)
+        for kind, used in zip(("input", "output"), call.tokens, strict=True):
+            if used:
+                span.set_attribute(f"gen_ai.usage.{kind}_tokens", used)
         if call.chunks:
             span.add_event("first token", timestamp=_clock(turn, began + call.chunks[0][0]))
         if self._content:

@@ -57,8 +57,11 @@ class _Rendezvous:
             await self._news.wait()
 
     def lose_peer(self) -> None:
-        """Nobody takes what is sent from now on: it is lost."""
+        """Nobody takes what is sent from now on, nor the frames that wait to be taken: they are lost."""
         self._peer_is_gone = True
+        for message, taken in self._waiting:
+            if _is_out(message) and not taken.done():
+                taken.set_result(None)
 
     def end(self) -> None:
         """Nobody sends any more."""

@@ -6,13 +6,15 @@ May import: replay, platforms, wiring. Open first: scenario.py, which is the sch
 from __future__ import annotations
 
 from api.simulate.assertions import Expectation
+from api.simulate.ci import to_json, to_junit
 from api.simulate.conversation import Conversation, Exchange, now
 from api.simulate.draft import draft
 from api.simulate.html import to_html
 from api.simulate.judge import Judge, JudgeError, ModelJudge, ScriptedJudge, judge
 from api.simulate.judge_check import check_judge, pairs
-from api.simulate.rates import Rate, chance, rates_report
-from api.simulate.report import Row, failure, report, to_json, to_junit
+from api.simulate.rates import Rate, chance
+from api.simulate.report import failure, report
+from api.simulate.row import Row
 from api.simulate.runner import Held, hold_all
 from api.simulate.scenario import Scenario
 from api.simulate.scenario_file import ScenarioError, load_scenario, read_scenario
@@ -47,7 +49,6 @@ __all__ = [
     "load_scenario",
     "now",
     "pairs",
-    "rates_report",
     "read_scenario",
     "report",
     "run_file_of",

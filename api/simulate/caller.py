@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Protocol
 
+from agent.llm import Usage
 from agent.memory import count_words
 from agent.turns import Observer, Turn
 from api.platforms import ClientEvent, PlatformClient
@@ -45,12 +46,19 @@ class CallerSide(Observer):
         self._began = now()
         self._news = asyncio.Event()
         self._streams: defaultdict[int, Heard] = defaultdict(Heard)  # by answer
+        self._turns: list[Turn] = []
+        self._repeat: Heard | None = None  # the stream of the words that were sent once more
 
     def turn_began(self, turn: Turn) -> None:
-        """A repeated request has a turn of its own, which is not the exchange's."""
+        """A repeated request has a turn of its own, which is the exchange's only if it is not taken for the same."""
+        self._turns.append(turn)
         exchange = self._conversation.exchanges[-1]
         if exchange.turn is None:
             exchange.turn = turn
+        elif self._repeat is not None and turn.request.turn_id != exchange.turn_id:
+            self._left(exchange)
+            self._begin(exchange.said, self._repeat).turn = turn
+            self._repeat = None
 
     def language(self) -> str:
         """In which the agent speaks."""
@@ -61,6 +69,13 @@ class CallerSide(Observer):
         """Of the call."""
         return now() - self._began
 
+    def usage(self) -> Usage:
+        """Of the agent's model, so far."""
+        calls = [call for turn in self._turns for call in turn.model_calls]
+        tokens = [call.tokens for call in calls]
+        read, written = sum(one for one, _ in tokens), sum(one for _, one in tokens)
+        return Usage(len(calls), read, written, sum(call.seconds for call in calls))
+
     async def call(self, client: PlatformClient, caller: Caller) -> None:
         """The call, from its beginning to its end."""
         self._client = client
@@ -70,6 +85,7 @@ class CallerSide(Observer):
             async for step in caller.steps(self._conversation):
                 if self._conversation.ends == "open":
                     await self._do(step)
+                    self._see_the_end()
                 else:
                     self._conversation.unsaid.append(in_words(step))
             await asyncio.sleep(_LINGERS)
@@ -103,17 +119,20 @@ class CallerSide(Observer):
                 while stream.over is None:
                     self._news.clear()
                     await self._news.wait()
-                self._conversation.exchanges[-1].again.append(stream)
+                last = self._conversation.exchanges[-1]
+                if last.stream is stream:  # it was not taken for the same
+                    await self._listen(None)
+                else:
+                    last.again.append(stream)
             case HangUp():
                 await self._client.hang_up()
                 self._conversation.ends = "hung up by the caller"
 
     async def _exchange(self, said: str, ask: Callable[[], Awaitable[None]], step: Say | Dtmf | None = None) -> None:
-        number, stream = len(self._conversation.exchanges), self._streams[self._client.answers + 1]
         for last in self._conversation.exchanges[-1:]:
             last.told = last.told or last.seconds(now())
-        exchange = Exchange(number, said, self.seconds(), stream, began=now())
-        self._conversation.exchanges.append(exchange)
+        self._repeat = None
+        exchange = self._begin(said, self._streams[self._client.answers + 1])
         before = self._client.answers
         await ask()
         if self._client.answers == before:  # the call begins where the agent cannot speak first
@@ -124,26 +143,43 @@ class CallerSide(Observer):
             exchange.again.append(exchange.stream)
             exchange.stream = await self._repeated()
         until = step.interrupt_after if step else None
-        await self._listen(exchange, until)
-        if until is not None and exchange.cut is None:
+        await self._listen(until)
+        if until is not None and self._conversation.exchanges[-1].cut is None:
             self._conversation.unsaid.append(f"an interruption {_after(until)} of the answer")
+
+    def _begin(self, said: str, stream: Heard) -> Exchange:
+        exchange = Exchange(len(self._conversation.exchanges), said, self.seconds(), stream, began=now())
+        self._conversation.exchanges.append(exchange)
+        return exchange
+
+    def _left(self, exchange: Exchange) -> None:
+        """The connection is lost, and the same words begin another turn on the next one: the rest is not heard."""
+        if exchange.again:
+            exchange.stream = exchange.again.pop()
+        if exchange.stream.over is None:
+            exchange.cut = exchange.told = exchange.seconds(now())
+            exchange.heard = exchange.playback().heard(exchange.cut)
+            exchange.stream.over, exchange.stream.hung_up = round(exchange.cut * 1000), True
 
     async def _repeated(self) -> Heard:
         """The platform sends the last request once more: the stream that answers it."""
-        stream = self._streams[self._client.answers + 1]
+        self._repeat = self._streams[self._client.answers + 1]
+        stream = self._repeat
         await self._client.duplicate()
         return stream
 
-    async def _listen(self, exchange: Exchange, until: Words | float | None) -> None:
-        """Until the answer has been heard to its end, or so much of it."""
-        while exchange.cut is None:
+    async def _listen(self, until: Words | float | None) -> None:
+        """Until the newest answer has been heard to its end, or so much of it."""
+        cut = False
+        while not cut:
             await asyncio.sleep(_LOOK)
+            exchange = self._conversation.exchanges[-1]
             into, ends_at = exchange.seconds(now()), exchange.playback().ends_at
             exchange.heard = exchange.playback().heard(into)
             if exchange.stream.over is not None and into >= ends_at:
                 return
-            if until is not None and _has_heard(exchange, into, until):
-                exchange.cut = into
+            cut = until is not None and _has_heard(exchange, into, until)
+        exchange.cut = into
         await self._client.interrupt(exchange.heard)
         if self._client.abilities.heard != "derived":  # there the next words tell of it
             exchange.told = exchange.cut

@@ -22,8 +22,8 @@ _NO_ANSWER = {"say": "One moment.", "after": "30s"}  # of a model that was inter
 
 
 def draft(run: runs.RunFile, about: str, real: Collection[str] = ()) -> str:
-    """The text of a scenario's file. real: tools whose own function shall run. RunFileError when the conversation was
-    on a platform that is not known here."""
+    """The text of a scenario's file. real: tools whose own function shall run, unless it transfers the call.
+    RunFileError when the conversation was on a platform that is not known here."""
     turns = [turn for turn in run.turns if turn.webhook["kind"] != "data"]
     scenario = {
         "about": about,
@@ -71,17 +71,19 @@ def _cut_after(turn: runs.RecordedTurn, after: runs.RecordedTurn | None) -> str:
 
 def _world(run: runs.RunFile, turns: Sequence[runs.RecordedTurn], real: Collection[str]) -> dict[str, Any]:
     answers: defaultdict[str, list[Any]] = defaultdict(list)
-    for call in (call for turn in turns for call in turn.tools):
+    for call in (call for turn in turns for call in turn.tools if call.name not in real or _transferred(call)):
         if (answer := _tool_answer(call)) not in answers[call.name][-1:]:
             answers[call.name].append(answer)
     first: Mapping[str, Any] = turns[0].webhook if turns else {}
     platform = client_of(run)
+    if platform == World().platform and any(kind == "control" for turn in turns for _, kind, _ in turn.sent):
+        platform = "completions"  # it was held in the terminal, which can end a call as that can
     return _given(
         platform=platform if platform != World().platform else "",
         date=run.settings.today,
         caller=first.get("caller"),
         metadata=first.get("metadata"),
-        tools={name: given for name, given in answers.items() if name not in real},
+        tools=dict(answers),
     )
 
 
@@ -89,7 +91,13 @@ def _tool_answer(call: runs.RecordedToolCall) -> dict[str, Any]:
     if call.ended in ("stopped", "unknown"):
         return _given(when=call.arguments, times_out=True)
     what = {"fails": call.result or True} if call.ended == "failed" else {"result": call.result}
-    return {**_given(when=call.arguments, after=_time(call.ms, 500)), **what}
+    return {**_given(when=call.arguments, after=_time(call.ms, 500)), **what, **_given(transfer=_transferred(call))}
+
+
+def _transferred(call: runs.RecordedToolCall) -> str:
+    """To which number: it is in the settings of whoever held the call."""
+    controls = (content for _, kind, content in call.did if kind == "control")
+    return next((control["value"] for control in controls if control["action"] == "transfer"), "")
 
 
 def _answer(call: runs.RecordedModelCall) -> Any:

@@ -71,7 +71,7 @@ class Promises:
             yield "the caller got no words"
         apology = own_line(self.apology, exchange.turn.speaks) if exchange.turn else ""
         if apology and apology in exchange.words and not self.expect.apology:
-            yield f'the caller heard the apology in place of an answer: "{apology}"'
+            yield f'the caller heard the apology in place of an answer{_why(exchange)}: "{apology}"'
         said = [sent.event for sent in exchange.turn.events if isinstance(sent.event, Say)] if exchange.turn else []
         for one, other in pairwise(said):
             if one.of is None and other.of is None and one.text.strip() == other.text.strip():
@@ -85,6 +85,12 @@ class Promises:
         for since, seconds in exchange.silences():
             if seconds > (limit := self.expect.silence):
                 yield f"nothing was said for {seconds:.1f} s, from {since:.1f} s on, and the limit is {limit:g} s"
+
+
+def _why(exchange: Exchange) -> str:
+    """When it was the model that failed: how."""
+    ended = [call.ended for call in exchange.turn.model_calls] if exchange.turn else []
+    return f", as the model failed ({ended[-1]})" if ended and ended[-1] not in ("complete", "left") else ""
 
 
 def _stopped(exchange: Exchange) -> Iterator[str]:

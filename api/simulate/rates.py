@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import comb, sqrt
 from statistics import NormalDist
 
-from api.simulate.report import Row
+from api.simulate.row import Row
 
 _LEVEL = 0.95
 _EVERY = ""  # no scenario is called so
@@ -71,12 +71,8 @@ def rates(rows: Sequence[Row]) -> dict[str, dict[str, Rate]]:
     return {**found, _EVERY: every}
 
 
-def rates_report(rows: Sequence[Row]) -> str:
+def rates_table(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
     """A line for each scenario; of two settings, whether they differ."""
-    return "\n".join(_lines(rates(rows)))
-
-
-def _lines(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
     settings = list(dict.fromkeys(setting for by_setting in found.values() for setting in by_setting))
     lines = [["scenario", *(setting or "passed" for setting in settings)]]
     for scenario, by_setting in found.items():
@@ -84,10 +80,15 @@ def _lines(found: dict[str, dict[str, Rate]]) -> Iterator[str]:
         if len(by_setting) == 2:
             lines[-1].append(verdict(chance(*by_setting.values())))
     widths = [max(len(line[at]) for line in lines) for at in range(len(settings) + 1)]
-    for line in lines:
+    for line in lines if found else ():
         yield "  ".join(cell.ljust(width) for cell, width in zip(line, [*widths, 0], strict=False)).rstrip()
 
 
+def differ(p: float) -> bool:
+    """Whether two settings do, as far as their rates can tell."""
+    return p < 1 - _LEVEL
+
+
 def verdict(p: float) -> str:
-    """In words, whether two settings differ."""
-    return f"they differ (p = {p:.2g})" if p < 1 - _LEVEL else f"no difference is shown (p = {p:.2g})"
+    """The same in words."""
+    return f"they differ (p = {p:.2g})" if differ(p) else f"no difference is shown (p = {p:.2g})"

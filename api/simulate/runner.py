@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import re
 import signal
@@ -12,11 +13,15 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agent.failures import logged
 from agent.replay import run_file as runs
 from agent.replay import save_run
-from api.simulate.report import Row
+from api.settings import NotConfigured
+from api.simulate.row import Row
 from api.simulate.scenario_file import ScenarioError, load_scenario
 from api.simulate.simulation import Setup, run_file_of, simulate
+
+log = logging.getLogger(__name__)
 
 _NO_NAME = re.compile(r"[^\w.-]+")  # what may not stand in the name of a file
 
@@ -32,11 +37,14 @@ class Held:
     setting: str = ""
 
     def one(self, path: Path, setup: Setup, number: int = 1) -> Row:
-        began = time.monotonic()
-        try:
-            row = self._row(path, setup, number)
-        except (ScenarioError, runs.RunFileError) as error:
-            row = Row(path, "broken", why=str(error))
+        began, row = time.monotonic(), Row(path, "broken", why=f"{path} could not be held: see the log.")
+        with logged(log, f"{path} could not be held"):
+            try:
+                row = self._row(path, setup, number)
+            except (ScenarioError, runs.RunFileError) as error:
+                row = Row(path, "broken", why=str(error))
+            except NotConfigured as error:
+                row = Row(path, "broken", why=f"{path}: {error}")
         return replace(row, seconds=time.monotonic() - began, number=number, setting=self.setting)
 
     def _row(self, path: Path, setup: Setup, number: int) -> Row:
@@ -54,7 +62,7 @@ class Held:
 
 
 def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]:
-    """Each run as it is over. Closing it ends those that run, and begins no others."""
+    """Each run as it is over. Ctrl-C ends those that run at once, and begins no others."""
     jobs = [(path, number) for path in paths for number in range(1, held.runs + 1)]
     if processes == 1 or len(jobs) == 1:
         setup = held.prepare()
@@ -65,6 +73,10 @@ def hold_all(paths: Sequence[Path], held: Held, processes: int) -> Iterator[Row]
         try:
             for done in as_completed([pool.submit(_hold, *job) for job in jobs]):
                 yield done.result()
+        except (KeyboardInterrupt, GeneratorExit):
+            for process in multiprocessing.active_children():  # those of the pool: there are no others
+                process.terminate()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -73,7 +85,7 @@ _of_process: list[tuple[Held, Setup]] = []
 
 
 def _begin(held: Held) -> None:
-    """In a process of its own. Ctrl-C is for the first one, which lets what has begun come to its end."""
+    """In a process of its own. Ctrl-C is for the first one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _of_process.append((held, held.prepare()))
 

@@ -15,11 +15,12 @@ from pydantic import (
     Field,
     Tag,
     ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from api.platforms import CLIENTS
-from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Seconds, Step
+from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Duplicate, Say, Seconds, Step
 from api.simulate.verdict import Verdict
 
 
@@ -56,7 +57,8 @@ class Persona(_Model):
 
 
 class ToolAnswer(_Model):
-    """What a tool does in place of its own function. result: what it returns. fails: what it tells the model when it
+    """What a tool does in place of its own function. result: what it returns. transfer: to whom it has the call
+    transferred, with a result. fails: what it tells the model when it
     refuses; `true` for an error that it does not handle. times_out: it never ends. real: its own function runs, without
     network. when: for calls with these arguments only. after: how long it takes."""
 
@@ -64,6 +66,7 @@ class ToolAnswer(_Model):
     fails: str | Literal[True] | None = None
     times_out: Literal[True] | None = None
     real: Literal[True] | None = None
+    transfer: str | None = None
     when: dict[str, Any] = {}
     after: Seconds = 0.1
 
@@ -194,7 +197,8 @@ class Expect(_Model):
 
 
 class Scenario(_Model):
-    """A caller, by script or as a persona; the world; the model's answers, if they are scripted; what must hold.
+    """A caller, by script, as a persona, or both: then the script is for want of a live model; the world; the model's
+    answers, if they are scripted; what must hold.
 
     judge: what shall hold, in plain sentences, of which a model judges. verdicts: what it says, if it is scripted.
     at_most: how long the call may last.
@@ -210,6 +214,14 @@ class Scenario(_Model):
     verdicts: list[Verdict] | None = None
     at_most: Seconds = 600.0
 
+    @field_validator("caller")
+    @classmethod
+    def _repeats_something(cls, steps: list[Step]) -> list[Step]:
+        kinds = [type(step) for step in steps]
+        if Duplicate in kinds and Say not in kinds[: kinds.index(Duplicate)]:
+            raise ValueError("duplicate sends the caller's last words once more: put it after some")
+        return steps
+
     @model_validator(mode="before")
     @classmethod
     def _without_what_is_empty(cls, value: Any) -> Any:
@@ -217,8 +229,8 @@ class Scenario(_Model):
 
     @model_validator(mode="after")
     def _has_a_caller(self) -> Scenario:
-        if bool(self.caller) == bool(self.persona):
-            raise ValueError(f"write who calls: either caller:, a list of {STEP_FORMS}; or persona:")
+        if not (self.caller or self.persona):
+            raise ValueError(f"write who calls: caller:, a list of {STEP_FORMS}; or persona:; or both")
         return self
 
     @model_validator(mode="after")
@@ -227,13 +239,15 @@ class Scenario(_Model):
             raise ValueError("keys are pressed on a phone: write world: platform: relay, or leave out dtmf:")
         return self
 
-    @model_validator(mode="after")
-    def _has_a_verdict_on_each(self) -> Scenario:
-        if self.verdicts is not None and len(self.verdicts) != len(self.judge):
-            raise ValueError(f"write one verdict for each criterion under judge: {len(self.judge)} of them")
-        return self
+    @field_validator("verdicts")
+    @classmethod
+    def _has_one_for_each(cls, verdicts: list[Verdict] | None, info: ValidationInfo) -> list[Verdict] | None:
+        criteria = info.data.get("judge", [])
+        if verdicts is not None and len(verdicts) != len(criteria):
+            raise ValueError(f"write one verdict for each criterion under judge: {len(criteria)} of them")
+        return verdicts
 
     @property
     def needs_model(self) -> bool:
         """Whether it cannot be held without a live model."""
-        return self.persona is not None or self.model is None or bool(self.judge and self.verdicts is None)
+        return not self.caller or self.model is None or bool(self.judge and self.verdicts is None)

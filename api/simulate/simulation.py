@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -55,15 +55,16 @@ class Setup:
 @dataclass
 class Result:
     """What came of a scenario. faults: in words, the cause first; none when it has passed. run: what was recorded of
-    the conversation; None when nothing could be. judgement: what the judge found.
-    caller_usage: of the model that played the caller."""
+    the conversation; None when nothing could be. judgement: what the judge found. usage: of live models, by role.
+    about: the scenario's."""
 
     name: str
     conversation: Conversation
     faults: Sequence[str] = ()
     run: runs.RunFile | None = None
     judgement: Judgement = field(default_factory=Judgement)
-    caller_usage: Usage = field(default_factory=Usage)
+    usage: Mapping[str, Usage] = field(default_factory=dict)
+    about: str = ""
 
     @property
     def passed(self) -> bool:
@@ -74,10 +75,10 @@ def simulate(name: str, scenario: Scenario, setup: Setup, *, folder: Path) -> Re
     """Hold it once. folder: where the scenario's file is."""
     call = _Call(name, scenario, setup, model_of(scenario, folder) if setup.live is None else None)
     faults = call.faults()
-    judgement = judged(scenario, call.conversation, setup.judge)
-    return Result(
-        name, call.conversation.settled(), [*faults, *judgement.faults], call.run, judgement, call.caller_usage
-    )
+    judgement = Judgement() if call.broken_off else judged(scenario, call.conversation, setup.judge)
+    usage = {"agent": call.agent_usage, "caller": call.caller_usage, "judge": judgement.usage}
+    faults += judgement.faults
+    return Result(name, call.conversation.settled(), faults, call.run, judgement, usage, scenario.about)
 
 
 def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
@@ -86,13 +87,15 @@ def run_file_of(result: Result, setup: Setup) -> runs.RunFile | None:
 
 
 class _Call:
-    """A scenario's call. model: the scripted one."""
+    """A scenario's call. model: the scripted one. broken_off: why it did not come to its end, in words."""
 
     def __init__(self, name: str, scenario: Scenario, setup: Setup, model: ScriptedModel | None) -> None:
         self.conversation = Conversation(name)
         self.run: runs.RunFile | None = None
-        self.caller_usage = Usage()
+        self.broken_off: list[str] = []
+        self.agent_usage, self.caller_usage = Usage(), Usage()
         self._scenario, self._setup, self._model = scenario, setup, model
+        self._played = scenario.persona if setup.simulator else None  # else the caller is scripted
         self._settings = setup.settings.model_copy(update={"today": scenario.world.date, "fallback": False})
         folder = setup.project.folder
         self._tools = Tools(
@@ -102,15 +105,15 @@ class _Call:
 
     def faults(self) -> list[str]:
         """Hold it; what is wrong with it, the cause first."""
-        broken_off = list(self._hold())
+        self.broken_off = list(self._hold())
         self.conversation.unexpected = list(self._unexpected())
         config = config_for(self._settings, self._setup.project)
         promises = Promises(self._setup.project.folder, config, self._settings.apology, self._scenario.expect)
         return [
-            *broken_off,
+            *self.broken_off,
             *promises.broken(self.conversation),
             *unmet(self._scenario.expect, self.conversation),
-            *(self._unused() if not broken_off else ()),
+            *(self._unused() if not self.broken_off else ()),
         ]
 
     def _parts(self, project: Project) -> AgentParts:
@@ -154,17 +157,19 @@ class _Call:
             finally:
                 await agent.drain(_TOOLS_END)
                 side.settle()
+                if self._setup.live is not None:
+                    self.agent_usage = side.usage()
                 if run := await export_run(storage.database, self.conversation.name):
                     self.run = run.model_copy(update={"settings": self._settings})
                 self._offline = loop.offline if isinstance(loop, VirtualTimeLoop) else ()
 
     async def _called(self, side: CallerSide, client: PlatformClient) -> None:
-        if self._scenario.persona is None or self._setup.simulator is None:
+        if self._played is None or self._setup.simulator is None:
             await side.call(client, ScriptedCaller(self._scenario.caller))
             return
         model = self._setup.simulator()
         self.caller_usage = model.usage
-        await model.closed_after(side.call(client, PersonaCaller(self._scenario.persona, model)))
+        await model.closed_after(side.call(client, PersonaCaller(self._played, model)))
 
     def _unexpected(self) -> Iterator[tuple[str, str]]:
         """What the scenario has nothing for, by turn."""
@@ -181,7 +186,7 @@ class _Call:
 
     def _unused(self) -> Iterator[str]:
         """What of the scenario came to nothing."""
-        for step in self.conversation.unsaid if self._scenario.persona is None else ():
+        for step in () if self._played else self.conversation.unsaid:
             yield f"The call was over before this came: {step}."
         if left := len(self._model.script) if self._model else 0:
             yield f"{left} of the model's answers {'was' if left == 1 else 'were'} never asked for."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?) ?(ms|s|m)")
@@ -50,12 +50,18 @@ class _Step(BaseModel):
     model_config = STRICT
 
 
+def _words(text: str) -> str:
+    if not text.strip():
+        raise ValueError("write what the caller says; one who says nothing is silence: 2s")
+    return text
+
+
 class Say(_Step):
     """The caller speaks. interrupt_after: what comes next in the script comes once so much of the answer was heard,
     and not after its end. duplicate: the platform sends these words twice, the second time while they are answered.
     pause: seconds before it."""
 
-    say: str
+    say: Annotated[str, AfterValidator(_words)]
     interrupt_after: Moment | None = None
     duplicate: bool = False
     pause: Seconds = 0.6
@@ -75,7 +81,7 @@ class Dtmf(_Step):
 
 
 class Duplicate(_Step):
-    """The platform sends the caller's last words once more, after they were answered."""
+    """The platform sends the caller's last words once more, after they were answered. It comes after some words."""
 
     duplicate: Literal[True]
 

@@ -8,6 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from agent.replay import Answer, ToolBreaks, ToolFailure
+from agent.tooling import tool_context
+from agent.turns import CallControl
 from api.simulate.scenario import ToolAnswer
 
 
@@ -58,7 +60,17 @@ async def _given(answer: ToolAnswer) -> Any:
         raise ToolBreaks("as the scenario has it")
     if answer.fails:
         raise ToolFailure(answer.fails)
+    if answer.transfer:
+        _transfer(answer.transfer)
     return answer.result
+
+
+def _transfer(to: str) -> None:
+    """Any name will do as the number, which nobody dials."""
+    context = tool_context()
+    if "transfer" not in context.abilities:
+        raise ToolFailure("The platform of this call cannot transfer it.")
+    context.control(CallControl("transfer", to))
 
 
 def written(arguments: Mapping[str, Any]) -> str:

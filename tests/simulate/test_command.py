@@ -124,7 +124,7 @@ def test_the_files_for_ci() -> None:
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
         "tests": "3", "failures": "1", "errors": "0", "skipped": "1"
     }  # fmt: skip
-    failures = {str(case.get("name")): [child.get("message") for child in case] for case in suite}
+    failures = {str(case.get("name")): [child.get("message") for child in case] for case in suite.iter("testcase")}
     assert failures == {
         "bad": ['The caller did not hear "good evening".'], "good": [], "live": ["needs a live model"]
     }  # fmt: skip
@@ -136,7 +136,7 @@ def test_the_files_for_ci() -> None:
 
 
 def test_what_fails_is_kept_as_a_run_file_that_replays_without_a_model() -> None:
-    write("bad", (SCENARIOS / "weather.yaml").read_text().replace("heard: [sixteen", "heard: [seventeen"))
+    write("bad", (SCENARIOS / "weather.yaml").read_text().replace("not_heard: [eighteen", "heard: [eighteen"))
     result = voice("--keep")
     assert result.exit_code == 1
     run = load_run(Path("tests/runs/bad.json"))

@@ -27,7 +27,7 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("TOOLS_DIR", str(TOOLS))
-    monkeypatch.setenv("TRANSFER_TO", '{"reception": "+493012345678"}')
+    monkeypatch.delenv("TRANSFER_TO", raising=False)
 
 
 def voice(*words: str) -> Result:

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from agent.replay import save_run
 from agent.replay.run_file import load_run
 from api.cli.main import app
+from api.cli.simulate import setup_of
+from api.replay import replay
+from api.settings import Settings
+from api.simulate import load_scenario, run_file_of, simulate
 from tests.support.gemini import Gemini, Json, Step, calls, responses, said, text
 
 PERSONA = """\
@@ -36,7 +41,9 @@ def is_caller(body: Json) -> bool:
     return "You play a person" in json.dumps(body.get("systemInstruction", ""))
 
 
-def test_twenty_turns_are_saved_and_replay_byte_for_byte(gemini: Gemini) -> None:
+@pytest.fixture
+def moves(gemini: Gemini) -> list[Json]:
+    """What the caller's model is asked, who says twenty sentences, interrupts once and is silent once."""
     moves: list[Json] = []
 
     def answer(body: Json) -> Step:
@@ -56,6 +63,10 @@ def test_twenty_turns_are_saved_and_replay_byte_for_byte(gemini: Gemini) -> None
         return text("I have heard you well, and will now go on to speak for some time.")
 
     gemini.answer = answer
+    return moves
+
+
+def test_twenty_turns_are_saved_and_replay_without_a_model(gemini: Gemini, moves: list[Json]) -> None:
     result = CliRunner().invoke(app, ["simulate", "--live", "--keep"])
     assert result.exit_code == 1, result.output
     assert result.stdout.startswith('scenarios/ada.yaml: The caller did not hear "never said".\n')
@@ -71,6 +82,30 @@ def test_twenty_turns_are_saved_and_replay_byte_for_byte(gemini: Gemini) -> None
     replayed = CliRunner().invoke(app, ["replay", "tests/runs/ada.json"])
     assert replayed.stdout == "tests/runs/ada.json: ok\n"
     assert len(gemini.requests) == asked, "replay needs no model"
+
+
+def test_they_replay_byte_for_byte(gemini: Gemini, moves: list[Json]) -> None:
+    """The same words as in the live call; the same bytes on the wire each time; the same file when recorded anew."""
+    setup = setup_of(Settings.load(), live=True)
+    held = simulate("ada", load_scenario(Path("scenarios/ada.yaml")), setup, folder=Path("scenarios"))
+    assert len(moves) == 20
+    run = run_file_of(held, setup)
+    assert run
+    live = [[one for one in exchange.stream.sent if one[1] == "say"] for exchange in held.conversation.exchanges[1:]]
+    recorded = [[one for one in turn.sent if one[1] == "say"] for turn in run.turns[-20:]]
+    assert [[words for *_, words in turn] for turn in recorded] == [[words for *_, words in turn] for turn in live]
+    file = Path("run.json")
+    save_run(run, file)
+    first, second = (replay(load_run(file), setup.project) for _ in range(2))
+    assert [stream.raw for stream in first.streams] == [stream.raw for stream in second.streams]
+    assert sum(len(stream.raw) for stream in first.streams) > 20 * 60
+    saved = file.read_bytes()
+    for again in (first, second):
+        save_run(again.run, file)
+        assert file.read_bytes() == saved
+    updated = CliRunner().invoke(app, ["replay", "--update", "run.json"])
+    assert updated.stdout == "run.json: updated\n"
+    assert file.read_bytes() == saved
 
 
 def test_they_hang_up(gemini: Gemini) -> None:

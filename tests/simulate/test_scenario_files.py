@@ -48,8 +48,14 @@ def test_the_steps_of_a_caller() -> None:
          "dtmf:."),
         ("caller:\n- sing: la\n", "2: a step of the caller's is words to say, or one of say:, silence: 8s, dtmf: "
          '"1#", duplicate, hang_up.'),
-        ("about: Nobody.\n", "1: write who calls: either caller:, a list of words to say, or one of say:, silence: 8s, "
-         'dtmf: "1#", duplicate, hang_up; or persona:.'),
+        ("caller:\n- Hi\n- say: ' '\nmodel: []\n", "3: `say:  `: write what the caller says; one who says nothing is "
+         "silence: 2s."),
+        ("about: x\ncaller: [duplicate, Hi]\n", "2: duplicate sends the caller's last words once more: put it after "
+         "some."),
+        ("caller: [Hi]\njudge: [a, b]\nverdicts:\n- {pass: true, reason: c}\n", "3: write one verdict for each "
+         "criterion under judge: 2 of them."),
+        ("about: Nobody.\n", "1: write who calls: caller:, a list of words to say, or one of say:, silence: 8s, "
+         'dtmf: "1#", duplicate, hang_up; or persona:; or both.'),
         ("caller: [Hi]\nmodel: 3\n", "2: `model: 3`: write a list of the model's answers, or recording: FILE.json."),
         ("caller: [Hi]\nmodel:\n- Hm\n- after: 2s\n", "4: write what the model answers: words, call: {tool: "
          "{argument: value}}, or fails: true."),

@@ -125,3 +125,39 @@ def test_a_caller_who_interrupts_the_goodbye_is_not_hung_up_on(hold: Hold) -> No
     result = hold(f"{caller}\nworld: {{platform: relay}}\nmodel: [{end}, Well]\nexpect: {{ends: open}}\n")
     assert result.faults == []
     assert result.conversation.exchanges[1].heard == "Goodbye and"
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_a_caller_hangs_up_while_a_tool_runs(hold: Hold, platform: str) -> None:
+    """That is noticed at once: a tool that may be cancelled is, and the model is asked no more."""
+    caller = "caller: [{say: Rome please, interrupt_after: 500ms}, hang_up]"
+    world = f"world: {{platform: {platform}, tools: {{weather: {{result: Sunny., after: 6s}}}}}}"
+    model = "model: [{say: Let me look., call: {weather: {city: Rome}}}]"
+    result = hold(f"{caller}\n{world}\n{model}\nexpect: {{ends: hung up by the caller}}\n")
+    assert result.faults == []
+    assert result.conversation.seconds < 6
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_what_is_sent_twice_while_an_action_is_confirmed(hold: Hold, platform: str) -> None:
+    caller = "caller: [A table for four, {say: 'Yes', duplicate: true}, duplicate, Thanks]"
+    world = f"world: {{platform: {platform}, tools: {{book_table: {{result: Booked., after: 2s}}}}}}"
+    call = '{call: {book_table: {people: 4, time: "20:00", date: today}}}'
+    yes, anew = "{call: {confirm: {yes: true}}}", platform == "relay"
+    answers = [call, *([yes] if anew else []), yes, "It is booked.", "Bye."]
+    result = hold(f"{caller}\n{world}\nmodel: [{', '.join(answers)}]\nexpect: {{calls: [{{tool: book_table}}]}}\n")
+    assert result.faults == []
+    said = [exchange.said for exchange in result.conversation.exchanges[1:]]
+    assert said == ["A table for four", *(["Yes"] if anew else []), "Yes", "Thanks"]
+
+
+@pytest.mark.parametrize("again", ["{say: Hi, duplicate: true}", "Hi, duplicate"])
+def test_words_that_come_again_on_a_new_connection(hold: Hold, again: str) -> None:
+    """A phone call's socket is opened again: what had no effect is begun anew, and the caller hears that."""
+    caller = f"caller: [{again}, Bye]\nworld: {{platform: relay}}\n"
+    result = hold(f"{caller}model: [Hello there., Hello again., Goodbye.]\nexpect: {{heard: [Hello again]}}\n")
+    assert result.faults == []
+    first, second, third = result.conversation.exchanges[1:]
+    assert (first.said, second.said, third.said) == ("Hi", "Hi", "Bye")
+    assert second.heard == "Hello again."
+    assert first.turn_id != second.turn_id or not first.turn

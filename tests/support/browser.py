@@ -29,7 +29,7 @@ globalThis.SpeechRecognition = class {
   stop() {}
 };
 """
-_FAINT = (Path(__file__).parent / "contrast.js").read_text()
+FAINT = (Path(__file__).parent / "contrast.js").read_text()
 _CONTROLS = {"button", "textbox", "link", "checkbox", "combobox", "dialog", "region", "log", "form", "img"}
 expect.set_options(timeout=15_000)
 
@@ -84,7 +84,7 @@ class Visitor:
         return " ".join([str(await piece.evaluate(heard)).strip() for piece in await pieces.all()])
 
     async def faint(self) -> list[Any]:
-        return list(await self.page.evaluate(_FAINT))
+        return list(await self.page.evaluate(FAINT))
 
     async def nameless(self) -> list[Any]:
         """Controls and pictures without a name in the accessibility tree."""

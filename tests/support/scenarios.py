@@ -1,4 +1,5 @@
-"""Any `*.yaml` in `scenarios/` is a test by being there. Those that need a live model are skipped unless `--live`."""
+"""Any `*.yaml` in `scenarios/` is a test by being there. What needs a live model is skipped unless `--live`: scenarios,
+and tests that are marked `live`."""
 
 from __future__ import annotations
 
@@ -54,7 +55,13 @@ def _setup(live: bool) -> Setup:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--live", action="store_true", help="Ask the configured model in the scenarios.")
+    parser.addoption("--live", action="store_true", help="Ask the configured model.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items if not config.getoption("--live") else ():
+        if item.get_closest_marker("live"):
+            item.add_marker(pytest.mark.skip(reason="needs a live model"))
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from typing import Any
 
 import pytest
@@ -90,6 +91,8 @@ def test_a_call_that_is_transferred() -> None:
     assert steps("phone-transfer") == [
         *BEGINS, *ANSWERED, "end out", "POST /twilio/ended", "<Dial>+000000000000</Dial></Response>"
     ]  # fmt: skip
+    (end,) = [frame for way, frame in wire("phone-transfer") if way == "out" and "handoffData" in frame]
+    assert json.loads(end["handoffData"])["transfer"] == "+000000000000"
     assert spoken(played("phone-transfer").memory) == [
         ("agent", GREETING),
         ("caller", "I would like to talk to a person"),
