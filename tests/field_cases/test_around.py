@@ -28,10 +28,11 @@ Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 def update() -> bytes:
     """A request of somebody who is known: signed now, as a signature grows old."""
-    made = signed({"type": "session.update", "session_id": "s", "conversation_id": "c"})
+    made: dict[str, Any] = signed({"type": "session.update", "session_id": "s", "conversation_id": "c"})
     headers = {"Host": "x", "Content-Length": str(len(made["content"])), **made["headers"]}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"POST /api/agent HTTP/1.1\r\n{lines}\r\n".encode() + made["content"]
+    body: bytes = made["content"]
+    return f"POST /api/agent HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 async def connect(backend: Backend) -> Line:
