@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.printable import printable
+from agent.json_values import printable
 from agent.turns import Observer, ToolCallStatus, Turn
 from api.operations.rate import Rate
 

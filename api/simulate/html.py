@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from agent.printable import printable
+from agent.json_values import printable
 from agent.turns import ToolCallStatus
 from api.simulate.conversation import Exchange
 from api.simulate.judge import Judged
