@@ -113,7 +113,8 @@ def _tracing() -> type[Spans] | None:
 def _tune_collector() -> None:
     """What is loaded by now stays: without this each full garbage collection looks through all of it, and holds every
     conversation for 0.1 to 0.2 s meanwhile. And look for cycles less often than after each 700 objects, which a
-    few turns make: that was a fifth of all CPU."""
+    few turns make: that was a fifth of all CPU. The rarest of the three still has to come: what has lived through the
+    others, such as a long call's socket, is freed by that alone."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(50_000, 20, 10)

@@ -14,15 +14,14 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
-import httpx
 import jsonschema  # type: ignore[import-untyped]
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
-from agent.tls import tls_context
 from agent.tooling.decorator import VoiceTool
 from agent.tooling.folder import ToolFolder
 from agent.tooling.mcp_config import ServerConfig
+from agent.tooling.mcp_http import bounded_client
 from agent.tooling.mcp_tools import in_words, stand_in, tool_of, unavailable, why_not
 from agent.tooling.sandbox import isolated
 
@@ -34,6 +33,7 @@ _PAUSE, _LONGEST_PAUSE = 0.5, 30.0  # seconds between attempts
 _SOUND = 30.0  # seconds after which a server that was up counts as sound: the next pause is short again
 _LOOK = 5.0  # seconds between looks whether it is still there
 _PATIENCE = 30.0  # seconds it has to answer then
+_MOST_TOOLS = 1000  # of a server: it may have pages without end
 _END = 6.0  # seconds for its end; within them a process that stays gets SIGTERM, then SIGKILL
 _TAKE_BACK = 0.05  # seconds to tell it that a call is not wanted any more
 
@@ -74,7 +74,7 @@ class Server:
             await session.initialize()
             page = await session.list_tools()
             listed = page.tools
-            while page.nextCursor:
+            while page.nextCursor and len(listed) < _MOST_TOOLS:
                 page = await session.list_tools(params=types.PaginatedRequestParams(cursor=page.nextCursor))
                 listed += page.tools
         await self._offer(await asyncio.to_thread(self._fitting, listed))  # it may take its time to read
@@ -179,12 +179,12 @@ def _connection(config: ServerConfig) -> Any:
     if config.command:
         return {"transport": "stdio", **config.model_dump(include={"command", "args", "env"})}
     transport = "sse" if config.type == "sse" else "streamable_http"
-    return {"transport": transport, "url": config.url, "headers": config.headers, "httpx_client_factory": _http_client}
-
-
-def _http_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx.AsyncClient:
-    """The certificates are read once, not at each attempt."""
-    return httpx.AsyncClient(headers=headers, timeout=timeout, auth=auth, verify=tls_context())
+    return {
+        "transport": transport,
+        "url": config.url,
+        "headers": config.headers,
+        "httpx_client_factory": bounded_client,
+    }
 
 
 async def _take_back(session: ClientSession, number: int) -> None:

@@ -17,12 +17,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import typer
-
 from agent.agent import Agent
 from agent.replay import save_run
 from agent.storage import Storage
 from agent.turns import CallControl, Event, HeardReport, Say, Show, Turn, TurnRequest
+from api.cli.printing import echo
 from api.replay import record
 from api.settings import Settings
 from api.wiring import AgentParts, open_configured
@@ -55,7 +54,7 @@ async def _record(conversation: str, path: Path, settings: Settings, parts: Agen
     recorded = await record(storage.database, conversation, settings, parts.config, parts.folder)
     if recorded:
         save_run(recorded[0], path)
-        typer.echo(f"Recorded: {path}. It is a test when it stands in tests/runs/.")
+        echo(f"Recorded: {path}. It is a test when it stands in tests/runs/.")
 
 
 class Conversation:
@@ -93,7 +92,7 @@ class Conversation:
         if self._turn:
             self._turn.interrupt()
         else:
-            typer.echo(f"\n(Ctrl-D leaves.)\n{_PROMPT}", nl=False)
+            echo(f"\n(Ctrl-D leaves.)\n{_PROMPT}", nl=False)
 
 
 class _Printer:
@@ -118,19 +117,19 @@ class _Printer:
 
     def aside(self, text: str) -> None:
         self.end()
-        typer.secho(f"  {text}", dim=True)
+        echo(f"  {text}", dim=True)
 
     def end(self) -> None:
         if self._in_answer:
-            typer.echo()
+            echo()
         self._in_answer = False
 
     def _answer(self, text: str) -> None:
         if not self._in_answer:
-            typer.secho("agent: ", fg="cyan", nl=False)
+            echo("agent: ", fg="cyan", nl=False)
             text = text.lstrip()
         self._in_answer = True
-        typer.echo(text, nl=False)
+        echo(text, nl=False)
         sys.stdout.flush()
 
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 
 import httpx
-import typer
 
 from agent.tls import tls_context
 from api.cli.exposure import exposures
 from api.cli.model_check import Finding, ask_models
+from api.cli.printing import echo
 from api.platforms.registry import configured_platforms
 from api.settings import NotConfigured, Settings
 from api.wiring import check_database, load_parts, tool_folder
@@ -29,11 +29,12 @@ def check(settings: Settings) -> int:
     problems = 0
     for found in _findings(settings):
         problems += not found.ok
-        label = typer.style("ok     ", fg="green") if found.ok else typer.style("problem", fg="red")
-        typer.echo(f"{label}  {found.subject}: {found.text}")
+        echo("ok     " if found.ok else "problem", fg="green" if found.ok else "red", nl=False)
+        echo(f"  {found.subject}: {found.text}")
     for subject, text in exposures(settings):
-        typer.echo(f"{typer.style('warning', fg='yellow')}  {subject}: {text}")
-    typer.echo(f"Problems: {problems}." if problems else "Ready for calls.")
+        echo("warning", fg="yellow", nl=False)
+        echo(f"  {subject}: {text}")
+    echo(f"Problems: {problems}." if problems else "Ready for calls.")
     return 1 if problems else 0
 
 

@@ -12,11 +12,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import httpx
-import typer
 from fastapi import FastAPI
 from pydantic import SecretStr
 
 from api.app import create_app
+from api.cli.printing import echo
 from api.cli.tunnel import tunnel
 from api.operations import is_loopback, server
 from api.playground import add_playground, without_password
@@ -53,7 +53,7 @@ def dev(settings: Settings, options: Options) -> None:
         base = _base_url(listener)
         hosts = _named(options, listener)
         application = development_app(settings, parts, base, options.webhook, tunnel=options.tunnel, hosts=hosts)
-        typer.secho(f"\n*** Talk to your agent: {base} ***\n", fg="green", bold=True)
+        echo(f"\n*** Talk to your agent: {base} ***\n", fg="green", bold=True)
         _say_what_is_open(listener)
         if options.webhook:
             _say_whose(without_password(options.webhook), settings.webhook_secret, secret_is_new=secret_is_new)
@@ -110,7 +110,7 @@ def _say_what_is_open(listener: socket.socket) -> None:
     host, port = listener.getsockname()[:2]
     if is_loopback(host):
         return
-    typer.secho(
+    echo(
         f"Everybody who reaches port {port} of this machine can talk to your agent in the playground, without a key,"
         " and so have its tools run here: any program can claim to be local. To use the page in another device's"
         " browser, name this machine as its address bar does: --allow-host 192.168.1.7.",
@@ -140,20 +140,20 @@ def _authorizing_here(settings: Settings, base: str) -> Settings:
 
 def _say_whose(webhook: str, secret: str, *, secret_is_new: bool) -> None:
     """Of another backend nothing is known here."""
-    typer.echo(f"Webhooks go to {webhook}, and are signed with LAYERCODE_WEBHOOK_SECRET.")
+    echo(f"Webhooks go to {webhook}, and are signed with LAYERCODE_WEBHOOK_SECRET.")
     if secret_is_new:
-        typer.secho(f"It is not set, so for this run it is {secret}. Start the backend with the same one.", fg="yellow")
+        echo(f"It is not set, so for this run it is {secret}. Start the backend with the same one.", fg="yellow")
 
 
 def _say_what_next(settings: Settings, webhook: str, *, secret_is_new: bool) -> None:
     secret = settings.webhook_secret
     if secret_is_new:
-        typer.echo(f"No LAYERCODE_WEBHOOK_SECRET is set. For this run it is {secret}")
-    typer.echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
-    typer.echo(f"Webhook: {webhook}. Try, in another terminal:")
+        echo(f"No LAYERCODE_WEBHOOK_SECRET is set. For this run it is {secret}")
+    echo(f"Model: {settings.model}. Tools: {settings.tools_dir}/ (read again when saved).")
+    echo(f"Webhook: {webhook}. Try, in another terminal:")
     before = f"LAYERCODE_WEBHOOK_SECRET={secret} " if secret_is_new else ""
-    typer.echo(f"  {before}uv run voice say 'What time is it in Tokyo?' --url {webhook}")
-    typer.echo(
+    echo(f"  {before}uv run voice say 'What time is it in Tokyo?' --url {webhook}")
+    echo(
         "For real calls: `voice dev --tunnel` opens a public URL, to be pasted into the Layercode dashboard;"
         " `voice dev --check` says what they need."
     )
@@ -164,4 +164,4 @@ def _say_what_next(settings: Settings, webhook: str, *, secret_is_new: bool) -> 
     }
     if any(missing.values()):
         names = ", ".join(name for name, is_missing in missing.items() if is_missing)
-        typer.secho(f"Missing in .env for that: {names}.", fg="yellow")
+        echo(f"Missing in .env for that: {names}.", fg="yellow")

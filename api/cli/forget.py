@@ -11,6 +11,7 @@ import typer
 from agent.storage import Storage, conversations_of, counted, erase, is_known
 from agent.tooling import ToolFolder
 from agent.turns import e164
+from api.cli.printing import echo
 from api.operations import delete_run_file
 from api.settings import NotConfigured, Settings
 from api.wiring import load_tools, open_database
@@ -31,9 +32,9 @@ async def forget(target: str, settings: Settings, *, yes: bool) -> int:
             forgotten["run files"] += delete_run_file(settings.record_runs, conversation)
         if not any(forgotten.values()):
             return _unknown(target)
-        typer.echo(f"Forgotten: {counted(+forgotten)}.")
+        echo(f"Forgotten: {counted(+forgotten)}.")
         if not await storage.wipe():
-            typer.echo("The database is in use: its write-ahead log (-wal) still has copies until the server restarts.")
+            echo("The database is in use: its write-ahead log (-wal) still has copies until the server restarts.")
     return 0
 
 
@@ -69,5 +70,5 @@ async def _ask_tools(
 
 
 def _unknown(target: str) -> int:
-    typer.secho(f"The database knows no conversation and no phone number {target!r}.", fg="red", err=True)
+    echo(f"The database knows no conversation and no phone number {target!r}.", fg="red", err=True)
     return 1

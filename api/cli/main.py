@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli.printing import echo
 from api.settings import NotConfigured, Settings, collected
 
 app = typer.Typer(
@@ -261,7 +262,7 @@ def _or_demo(settings: Settings, *, demo: bool = False) -> Settings:
     if not demo and not keyless:
         return settings
     if not demo:
-        typer.secho(
+        echo(
             "*** DEMO: no model key is set, so there is no language model, only a stand-in that calls your tools."
             " Set GOOGLE_GENERATIVE_AI_API_KEY in .env for the real thing. ***",
             fg="yellow", bold=True, err=True,
@@ -276,7 +277,7 @@ def _explained() -> Iterator[None]:
         yield
     except NotConfigured as error:
         for problem in error.problems:
-            typer.secho(problem, fg="red", err=True)
+            echo(problem, fg="red", err=True)
         raise typer.Exit(2) from None
 
 

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
 from agent.replay import Difference, differences, export_run, report
 from agent.replay import run_file as runs
 from agent.storage import Database
+from api.cli.printing import echo
 from api.replay import Comparison, Project, ask_again, barge_in_everywhere, record, replay, replay_with_tools
 from api.settings import NotConfigured, Settings
 from api.wiring import load_config, load_models, load_prompt, load_servers, load_tools, open_database, open_servers
@@ -39,7 +38,7 @@ def replay_files(paths: Sequence[Path], options: Options, settings: Settings) ->
         try:
             status = max(status, _replay_file(path, runs.load_run(path), options, project, settings))
         except runs.RunFileError as error:
-            typer.secho(str(error), fg="red", err=True)
+            echo(str(error), fg="red", err=True)
             status = 2
     return status
 
@@ -61,15 +60,15 @@ def _replay_file(path: Path, run: runs.RunFile, options: Options, project: Proje
 
 def _update(path: Path, came: runs.RunFile, found: Sequence[Difference]) -> int:
     if any(difference.unrecorded for difference in found):
-        typer.echo(f"{path}: not updated, as the recording has no answer to what happens now: record it anew.")
+        echo(f"{path}: not updated, as the recording has no answer to what happens now: record it anew.")
         return _report(path, found)
     runs.save_run(came, path)
-    typer.echo(f"{path}: updated")
+    echo(f"{path}: updated")
     return 0
 
 
 def _report(path: Path, found: Sequence[Difference]) -> int:
-    typer.echo(f"{path}: {report(found) or 'ok'}")
+    echo(f"{path}: {report(found) or 'ok'}")
     return 1 if found else 0
 
 
@@ -79,8 +78,8 @@ def _barge_in(path: Path, run: runs.RunFile, project: Project) -> int:
         places += 1
         for fault in faults:
             status = 1
-            typer.echo(f"{path}: {label}: {fault}")
-    typer.echo(f"{path}: interrupted at {places} places: {'faults' if status else 'all hold'}")
+            echo(f"{path}: {label}: {fault}")
+    echo(f"{path}: interrupted at {places} places: {'faults' if status else 'all hold'}")
     return status
 
 
@@ -103,17 +102,17 @@ def _live_model(path: Path, run: runs.RunFile, project: Project, settings: Setti
     compared = asyncio.run(ask_again(run, project, load_models(settings)))
     for turn in compared:
         verdict = ": THE MODEL FAILED" if turn.failed else "" if turn.same else ": OTHER TOOL CALLS"
-        typer.secho(f"{path}: turn {turn.number}{verdict}", bold=True)
+        echo(f"{path}: turn {turn.number}{verdict}", bold=True)
         _side_by_side(turn)
     return 0 if all(turn.same for turn in compared) else 1
 
 
 def _side_by_side(turn: Comparison) -> None:
-    typer.echo(f"  caller    {turn.caller}")
+    echo(f"  caller    {turn.caller}")
     for label, (said, calls) in (("recorded", turn.then), ("now", turn.now)):
         for name, arguments in calls:
-            typer.echo(f"  {label:<9} [{name}({json.dumps(arguments, ensure_ascii=False)})]")
-        typer.echo(f"  {label:<9} {said.strip()}")
+            echo(f"  {label:<9} [{name}({json.dumps(arguments, ensure_ascii=False)})]")
+        echo(f"  {label:<9} {said.strip()}")
 
 
 async def record_conversation(conversation: str, out: Path, settings: Settings) -> int:
@@ -127,13 +126,13 @@ async def record_conversation(conversation: str, out: Path, settings: Settings) 
         except runs.RunFileError as error:
             raise NotConfigured(str(error)) from None
     if exported is None:
-        typer.secho(f"The database has no finished turn of a conversation {conversation!r}.", fg="red", err=True)
+        echo(f"The database has no finished turn of a conversation {conversation!r}.", fg="red", err=True)
         return 1
     run, changed = exported
-    typer.echo(f"{out}: {len(run.turns)} turns")
+    echo(f"{out}: {len(run.turns)} turns")
     if changed:
         numbers = ", ".join(map(str, changed))
-        typer.echo(f"Today's code, prompt or tools send something else than was sent then, in turn {numbers}.")
+        echo(f"Today's code, prompt or tools send something else than was sent then, in turn {numbers}.")
     return 0
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import typer
 from httpx_sse import EventSource, ServerSentEvent, SSEError
 
+from api.cli.printing import echo
 from api.platforms.layercode import signed_headers, webhook_body
 
 
@@ -39,21 +39,21 @@ def say(spoken: Spoken, *, url: str, secret: str, hang_up_after: int | None) -> 
     try:
         with httpx.stream("POST", url, content=body, headers=signed_headers(secret, body), timeout=120) as response:
             if response.status_code != 200:
-                typer.secho(f"{response.status_code}: {response.read().decode(errors='replace')[:500]}", err=True)
+                echo(f"{response.status_code}: {response.read().decode(errors='replace')[:500]}", err=True)
                 return 1
             heard, ended = _read(response, began, hang_up_after)
     except SSEError:
-        typer.secho(f"{url} answers with something else than an event stream.", err=True)
+        echo(f"{url} answers with something else than an event stream.", err=True)
         return 1
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         broken = isinstance(error, httpx.ReadError | httpx.ReadTimeout | httpx.RemoteProtocolError)
         what = "The answer broke off:" if broken else "No server answers at"
-        typer.secho(f"{what} {url} ({type(error).__name__}).{'' if broken else ' Is it running?'}", err=True)
+        echo(f"{what} {url} ({type(error).__name__}).{'' if broken else ' Is it running?'}", err=True)
         return 1
     if ended is None:
-        typer.echo(f"Hung up. To go on as a caller who heard just this:\n  {_go_on(spoken, turn_id, heard, url)}")
+        echo(f"Hung up. To go on as a caller who heard just this:\n  {_go_on(spoken, turn_id, heard, url)}")
     elif not ended:
-        typer.secho("The stream broke off without response.end.", err=True)
+        echo("The stream broke off without response.end.", err=True)
     return 1 if ended is False else 0
 
 
@@ -62,7 +62,7 @@ def _read(response: httpx.Response, began: float, hang_up_after: int | None) -> 
     heard, ended = "", False
     events = (_event(sent) for sent in EventSource(response).iter_sse() if sent.data)
     for count, event in enumerate(events, start=1):
-        typer.echo(f"{(time.monotonic() - began) * 1000:7.0f} ms  {_described(event)}")
+        echo(f"{(time.monotonic() - began) * 1000:7.0f} ms  {_described(event)}")
         heard += str(event["content"]) if event["type"] == "response.tts" and "content" in event else ""
         ended = ended or event["type"] == "response.end"
         if count == hang_up_after and not ended:

@@ -7,8 +7,7 @@ import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import typer
-
+from api.cli.printing import echo
 from api.platforms import CallDetails, ClientEvent, PlatformClient, Unreachable, open_client, over_sockets
 from api.settings import Settings
 
@@ -33,7 +32,7 @@ async def _call(
         ):
             return await _converse(client, texts, hang_up_after)
     except Unreachable as error:
-        typer.secho(f"{error} Is it running, with this platform switched on?", err=True)
+        echo(f"{error} Is it running, with this platform switched on?", err=True)
         return 1
 
 
@@ -43,7 +42,7 @@ async def _converse(client: PlatformClient, texts: Sequence[str], hang_up_after:
         if client.abilities.may_speak_first and not await _listen(client):
             return 1
     for number, text in enumerate(texts):
-        typer.echo(f"> {text}")
+        echo(f"> {text}")
         await client.say(text)
         if not await _listen(client, hang_up_after if number == 0 else None):
             return 1
@@ -56,7 +55,7 @@ async def _listen(client: PlatformClient, most: int | None = None) -> bool:
     began, words, count = asyncio.get_running_loop().time(), "", 0
     while True:
         event = await client.newest()
-        typer.echo(f"{(event.at - began) * 1000:7.0f} ms  {_described(event)}")
+        echo(f"{(event.at - began) * 1000:7.0f} ms  {_described(event)}")
         words += event.content if event.kind == "say" else ""
         count += 1
         if event.kind in ("end", "failed", "closed"):

@@ -6,11 +6,10 @@ import asyncio
 import re
 from pathlib import Path
 
-import typer
-
 from agent.replay import export_run
 from agent.replay import run_file as runs
 from agent.tooling import options_of
+from api.cli.printing import echo
 from api.cli.simulate import FAILED, SCENARIOS, setup_of
 from api.replay import settings_in_force
 from api.settings import NotConfigured, Settings
@@ -29,9 +28,9 @@ def draft_scenario(file: Path | None, conversation: str | None, out: Path | None
     _write(path, _draft(run, setup, settings))
     row = Held(lambda: setup, FAILED).one(path, setup)
     if row.status == "passed":
-        typer.echo(f"{path}: passes as it stands. Read it, and say what matters under expect:.")
+        echo(f"{path}: passes as it stands. Read it, and say what matters under expect:.")
         return 0
-    typer.echo(f"{failure(row)}\n\n{path}: is written, and has to be completed by hand.")
+    echo(f"{failure(row)}\n\n{path}: is written, and has to be completed by hand.")
     return 1
 
 

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import typer
-
+from api.cli.printing import echo
 from api.cli.replay import project_of
 from api.replay import settings_in_force
 from api.settings import NotConfigured, Settings, collected
@@ -74,13 +73,13 @@ def simulate_files(paths: Sequence[Path], options: Options, settings: Settings) 
         for name, each in variants.items():
             for row in _hold_all(files, options, name, partial(setup_of, each, live=options.live, around=settings)):
                 rows[name, row.path, row.number] = row
-                typer.echo(f"{len(rows)}/{len(every)} {row.name}: {row.status}", err=True)
+                echo(f"{len(rows)}/{len(every)} {row.name}: {row.status}", err=True)
     except KeyboardInterrupt:
-        typer.echo("Broken off. What is over by now is below.", err=True)
+        echo("Broken off. What is over by now is below.", err=True)
     except BrokenProcessPool:
-        typer.echo("A process that held scenarios has died. What was over by then is below.", err=True)
+        echo("A process that held scenarios has died. What was over by then is below.", err=True)
     in_order = [rows.get(one, Row(one[1], "not run", setting=one[0], number=one[2])) for one in every]
-    typer.echo(report(in_order))
+    echo(report(in_order))
     problems: list[str] = []
     for file, text in outputs.items():
         with collected(problems):
@@ -112,7 +111,7 @@ def run_judge_check(settings: Settings) -> int:
     """Whether the configured judge can be believed. The exit status: 0 when it is right about all calls, else 1."""
     model, every = load_judge(settings), pairs()
     found = asyncio.run(model.closed_after(check_judge(ModelJudge(model), every)))
-    typer.echo(found.report())
+    echo(found.report())
     return 0 if found.passed else 1
 
 

@@ -6,11 +6,10 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
-import typer
-
 from agent.languages import Texts
 from agent.llm.gemini.declaration import declaration
 from agent.tooling import ToolFileError, ToolFolder, options_of
+from api.cli.printing import echo
 from api.settings import NotConfigured, Settings, collected
 from api.wiring import check_servers, load_servers, tool_folder
 
@@ -19,7 +18,7 @@ def list_tools(settings: Settings) -> None:
     """Print each tool that works. NotConfigured, afterwards, with what does not."""
     folder, problems = _read(settings)
     if not folder.tools and not problems:
-        typer.echo(f"There are no tools in {folder.path}/.")
+        echo(f"There are no tools in {folder.path}/.")
     for name in folder.tools:
         _describe(name, folder)
     if problems:
@@ -32,7 +31,7 @@ def show_schema(name: str, settings: Settings) -> None:
     if name not in folder.tools:
         problems.append(f"There is no tool {name}. There are: {', '.join(folder.tools) or 'none'}.")
         raise NotConfigured(*problems)
-    typer.echo(json.dumps(declaration(folder.tools[name]), indent=2, ensure_ascii=False))
+    echo(json.dumps(declaration(folder.tools[name]), indent=2, ensure_ascii=False))
 
 
 def _read(settings: Settings) -> tuple[ToolFolder, list[str]]:
@@ -57,8 +56,8 @@ def _lines(given: Texts | Sequence[Texts] | None) -> str:
 def _describe(name: str, folder: ToolFolder) -> None:
     tool = folder.tools[name]
     options = options_of(tool)
-    typer.secho(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
-    typer.echo(f"  {folder.owner_of(name)}")
+    echo(f"{name}({', '.join(tool.args)})", bold=True, nl=False)
+    echo(f"  {folder.owner_of(name)}")
     for label, line in (
         ("does", tool.description.strip().partition("\n")[0]),
         ("says", _lines(options.say)),
@@ -66,6 +65,6 @@ def _describe(name: str, folder: ToolFolder) -> None:
         ("asks", _lines(options.confirm)),
     ):
         if line:
-            typer.echo(f"    {label}: {line}")
+            echo(f"    {label}: {line}")
     at_once = f"; at once: {options.at_once}" if options.at_once else ""
-    typer.echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")
+    echo(f"    time limit: {options.timeout:g} s; on barge-in: {options.on_barge_in}{at_once}")

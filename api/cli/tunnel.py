@@ -11,9 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import typer
-
 from api.cli.cloudflared import Cloudflared, find_cloudflared
+from api.cli.printing import echo
 from api.cli.probe import probe
 from api.settings import Settings
 
@@ -112,7 +111,7 @@ def tunnel(
     origin: str,
     *,
     answers: Callable[[str], str | None] | None = None,
-    say: Say = typer.echo,
+    say: Say = echo,
 ) -> Iterator[None]:
     """A tunnel to the server at `origin` (http://host:port) while the block runs; it comes up meanwhile.
 

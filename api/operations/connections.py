@@ -81,6 +81,7 @@ class Connection(_Bounded, HttpToolsProtocol):
         self._waiting: asyncio.TimerHandle | None = None
         self._head = 0
         self._verified = False  # the sender of the present request is known
+        self._becomes_socket = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -90,7 +91,10 @@ class Connection(_Bounded, HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it has become a WebSocket
+        if self._becomes_socket:
+            super().handle_websocket_upgrade()
+            self._let_go()
+        if self._becomes_socket or self.transport.is_closing():
             return
         if not self._waiting and (self.cycle is None or self.cycle.response_complete):
             self._await_head()
@@ -114,9 +118,10 @@ class Connection(_Bounded, HttpToolsProtocol):
             self._unverified.add_to_body(self, len(body))
 
     def handle_websocket_upgrade(self) -> None:
+        """uvicorn calls it while it handles an exception, which a fault of the handshake would keep, and so this."""
         self._stop_waiting()
         self._unverified.leave(self)
-        super().handle_websocket_upgrade()
+        self._becomes_socket = True
 
     def on_response_complete(self) -> None:
         if self._verified and not self.transport.is_closing():
@@ -136,6 +141,7 @@ class Connection(_Bounded, HttpToolsProtocol):
         self._stop_waiting()
         self._unverified.leave(self)
         super().connection_lost(exc)
+        self._let_go()
 
     def shutdown(self) -> None:
         if self.cycle and self.cycle.more_body and not self._verified:
@@ -157,6 +163,12 @@ class Connection(_Bounded, HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Nothing: it is answered as if it had not asked."""
+
+    def _let_go(self) -> None:
+        """Of what refers back to this object: else each connection's memory is kept until the next full garbage
+        collection, and these are rare."""
+        self.scope = self.cycle = self.parser = None  # type: ignore[assignment]
+        self.pipeline.clear()
 
     def _await_head(self) -> None:
         self._head = 0

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from agent.json_values import printable
 from agent.turns import Observer, ToolCallStatus, Turn
 from api.operations.rate import Rate
 
@@ -26,7 +27,6 @@ _TALKATIVE = ("httpx", "httpx2", "google_genai", "asyncio", "opentelemetry")
 # These put the texts of errors and messages into their lines: only for `debug`. `root` is the MCP client's too.
 _INDISCREET = ("mcp", "langchain_mcp_adapters")
 _A_MINUTE = 60
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _WORD = re.compile(r"[\w.:/+-]+", re.ASCII)
 
 
@@ -77,7 +77,7 @@ class Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={_word(value)}" for name, value in fields_of(record).items())
-        message = self.message(record) if self._tell_all else _one_line(self.message(record))
+        message = self.message(record) if self._tell_all else printable(self.message(record), keep="")
         line = f"{self.formatTime(record)} {record.levelname} {record.name}: {message}{fields}"
         error = self.error(record)
         return f"{line}: {error}" if error else line
@@ -151,11 +151,6 @@ def _transcript(turn: Turn) -> dict[str, Any]:
 def _described(tool: ToolCallStatus) -> dict[str, Any]:
     ms = None if tool.seconds is None else round(tool.seconds * 1000)
     return {"tool": tool.name, "ms": ms, "ended": tool.ended}
-
-
-def _one_line(text: str) -> str:
-    """What others have named, such as tools, may hold the end of a line and what a terminal obeys."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _word(value: Any) -> str:

@@ -15,6 +15,7 @@ import httpx
 from fastapi import FastAPI
 
 from agent.agent import Agent
+from agent.json_values import replace_surrogates
 from api.platforms import (
     CLIENTS,
     CallDetails,
@@ -104,7 +105,8 @@ class PlatformCall:
 
     def request(self, type_: str, _: str, *, text: str = "", digits: str = "", **__: Any) -> WebhookRequest:
         """What was heard of an interrupted answer is not in it: `interrupted` has told the client."""
-        return WebhookRequest(b"", text=text if type_ == "message" else None, digits=digits)
+        words = replace_surrogates(text) if type_ == "message" else None
+        return WebhookRequest(b"", text=words, digits=digits)
 
     async def stream(self, request: WebhookRequest) -> AsyncGenerator[dict[str, Any]]:
         """Say it, or begin the call, and yield the answer as Layercode's events."""

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
+from agent.json_values import printable
 from api.simulate.rates import Rate, chance, differ, rates, verdict
 from api.simulate.report import failure
 from api.simulate.row import Row, is_repeated, measures
@@ -80,6 +81,9 @@ def to_junit(rows: Sequence[Row]) -> str:
             counts[kind if kind == "skipped" else f"{kind}s"] += 1
             element = ElementTree.SubElement(case, kind, message=row.faults[0] if row.faults else row.why or row.status)
             element.text = failure(row) if row.faults else None
+        for written in case.iter():  # XML has no control characters, and what others have written may
+            written.attrib.update({name: printable(value) for name, value in written.attrib.items()})
+            written.text = written.text and printable(written.text)
     suite.attrib.update({name: str(count) for name, count in counts.items()})
     ElementTree.indent(suite)
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

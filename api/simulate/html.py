@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
+from agent.json_values import printable
 from agent.turns import ToolCallStatus
 from api.simulate.conversation import Exchange
 from api.simulate.judge import Judged
@@ -35,7 +36,7 @@ def to_html(rows: Sequence[Row]) -> str:
         *(part for number, row in enumerate(rows) for part in _of_row(number, row, row in shown)),
         "</main></body>\n</html>\n",
     ]
-    return "\n".join(parts)
+    return printable("\n".join(parts))
 
 
 def _summary(rows: Sequence[Row]) -> Iterator[str]:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from agent.json_values import replace_surrogates
 from api.simulate.scenario import Scenario
 
 Loc = Sequence[int | str]
@@ -32,7 +33,10 @@ class _Loader(yaml.SafeLoader):
             raise _refused(event, f"*{event.anchor} is not read here: write out what it stands for")
         if getattr(event, "tag", None):
             raise _refused(event, "a text that begins with ! is put in quotes, and tags are not read")
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if isinstance(node, yaml.ScalarNode) and node.value != replace_surrogates(node.value):
+            raise _refused(event, "\\u stands before half of a character here: write the character itself")
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()

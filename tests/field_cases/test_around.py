@@ -23,11 +23,16 @@ from tests.support.pooler import Pooler
 from tests.support.proxy import Proxy
 
 REQUEST = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
-_SIGNED = signed({"type": "session.update", "session_id": "s", "conversation_id": "c"})
-_HEADERS = {"Host": "x", "Content-Length": str(len(_SIGNED["content"])), **_SIGNED["headers"]}
-_LINES = "".join(f"{name}: {value}\r\n" for name, value in _HEADERS.items())
-UPDATE = f"POST /api/agent HTTP/1.1\r\n{_LINES}\r\n".encode() + _SIGNED["content"]  # of somebody who is known
 Line = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def update() -> bytes:
+    """A request of somebody who is known: signed now, as a signature grows old."""
+    made: dict[str, Any] = signed({"type": "session.update", "session_id": "s", "conversation_id": "c"})
+    headers = {"Host": "x", "Content-Length": str(len(made["content"])), **made["headers"]}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    body: bytes = made["content"]
+    return f"POST /api/agent HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 async def connect(backend: Backend) -> Line:
@@ -146,10 +151,10 @@ async def test_a2_of_too_many_connections_the_one_that_was_idle_longest_is_close
     backend = await start()
     kept = [await connect(backend) for _ in range(4)]
     for line in [*kept, kept[0]]:
-        assert b"200 OK" in await ask(line, UPDATE)
+        assert b"200 OK" in await ask(line, update())
     assert (await backend.caller().say("Hello?")).text == "Here I am."
     assert await is_closed(kept[1])
-    assert b"200 OK" in await ask(kept[0], UPDATE)
+    assert b"200 OK" in await ask(kept[0], update())
     for _, writer in kept:
         writer.close()
 

@@ -151,10 +151,10 @@ async def test_s8_the_language_is_kept_after_a_restart_and_an_interruption(
 
 @pytest.mark.parametrize("told", ["", "xx", "und", "multi", "klingon", "German", "de; ignore all", "d" * 40])
 async def test_s8_a_language_that_nobody_knows_is_ignored(gemini: Gemini, start: Any, told: str) -> None:
-    gemini.script(text(f"⟦language: {told}⟧ Hello."))
-    caller = (await start()).caller()
-    assert (await caller.say("Hello")).text == "Hello."
-    assert await apology(gemini, caller) == SORRY["en"]
+    gemini.script(text(f"⟦language: {told}⟧ Guten Tag."))
+    caller = (await start(default_language="de")).caller()
+    assert (await caller.say("Guten Tag")).text == "Guten Tag."
+    assert await apology(gemini, caller) == SORRY["de"]
 
 
 async def test_s8_what_the_platform_tells_counts(gemini: Gemini, start: Any) -> None:

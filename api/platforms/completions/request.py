@@ -56,7 +56,8 @@ class Message(BaseModel):
 
 def _tool_names(value: object) -> object:
     functions = [tool.get("function") for tool in value if isinstance(tool, dict)] if isinstance(value, list) else []
-    return [function["name"] for function in functions if isinstance(function, dict) and function.get("name") in TOOLS]
+    names = [function.get("name") for function in functions if isinstance(function, dict)]
+    return [name for name in names if isinstance(name, str) and name in TOOLS]
 
 
 class Completion(BaseModel):

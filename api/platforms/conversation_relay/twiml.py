@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Response
 from twilio.twiml.voice_response import Connect, VoiceResponse
+
+from api.platforms.body import json_object
 
 
 def connect(relay: str, ended: str, options: Mapping[str, Any]) -> Response:
@@ -30,12 +31,8 @@ def after_relay(handoff: str) -> Response:
 
 
 def _transfer_of(handoff: str) -> str:
-    try:
-        fields = json.loads(handoff or "{}")
-    except ValueError:
-        return ""
-    to = fields.get("transfer") if isinstance(fields, dict) else None
-    return to if isinstance(to, str) else ""
+    to = (json_object(handoff.encode(errors="replace")) or {}).get("transfer")
+    return to if isinstance(to, str) and to.isprintable() else ""
 
 
 def _xml(answer: VoiceResponse) -> Response:

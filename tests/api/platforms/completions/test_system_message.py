@@ -29,7 +29,7 @@ async def test_it_is_the_operators_choice(gemini: Gemini, tmp_path: Path, settin
         assert made.choices[0].message.content == "Ahoy."
     (request,) = gemini.requests
     prompt = str(request.body["systemInstruction"]["parts"][0]["text"])
-    assert (THEIRS in prompt.split("\n\n")) == (setting == "append")
+    assert (THEIRS in prompt.splitlines()) == (setting == "append")
     assert (THEIRS in prompt) == (setting == "append")
     assert not prompt.startswith(THEIRS)
     assert shown(request.body) == [("user", "Hello")]
