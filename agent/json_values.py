@@ -46,6 +46,12 @@ def to_json(value: Any, above: tuple[int, ...] = ()) -> Any:
     return [to_json(item, above) for item in plain]
 
 
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether parsed JSON has lists or objects within each other of more than so many levels."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels <= 0 or any(is_deeper(item, levels - 1) for item in inner))
+
+
 def _plain(value: Any) -> Any:
     """A container's own parts as a dict or a list; of a value, what stands for it in JSON. What is not known stays."""
     if isinstance(value, BaseModel):

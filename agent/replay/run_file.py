@@ -20,10 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
+from agent.json_values import MAX_DEPTH, is_deeper
 from agent.replay.scrub import Place, Scrubber
 from agent.turns import chunk_from
 
 VERSION = 1
+_MAX_DEPTH = MAX_DEPTH + 20  # a frame or a result may have the former, and stands in the file's own levels
 
 
 class RunFileError(Exception):
@@ -186,6 +188,8 @@ def load_run(path: Path) -> RunFile:
         raise RunFileError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise RunFileError(f"{path} is not JSON: it is damaged, or something else.") from None
+    if is_deeper(fields, _MAX_DEPTH):
+        raise RunFileError(f"{path} is a damaged run file: it is nested too deeply.")
     if not isinstance(fields, dict) or fields.get("format") != "voice-run":
         raise RunFileError(f"{path} is not a run file: it has no format 'voice-run'.")
     version = fields.get("version")

@@ -46,6 +46,14 @@ class ToolFileError(Exception):
     """Tool files that cannot be used. The text has a line for each fault, with file and line number."""
 
 
+class ToolClash(ToolFileError):
+    """Two have a tool of one name. `tool`, that of `owner`, is left out."""
+
+    def __init__(self, first: str, owner: str, tool: BaseTool) -> None:
+        super().__init__(f"{first} and {owner} both have a tool {tool.name!r}: rename one.")
+        self.owner, self.tool = owner, tool
+
+
 @dataclass(frozen=True)
 class _File:
     version: tuple[int, int]
@@ -72,7 +80,7 @@ class ToolFolder:
         self._offered: Mapping[str, Mapping[str, BaseTool]] = {}
         self._tools: Mapping[str, BaseTool] = {}
         self._helpers: Mapping[Path, tuple[int, int]] = {}
-        self._clashes: list[ToolFileError] = []
+        self._clashes: list[ToolClash] = []
         self._call_ended: Mapping[Path, CallEnded] = {}
         self._lock = threading.Lock()
 
@@ -85,13 +93,17 @@ class ToolFolder:
         """The file of a tool, or who else has offered it."""
         return next(owner for owner, tools in self._owners() if name in tools)
 
-    def offer(self, owner: str, tools: Mapping[str, BaseTool]) -> list[ToolFileError]:
+    def offer(self, owner: str, tools: Mapping[str, BaseTool]) -> None:
         """Have tools that are in no file, in place of those that `owner` offered before. A name that a file, or an
-        owner before this one, has too stays theirs, and the error comes back."""
+        owner before this one, has too stays theirs."""
         with self._lock:
             self._offered = {**self._offered, owner: tools}
-            self._tools, clashes = _merged(self._owners())
-        return [clash for clash in clashes if f"{owner} " in str(clash)]
+            self._tools, _ = _merged(self._owners())
+
+    def clashes_of(self, owner: str) -> list[ToolClash]:
+        """For each tool of this owner's that another one's stands before."""
+        with self._lock:
+            return [clash for clash in _merged(self._owners())[1] if clash.owner == owner]
 
     def changed(self, change: Callable[[BaseTool], BaseTool]) -> ToolFolder:
         """A folder that has each tool of this one as `change` gives it. Its files are not read again."""
@@ -141,7 +153,7 @@ class ToolFolder:
         errors = [file.error for path in changed if (file := self._files[path]).error]
         self._tools, self._clashes = _merged(self._owners())
         self._call_ended = {path: file.call_ended for path, file in self._files.items() if file.call_ended}
-        return errors + self._clashes
+        return [*errors, *self._clashes]
 
     def _owners(self) -> Iterator[tuple[str, Mapping[str, BaseTool]]]:
         yield from ((str(path), file.tools) for path, file in sorted(self._files.items()))
@@ -193,7 +205,7 @@ def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
 
 def _merged(
     offers: Iterable[tuple[str, Mapping[str, BaseTool]]],
-) -> tuple[dict[str, BaseTool], list[ToolFileError]]:
+) -> tuple[dict[str, BaseTool], list[ToolClash]]:
     """All of them, and an error for each name that comes twice: the first stays."""
     tools: dict[str, BaseTool] = {}
     owners: dict[str, str] = {}
@@ -201,7 +213,7 @@ def _merged(
     for owner, offered in offers:
         for name, tool in offered.items():
             if tools.setdefault(name, tool) is not tool:
-                errors.append(ToolFileError(f"{owners[name]} and {owner} both have a tool {name!r}: rename one."))
+                errors.append(ToolClash(owners[name], owner, tool))
             owners.setdefault(name, owner)
     return tools, errors
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 import jsonschema  # type: ignore[import-untyped]
+from langchain_core.tools import BaseTool
 from langchain_mcp_adapters.sessions import create_session
 from mcp import ClientSession, McpError, types
 
@@ -39,13 +40,14 @@ _TAKE_BACK = 0.05  # seconds to tell it that a call is not wanted any more
 
 
 class Server:
-    """One MCP server. `settled` is set once it is up, or was found down. `faults`: what of its configuration does not
-    fit it, a sentence each."""
+    """One MCP server. `settled` is set once it is up, or was found down."""
 
     def __init__(self, name: str, config: ServerConfig, folder: ToolFolder) -> None:
         self.name, self._config, self._folder = name, config, folder
         self.settled = asyncio.Event()
-        self.faults: list[str] = []
+        self._owner = f"the MCP server {name}"
+        self._unfit: list[str] = []
+        self._wanted = {*(config.only or ()), *config.tools} - {"*"}  # of which the file says that they are there
         self._session: ClientSession | None = None
         self._calls: set[asyncio.Timeout] = set()
         self._doubt = asyncio.Event()
@@ -112,19 +114,27 @@ class Server:
         self.settled.set()
 
     async def _offer(self, tools: Sequence[VoiceTool]) -> None:
-        named = {tool.name: tool for tool in tools}
-        clashes = await asyncio.to_thread(self._folder.offer, f"the MCP server {self.name}", named)
-        self.faults += [f'{clash} "only" in MCP_SERVERS leaves tools out.' for clash in clashes]
-        for fault in self.faults if self.settled.is_set() else ():
+        await asyncio.to_thread(self._folder.offer, self._owner, {tool.name: tool for tool in tools})
+        for fault in await asyncio.to_thread(self.faults) if self.settled.is_set() else ():
             log.error("%s", fault)
+
+    def faults(self) -> list[str]:
+        """What of its configuration does not fit it, a sentence each. A tool that has the name of another one is a
+        fault if the file names it, and else left out."""
+        faults = list(self._unfit)
+        for clash in self._folder.clashes_of(self._owner):
+            if _foreign_name(clash.tool) in self._wanted:
+                faults.append(f'{clash} "only" in MCP_SERVERS leaves tools out.')
+            else:
+                log.warning("%s That of %s is left out", clash, self._owner)
+        return faults
 
     def _fitting(self, listed: Sequence[types.Tool]) -> list[VoiceTool]:
         """The tools to offer. One that the file names and that does not fit is a fault, another is left out."""
         names, only, tools = [tool.name for tool in listed], self._config.only, []
-        wanted = {*(only or ()), *self._config.tools} - {"*"}
-        self.faults = [
+        self._unfit = [
             f"MCP_SERVERS names a tool {name!r}, which {self.name} does not have. It has: {', '.join(names)}."
-            for name in sorted(wanted.difference(names))
+            for name in sorted(self._wanted.difference(names))
         ]
         for tool in listed:
             try:
@@ -133,7 +143,7 @@ class Server:
             except (ValueError, KeyError, jsonschema.SchemaError) as error:
                 why = why_not(tool.name, error)
                 fault = f"The MCP server {self.name}, {why}."
-                self.faults += [fault] if tool.name in wanted else []
+                self._unfit += [fault] if tool.name in self._wanted else []
                 log.warning("%s It is left out", fault)
         return tools
 
@@ -174,6 +184,11 @@ class Server:
             self._calls.discard(lost)
 
 
+def _foreign_name(tool: BaseTool) -> str:
+    """As its server calls it; empty for what no server has said."""
+    return str((tool.metadata or {}).get("mcp", {}).get("name", ""))
+
+
 def _connection(config: ServerConfig) -> Any:
     """As langchain-mcp-adapters takes it."""
     if config.command:
@@ -208,7 +223,7 @@ async def open_servers(configs: Mapping[str, ServerConfig], folder: ToolFolder) 
             if not server.settled.is_set():
                 log.error("the MCP server %s has not answered yet: its tools come when it does", server.name)
                 server.settled.set()
-        yield [fault for server in servers for fault in server.faults]
+        yield [fault for server in servers for fault in server.faults()]
     finally:
         for task in tasks:
             task.cancel()

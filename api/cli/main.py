@@ -50,9 +50,10 @@ def record(
 ) -> None:
     """Make a run file of a finished conversation in the database."""
     from api.cli.replay import record_conversation
+    from api.operations import run_file
 
     with _explained():
-        path = out or Path("tests/runs") / f"{conversation}.json"
+        path = out or run_file(Path("tests/runs"), conversation)
         raise typer.Exit(asyncio.run(record_conversation(conversation, path, Settings.load())))
 
 

@@ -12,7 +12,7 @@ from api.operations.local import is_local, is_loopback, was_passed_on
 from api.operations.logs import TurnLines, configure_logging
 from api.operations.metrics import Metrics, metrics_router
 from api.operations.rate import Rate, network_of
-from api.operations.recorder import Recorder, delete_run_file
+from api.operations.recorder import Recorder, delete_run_file, run_file
 from api.operations.unknown_paths import answer_unknown_paths
 from api.operations.unverified import mark_verified
 from api.operations.workers import serve
@@ -31,6 +31,7 @@ __all__ = [
     "mark_verified",
     "metrics_router",
     "network_of",
+    "run_file",
     "serve",
     "server",
     "was_passed_on",

@@ -23,6 +23,8 @@ HEAD_SECONDS = 10.0  # from the first byte of a request, or the connection's beg
 WRITE_SECONDS = 20.0  # in which a peer must read some of what is waiting for it
 MAX_HEAD = 64 * 1024  # bytes
 MAX_PIPELINED = 16  # requests that wait for the answer to the one before: a kilobyte has many, each costs some
+MAX_FRAMES = 2000  # of a WebSocket in a second, also those that are part of a message: each costs, however short
+_PIECE = 4096  # bytes of frames that are read without a look at how many there were
 
 
 class TooManyRequests(Exception):
@@ -181,9 +183,11 @@ class Connection(_Bounded, HttpToolsProtocol):
 
 
 class Socket(_Bounded, WebSocketsSansIOProtocol):
-    """A WebSocket: closed when its handshake is none, or the application has not accepted it in time."""
+    """A WebSocket: closed when its handshake is none, the application has not accepted it in time, or it has too many
+    frames."""
 
     _handshake: asyncio.TimerHandle | None = None
+    _second, _frames = 0, 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -195,7 +199,28 @@ class Socket(_Bounded, WebSocketsSansIOProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        if self.handshake_initiated:
+            self._read(data)
+        else:
+            self._begin(data)
+
+    def handle_events(self) -> None:
+        second = int(self.loop.time())
+        self._frames = len(self.conn.events) + (self._frames if second == self._second else 0)
+        self._second = second
+        super().handle_events()
+
+    def _read(self, data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            super().data_received(data[start : start + _PIECE])
+            if self._frames > MAX_FRAMES:
+                log.warning("a socket was closed: too many frames")
+                self.transport.abort()
+            if self.transport.is_closing():
+                return
+
+    def _begin(self, head: bytes) -> None:
+        super().data_received(head)
         if not self.handshake_initiated:  # uvicorn gives the whole head at once
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()

@@ -11,8 +11,10 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::\d+)?")
-_PASSED_ON = frozenset(("via", "forwarded", "x-real-ip", "true-client-ip", "cdn-loop"))
-_PASSED_ON_AS = ("x-forwarded-", "cf-")
+_PASSED_ON = frozenset(("via", "forwarded", "true-client-ip", "client-ip", "cdn-loop"))
+# Whatever else begins with x- is taken for a proxy's: each has names of its own, and browsers write none.
+_PASSED_ON_AS = ("x-", "cf-", "cloudfront-", "fastly-", "fly-", "akamai-", "ngrok-", "tailscale-")
+_OF_CLIENTS = ("x-requested-with", "x-prometheus-")
 
 
 def is_local(host: str, named: Collection[str] = ()) -> bool:
@@ -26,7 +28,7 @@ def is_local(host: str, named: Collection[str] = ()) -> bool:
 
 def was_passed_on(headers: Mapping[str, str]) -> bool:
     """Whether a proxy or a tunnel says that the request is not its own."""
-    names = [name.lower() for name in headers]
+    names = [name.lower() for name in headers if not name.lower().startswith(_OF_CLIENTS)]
     return any(name in _PASSED_ON or name.startswith(_PASSED_ON_AS) for name in names)
 
 

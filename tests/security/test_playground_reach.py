@@ -25,6 +25,15 @@ PASSED_ON = {
     "CF-Ray": "8f1",
     "CDN-Loop": "cloudflare",
     "True-Client-IP": "203.0.113.5",
+    "X-Original-Host": "a.example",
+    "X-Tunnel-Id": "1",
+    "X-Client-IP": "203.0.113.5",
+    "X-Azure-FDID": "1",
+    "ngrok-trace-id": "1",
+    "Fly-Client-IP": "203.0.113.5",
+    "Fastly-Client-IP": "203.0.113.5",
+    "CloudFront-Viewer-Address": "203.0.113.5:4711",
+    "Tailscale-User-Login": "a@example.com",
 }
 
 

@@ -36,6 +36,22 @@ async def test_a_recording_is_readable_for_its_owner_alone(
     assert out.stat().st_mode & 0o777 == 0o600
 
 
+async def test_without_a_name_it_stays_in_its_folder(
+    start: Any, gemini: Gemini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A conversation's id is chosen by the caller's page."""
+    gemini.script(text("Hello."))
+    await (await start()).caller("../../c1").say("Hello?")
+    monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/voice.db")
+    monkeypatch.setenv("TOOLS_DIR", str(ROOT / "tools"))
+    inside = tmp_path / "some/where"
+    inside.mkdir(parents=True)
+    monkeypatch.chdir(inside)
+    made = await asyncio.to_thread(CliRunner().invoke, app, ["record", "--conversation", "../../c1"])
+    assert made.exit_code == 0, made.output
+    assert [path.parent for path in tmp_path.rglob("*c1*.json")] == [inside / "tests/runs"]
+
+
 def test_no_two_conversations_have_one_file(tmp_path: Path) -> None:
     ids = ["a/b", "a_b", "a b", "ä", "ö", "_", "x" * 100, "x" * 101, "x" * 102, "..", "a/../b", "\ud800"]
     names = [run_file(tmp_path, one).name for one in ids]
@@ -131,6 +147,8 @@ def with_turn(**fields: Any) -> str:
     return changed(turns=[{**turn, **fields}])
 
 
+HI = {"kind": "message", "conversation_id": "c", "turn_id": "t", "text": "Hi"}
+DEEP: dict[str, Any] = json.loads('{"a":' * 700 + "{}" + "}" * 700)  # less than what JSON's reader refuses
 BAD: dict[str, str | bytes] = {
     "nothing": "",
     "no JSON": "{",
@@ -161,6 +179,9 @@ BAD: dict[str, str | bytes] = {
     "sent": with_turn(sent=[[0, "say"]]),
     "sent unknown": with_turn(sent=[[0, "sing", "la"]]),
     "tools": with_turn(tools=[{"key": 1}]),
+    "nested metadata": with_turn(webhook={**HI, "metadata": DEEP}),
+    "nested arguments": with_turn(tools=[{"key": "k", "name": "n", "arguments": DEEP}]),
+    "nested frames": with_turn(frames=[[0, "in", DEEP]]),
     "surrogate": with_turn(webhook={"kind": "message", "conversation_id": "\ud800", "turn_id": "t", "text": "\ud800"}),
     "time": with_turn(at=10**400),
     "hung up": with_turn(hung_up={"events": -1, "ms": -1}),

@@ -4,6 +4,7 @@ shutdown."""
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 
 from api.operations import connections
 from tests.api.operations.test_shutdown import TWENTY, answers, ended, running, speaking
 from tests.support.backend import Backend, served
-from tests.support.gemini import Gemini
+from tests.support.gemini import Gemini, text
 from tests.support.phone import TOKEN, phone, signature
 
 _ASK = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -160,3 +162,53 @@ async def test_without_a_platform_that_needs_it_no_websocket_is_spoken(start: An
     async with asked(backend) as made:
         reader, _ = made["no key"]
         assert (await reader.readline()).startswith(b"HTTP/1.1 404 ")
+
+
+EMPTY = b"\0\x80\0\0\0\0"  # a part of a message, masked, with nothing in it
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A number for each part of a message that was read."""
+    came: list[int] = []
+    read = WebSocketsSansIOProtocol.handle_cont
+
+    def counted(self: WebSocketsSansIOProtocol, event: Any) -> None:
+        came.append(1)
+        read(self, event)
+
+    monkeypatch.setattr(WebSocketsSansIOProtocol, "handle_cont", counted)
+    return came
+
+
+async def test_a_socket_with_too_many_frames_is_closed_before_they_are_read(start: Any, parts: list[int]) -> None:
+    """Each costs, also an empty one: 40,000 that came together held up every other call for three seconds."""
+    backend = await start(twilio_auth_token=TOKEN)
+    reader, writer = await handshake(backend)
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    writer.write(b"\x01\x81\0\0\0\0x" + EMPTY * 100_000)
+    with suppress(ConnectionError):
+        await asyncio.wait_for(reader.read(), 5)
+    writer.close()
+    assert 0 < len(parts) < 2 * connections.MAX_FRAMES
+
+
+async def test_a_message_in_many_parts_is_taken(start: Any, gemini: Gemini, parts: list[int]) -> None:
+    gemini.script(text("Hello."))
+    backend = await start(twilio_auth_token=TOKEN)
+    async with phone(backend.url) as call:
+        await call.answer()
+        prompt = json.dumps({"type": "prompt", "voicePrompt": "Hello?", "last": True})
+        await call.socket.send([prompt[:9], *prompt[9:], *[""] * (connections.MAX_FRAMES // 2)])
+        assert await call.answer() == "Hello."
+    assert len(parts) > connections.MAX_FRAMES // 2
+
+
+async def handshake(backend: Backend) -> Streams:
+    """A connection on which the relay's socket was asked for, signed."""
+    host, _, port = backend.url.removeprefix("http://").partition(":")
+    lines = "".join(f"{name}: {value}\r\n" for name, value in signature(f"ws://{host}:{port}/twilio/relay").items())
+    ask = _ASK.replace(b"/x", b"/twilio/relay").replace(b"Host: x", f"Host: {host}:{port}".encode())
+    streams = await asyncio.open_connection(host, int(port))
+    streams[1].write(ask + _KEY + lines.encode() + b"\r\n")
+    return streams

@@ -429,8 +429,8 @@ async def test_what_does_not_fit_the_servers_is_told_before_the_start(write: Wri
     path = write(flights=stdio(tools=tools), more=stdio(only=["boarding_pass"]))
     with pytest.raises(NotConfigured) as refused:
         await check_servers(load_servers(path), folder)
-    clash, typo, text_, again = sorted(refused.value.problems)
-    assert clash.startswith(f"{own}/trains.py and the MCP server flights both have a tool 'search': rename one.")
+    typo, text_, again = sorted(refused.value.problems)
+    assert f"{own}/trains.py and the MCP server flights both have a tool 'search': rename one." in caplog.text
     assert typo.startswith("MCP_SERVERS names a tool 'book-seet', which flights does not have. It has: search, book-")
     assert "refund" in text_
     assert "{fare}" in text_
@@ -440,6 +440,23 @@ async def test_what_does_not_fit_the_servers_is_told_before_the_start(write: Wri
     assert "is destructive" in caplog.text
     assert set(folder.tools) == {"search", "book_seat", "boarding_pass"}
     assert await folder.tools["search"].ainvoke({"city": "Rome"}) == "By train to Rome."
+
+
+async def test_a_tool_with_the_name_of_another_is_left_out_and_takes_nothing_with_it(
+    start: Any, write: Write, own: Path, caplog: Any
+) -> None:
+    """A server can rename its tools at any time, and is not in the way of the next start: only what MCP_SERVERS names
+    must be there."""
+    (own / "trains.py").write_text(LOCAL.format(name="search"))
+    path = write(flights=stdio(), more=stdio())
+    folder = ToolFolder(own)
+    folder.load()
+    await check_servers(load_servers(path), folder)
+    assert set(folder.tools) == {"search", "book_seat", "boarding_pass", "refund"}
+    for owner in (f"{own}/trains.py and the MCP server more", "the MCP server flights and the MCP server more"):
+        assert f"{owner} both have a tool" in caplog.text
+    assert await folder.tools["search"].ainvoke({"city": "Rome"}) == "By train to Rome."
+    assert (await start(tools_dir=own, mcp_servers=path)).agent
 
 
 async def test_gemini_takes_every_schema_and_the_call_is_checked_by_all_of_it() -> None:
