@@ -1,11 +1,9 @@
-"""Values as JSON has them: what a tool shows or says goes to a page, into the database, and maybe out again;
-and as text for a terminal, a log or a report."""
+"""Values as JSON has them: what a tool shows or says goes to a page, into the database, and maybe out again."""
 
 from __future__ import annotations
 
 import base64
 import math
-import re
 from collections import deque
 from collections.abc import Mapping, Set
 from dataclasses import fields, is_dataclass
@@ -18,9 +16,6 @@ from pydantic_core import to_jsonable_python
 
 MAX_DEPTH = 100  # levels of JSON; what is stored or sent on later must not exhaust the stack there
 _MAX_BITS = 1024  # of an integer: beyond is Infinity to a JSON reader that knows doubles only
-# Control characters, which a terminal obeys and XML cannot hold; what ends a line or turns its direction; and half
-# characters, which cannot be encoded.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff]")
 
 
 def to_json(value: Any, above: tuple[int, ...] = ()) -> Any:
@@ -93,12 +88,3 @@ def replace_surrogates(text: str) -> str:
 def strip_nul(text: str) -> str:
     """The text without NUL, which Postgres cannot store, in its place U+FFFD."""
     return text.replace("\0", "\ufffd")
-
-
-def printable(text: str, keep: str = "\n\t") -> str:
-    """The text with whatever is not to be printed spelled out, such as `\\x1b`. keep: characters that stay."""
-    return _UNPRINTABLE.sub(lambda found: found[0] if found[0] in keep else _spelled(found[0]), text)
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode()

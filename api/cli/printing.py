@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from agent.json_values import printable
+from api.printable import printable
 
 
 def echo(text: object = "", *, nl: bool = True, err: bool = False, **style: Any) -> None:

@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from agent.json_values import printable
 from agent.turns import Observer, ToolCallStatus, Turn
 from api.operations.rate import Rate
+from api.printable import printable
 
 log = logging.getLogger("voice")
 

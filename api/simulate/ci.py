@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from agent.json_values import printable
+from api.printable import printable
 from api.simulate.rates import Rate, chance, differ, rates, verdict
 from api.simulate.report import failure
 from api.simulate.row import Row, is_repeated, measures

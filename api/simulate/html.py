@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
-from agent.json_values import printable
 from agent.turns import ToolCallStatus
+from api.printable import printable
 from api.simulate.conversation import Exchange
 from api.simulate.judge import Judged
 from api.simulate.rates import Rate, chance, rates, verdict

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,7 @@ def _voice(
     os.environ.update(env)
     os.chdir(folder)
     sys.argv = ["voice", *command]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, if whoever runs the tests ignores it
     from api.cli.main import app
 
     app()
