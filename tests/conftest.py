@@ -13,6 +13,7 @@ import pytest
 from blockbuster import BlockingError, blockbuster_ctx
 from hypothesis import settings
 
+from api.app import _tune_collector
 from tests.support.backend import Backend, backend
 from tests.support.conversation import Tools
 from tests.support.gemini import Gemini
@@ -32,6 +33,16 @@ def _no_real_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     for name in ("GOOGLE_GENERATIVE_AI_API_KEY", "GOOGLE_API_KEY", "GEMINI_API_KEY", "MODEL", "DATABASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collector() -> Iterator[None]:
+    """Tuned once, as a server tunes it at its start: each test's server would else keep for ever what the tests before
+    it have left."""
+    _tune_collector()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("api.app._tune_collector", lambda: None)
+        yield
 
 
 _LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")

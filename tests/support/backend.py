@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from agent.agent import Agent
+from agent.tls import tls_context
 from api.app import create_app
 from api.operations.server import server_config
 from api.platforms.layercode.client import interruption_context, signed_headers
@@ -222,7 +223,7 @@ async def stopped(running: Process | subprocess.Popen[str], sig: int = signal.SI
 
 def client() -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    return httpx.AsyncClient(timeout=60, limits=limits)
+    return httpx.AsyncClient(timeout=60, limits=limits, verify=tls_context())
 
 
 def free_port() -> int:
