@@ -6,18 +6,22 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 
 from api.operations import connections
+from api.settings import Settings
 from tests.api.operations.test_shutdown import TWENTY, answers, ended, running, speaking
 from tests.support.backend import Backend, served
+from tests.support.backend import running as serving
 from tests.support.gemini import Gemini, text
 from tests.support.phone import TOKEN, phone, signature
 
@@ -155,6 +159,23 @@ async def test_a_connection_that_cannot_be_closed_does_not_stop_the_shutdown(
         await start()  # stops the one before it; what it raises fails the test
     writer.close()
     assert caplog.text.count("a connection could not be closed in order") == 2
+
+
+async def test_a_socket_that_the_application_does_not_accept_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it waits for."""
+    monkeypatch.setattr(connections, "HEAD_SECONDS", 0.3)
+    app = FastAPI()
+    app.state.agent, app.state.has_sockets = None, True
+
+    @app.websocket("/twilio/relay")
+    async def wait(_: WebSocket) -> None:
+        await asyncio.sleep(60)
+
+    async with serving(app, socket.create_server(("127.0.0.1", 0)), Settings(_env_file=None)) as backend:
+        reader, writer = await handshake(backend)
+        with suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
 
 
 async def test_without_a_platform_that_needs_it_no_websocket_is_spoken(start: Any) -> None:

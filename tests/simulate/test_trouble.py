@@ -110,7 +110,7 @@ def test_one_scenarios_trouble_is_no_others(gemini: Gemini) -> None:
 
 @pytest.mark.parametrize(
     ("hangs", "options"),
-    [("agent", ()), ("caller", ()), ("judge", ()), ("agent", ("--runs", "2")), ("agent", ("--parallel", "2"))],
+    [("agent", ()), ("caller", ()), ("judge", ()), ("caller", ("--runs", "2")), ("caller", ("--parallel", "2"))],
     ids=["agent", "caller", "judge", "several runs", "several processes"],
 )
 def test_ctrl_c_keeps_what_is_over(gemini: Gemini, hangs: str, options: tuple[str, ...]) -> None:
