@@ -1,9 +1,10 @@
 """The state machine of a turn.
 
     listen ─┬─▶ greet ──────────────────────────────────────▶ end
-            └─▶ think ─┬─▶ gate ▶ act (one for each call) ─▶ think …, or end when the call is to end
-                       ├─▶ ask ─────────────────────────────▶ end
-                       └────────────────────────────────────▶ end
+            ├─▶ think ─┬─▶ gate ▶ act (one for each call) ─▶ think …
+            │          ├─▶ ask ─────────────────────────────▶ end
+            │          └────────────────────────────────────▶ end
+            └───────────────────────────────────────────────▶ end
 
 listen  brings the memory up to date with what was heard and done since, and adds the caller's words
 greet   speaks first, also when the caller comes back, or has said nothing for a while
@@ -41,7 +42,8 @@ def build_graph(saver: BaseCheckpointSaver[str]) -> Graph:
     graph.add_node("listen", listen, destinations=("greet", "think", END))
     graph.add_node("greet", greet)
     graph.add_node("think", think, destinations=("act", "ask", END))
-    graph.add_node("act", act, destinations=("think", END))
+    graph.add_node("act", act)
+    graph.add_edge("act", "think")
     graph.add_node("ask", ask)
     return graph.compile(checkpointer=saver)
 
@@ -88,6 +90,8 @@ def _first_words(messages: list[AnyMessage], context: Context) -> str:
 
 async def think(state: State, runtime: Runtime[Context]) -> Command[str]:
     messages, pending, context = state["messages"], state.get("pending"), runtime.context
+    if context.turn.ends_call and context.turn.times_said:  # a goodbye that was said before the call is ended is enough
+        return Command(goto=END)
     ends = context.turn.interrupted or confirmation.only_asks(messages, pending)
     answer, known = ([], messages) if ends else await _answer(messages, context)
     added = answer if known is messages else Overwrite([*known, *answer])
@@ -128,14 +132,8 @@ async def _after_thinking(message: AnyMessage, pending: Pending | None, context:
     return [Send("act", Step(call=call, pending=pending, asks=asks, yes=yes)) for call in calls]
 
 
-async def act(state: Step, runtime: Runtime[Context]) -> Command[str]:
-    """A goodbye that was said before the call is ended is enough."""
-    turn, update = runtime.context.turn, await _act(state, runtime.context)
-    return Command(update=update, goto=END if turn.ends_call and turn.times_said else "think")
-
-
-async def _act(state: Step, context: Context) -> dict[str, Any]:
-    call = state["call"]
+async def act(state: Step, runtime: Runtime[Context]) -> dict[str, Any]:
+    context, call = runtime.context, state["call"]
     if call.refused:
         return {"messages": call.answers(call.refused, failed=True)}
     if call.name == CONFIRM:

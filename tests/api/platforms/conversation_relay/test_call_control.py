@@ -13,9 +13,28 @@ from tests.support.backend import Backend, backend
 from tests.support.gemini import Gemini, calls, text
 from tests.support.phone import phone
 from tests.support.platforms import platform_settings, shown
+from tests.support.recordings import write_tools
 
 END = calls(("end_call", {}), text="Goodbye, and thank you.")
 TRANSFER = calls(("transfer_to_person", {"name": "reception"}), text="I put you through.")
+
+
+SLOW_END = '''
+import asyncio
+from agent import hang_up, voice_tool
+
+@voice_tool(needs="hang_up")
+async def leave() -> str:
+    """End the call."""
+    await asyncio.sleep(0.2)
+    hang_up()
+    return "The call ends."
+
+@voice_tool(on_barge_in="cancel")
+async def look() -> str:
+    """Look."""
+    return "Nothing."
+'''
 
 
 @pytest.fixture
@@ -56,6 +75,17 @@ async def test_a_transfer_that_nobody_interrupts_takes_place_after_its_words(ser
         frame = await caller.frame()
         assert frame["type"] == "end"
         assert caller.frames[-1][0] - said > 0.8
+
+
+async def test_a_goodbye_is_the_last_word_also_where_another_tool_was_faster(gemini: Gemini, tmp_path: Path) -> None:
+    tools = write_tools(tmp_path / "tools", SLOW_END)
+    gemini.script(calls(("look", {}), ("leave", {}), text="Goodbye."))
+    async with backend(**platform_settings(gemini, tmp_path, tools_dir=tools)) as server, phone(server.url) as caller:
+        await caller.answer()
+        await caller.say("Bye")
+        assert await caller.answer() == "Goodbye."
+        assert (await caller.frame())["type"] == "end"
+    assert len(gemini.requests) == 1
 
 
 @pytest.mark.parametrize(("keys", "words"), [("0*12", "pressed 0 * 1 2"), ("12#", "pressed 1 2 #")])
