@@ -47,10 +47,11 @@ class ToolFileError(Exception):
 
 
 class ToolClash(ToolFileError):
-    """Two have a tool of one name. `tool`, that of `owner`, is left out."""
+    """Two tools have one name. `tool`, of `owner`, is left out."""
 
     def __init__(self, first: str, owner: str, tool: BaseTool) -> None:
-        super().__init__(f"{first} and {owner} both have a tool {tool.name!r}: rename one.")
+        have = f"{owner} has two tools" if first == owner else f"{first} and {owner} both have a tool"
+        super().__init__(f"{have} {tool.name!r}: rename one.")
         self.owner, self.tool = owner, tool
 
 
@@ -77,7 +78,7 @@ class ToolFolder:
         self.path = path
         self._declare = declare
         self._files: dict[Path, _File] = {}
-        self._offered: Mapping[str, Mapping[str, BaseTool]] = {}
+        self._offered: Mapping[str, Sequence[BaseTool]] = {}
         self._tools: Mapping[str, BaseTool] = {}
         self._helpers: Mapping[Path, tuple[int, int]] = {}
         self._clashes: list[ToolClash] = []
@@ -91,17 +92,17 @@ class ToolFolder:
 
     def owner_of(self, name: str) -> str:
         """The file of a tool, or who else has offered it."""
-        return next(owner for owner, tools in self._owners() if name in tools)
+        return next(owner for owner, tools in self._owners() if any(tool.name == name for tool in tools))
 
-    def offer(self, owner: str, tools: Mapping[str, BaseTool]) -> None:
-        """Have tools that are in no file, in place of those that `owner` offered before. A name that a file, or an
-        owner before this one, has too stays theirs."""
+    def offer(self, owner: str, tools: Sequence[BaseTool]) -> None:
+        """Have tools that are in no file, in place of those that `owner` offered before. A name that a file, an owner
+        before this one, or a tool before it in `tools` has too stays theirs."""
         with self._lock:
             self._offered = {**self._offered, owner: tools}
             self._tools, _ = _merged(self._owners())
 
     def clashes_of(self, owner: str) -> list[ToolClash]:
-        """For each tool of this owner's that another one's stands before."""
+        """For each tool of this owner's that another tool stands before."""
         with self._lock:
             return [clash for clash in _merged(self._owners())[1] if clash.owner == owner]
 
@@ -155,8 +156,8 @@ class ToolFolder:
         self._call_ended = {path: file.call_ended for path, file in self._files.items() if file.call_ended}
         return [*errors, *self._clashes]
 
-    def _owners(self) -> Iterator[tuple[str, Mapping[str, BaseTool]]]:
-        yield from ((str(path), file.tools) for path, file in sorted(self._files.items()))
+    def _owners(self) -> Iterator[tuple[str, Iterable[BaseTool]]]:
+        yield from ((str(path), file.tools.values()) for path, file in sorted(self._files.items()))
         yield from self._offered.items()
 
     def _forget(self, helpers: Iterable[Path]) -> None:
@@ -203,18 +204,16 @@ def _versions(folder: Path, pattern: str) -> dict[Path, tuple[int, int]]:
     return versions
 
 
-def _merged(
-    offers: Iterable[tuple[str, Mapping[str, BaseTool]]],
-) -> tuple[dict[str, BaseTool], list[ToolClash]]:
+def _merged(offers: Iterable[tuple[str, Iterable[BaseTool]]]) -> tuple[dict[str, BaseTool], list[ToolClash]]:
     """All of them, and an error for each name that comes twice: the first stays."""
     tools: dict[str, BaseTool] = {}
     owners: dict[str, str] = {}
     errors = []
     for owner, offered in offers:
-        for name, tool in offered.items():
-            if tools.setdefault(name, tool) is not tool:
-                errors.append(ToolClash(owners[name], owner, tool))
-            owners.setdefault(name, owner)
+        for tool in offered:
+            if tools.setdefault(tool.name, tool) is not tool:
+                errors.append(ToolClash(owners[tool.name], owner, tool))
+            owners.setdefault(tool.name, owner)
     return tools, errors
 
 

@@ -114,7 +114,7 @@ class Server:
         self.settled.set()
 
     async def _offer(self, tools: Sequence[VoiceTool]) -> None:
-        await asyncio.to_thread(self._folder.offer, self._owner, {tool.name: tool for tool in tools})
+        await asyncio.to_thread(self._folder.offer, self._owner, tools)
         for fault in await asyncio.to_thread(self.faults) if self.settled.is_set() else ():
             log.error("%s", fault)
 
@@ -126,17 +126,19 @@ class Server:
             if _foreign_name(clash.tool) in self._wanted:
                 faults.append(f'{clash} "only" in MCP_SERVERS leaves tools out.')
             else:
-                log.warning("%s That of %s is left out", clash, self._owner)
+                name = _foreign_name(clash.tool) or clash.tool.name
+                log.warning("%s %r of %s is left out", clash, name, self._owner)
         return faults
 
     def _fitting(self, listed: Sequence[types.Tool]) -> list[VoiceTool]:
         """The tools to offer. One that the file names and that does not fit is a fault, another is left out."""
-        names, only, tools = [tool.name for tool in listed], self._config.only, []
+        by_name = {tool.name: tool for tool in listed}
+        names, only, tools = [*by_name], self._config.only, []
         self._unfit = [
             f"MCP_SERVERS names a tool {name!r}, which {self.name} does not have. It has: {', '.join(names)}."
             for name in sorted(self._wanted.difference(names))
         ]
-        for tool in listed:
+        for tool in by_name.values():
             try:
                 if only is None or tool.name in only:
                     tools.append(self._folder.fit(self._make(tool)))

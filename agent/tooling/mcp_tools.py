@@ -76,10 +76,10 @@ def in_words(result: types.CallToolResult) -> str:
     return "\n".join(texts)
 
 
-def recorded_tools(offered: Mapping[str, Any]) -> dict[str, VoiceTool]:
+def recorded_tools(offered: Mapping[str, Any]) -> list[VoiceTool]:
     """The MCP servers' tools among those that a run file says were offered: good for anything but being run.
     ValueError with a sentence when the file has something else there."""
-    return {label: _recorded(label, tool) for label, tool in offered.items() if tool.get("mcp")}
+    return [_recorded(label, tool) for label, tool in offered.items() if tool.get("mcp")]
 
 
 def _recorded(label: str, tool: Mapping[str, Any]) -> VoiceTool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,14 @@ from agent.llm import Models
 from agent.llm.language_marks import LanguageMarks
 from agent.replay import differences
 from api.cli.replay import project_of
-from api.replay import record, replay
+from api.replay import replay
 from api.settings import Settings
 from tests.support.backend import Backend, Caller
 from tests.support.conversation import Tools, answers_in, results_in
 from tests.support.gemini import Gemini, Step, calls, error, text
-from tests.support.openai import OpenAI, openai, says
+from tests.support.openai import OpenAI, says
 from tests.support.playground import development
+from tests.support.recordings import recorded
 
 TOOLS = '''
 import json
@@ -220,24 +220,16 @@ async def test_s8_no_word_waits_for_a_mark(gemini: Gemini, start: Any) -> None:
 # Elsewhere
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAI]:
-    with openai() as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        yield server
-
-
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # OpenAI's client expects a text
 @pytest.mark.parametrize("blocks", [False, True], ids=["texts", "lists of blocks"])
-async def test_s8_with_another_providers_client_too(server: OpenAI, start: Any, blocks: bool) -> None:
+async def test_s8_with_another_providers_client_too(gpt: OpenAI, start: Any, blocks: bool) -> None:
     """A mark that came in several blocks is taken out of all of them."""
-    server.script(says("⟦lang", "uage: d", "e⟧ Gu", "ten Tag!", blocks=blocks), says("Bitte."))
+    gpt.script(says("⟦lang", "uage: d", "e⟧ Gu", "ten Tag!", blocks=blocks), says("Bitte."))
     caller = (await start(model="openai:gpt-test")).caller()
     assert (await caller.say("Guten Tag")).text == "Guten Tag!"
     await caller.say("Danke")
-    assert "The conversation is in German (de)." in str(server.requests[-1]["messages"][0]["content"])
-    (answer,) = (m["content"] for m in server.requests[-1]["messages"] if m["role"] == "assistant")
+    assert "The conversation is in German (de)." in str(gpt.requests[-1]["messages"][0]["content"])
+    (answer,) = (m["content"] for m in gpt.requests[-1]["messages"] if m["role"] == "assistant")
     words = "".join(block if isinstance(block, str) else block["text"] for block in answer)
     assert words.strip() == "Guten Tag!"
 
@@ -258,21 +250,19 @@ async def test_s8_the_playground_shows_the_language(gemini: Gemini, tmp_path: Pa
     assert shown["memory"] == [{"caller": "Guten Tag"}, {"agent": "Guten Tag!"}]
 
 
-async def test_s8_a_recorded_conversation_with_a_mark_replays(gemini: Gemini, start: Any, deeds: Tools) -> None:
+async def test_s8_a_recorded_conversation_with_a_mark_replays(
+    gemini: Gemini, start: Any, deeds: Tools, tmp_path: Path
+) -> None:
     gemini.script(text("⟦language: de⟧ Guten Tag!", tokens=9), *DOWN)
     backend: Backend = await start(tools_dir=deeds.folder)
     caller = backend.caller("c1")
     await caller.say("Guten Tag")
     await caller.say("Und jetzt?")
-    settings = Settings(_env_file=None, tools_dir=deeds.folder)
-    project = project_of(settings)
-    assert backend.agent
-    made = await record(backend.agent._conversations.storage.database, "c1", settings, project.config, project.folder)
-    assert made
-    run, otherwise = made
-    assert otherwise == []
+    settings: dict[str, Any] = {"tools_dir": deeds.folder, "database_url": f"sqlite:///{tmp_path}/voice.db"}
+    run = await recorded(backend, "c1", **settings)
     spoken = ["".join(content for _, kind, content in turn.sent if kind == "say") for turn in run.turns]
     assert spoken == ["Guten Tag!", SORRY["de"]]
+    project = project_of(Settings(_env_file=None, **settings))
     assert differences(run, (await asyncio.to_thread(replay, run, project)).run) == []
 
 

@@ -18,10 +18,11 @@ from agent.replay import differences
 from agent.tooling.mcp_config import McpFileError, load_servers
 from agent.tooling.waiting import STANDARD
 from api.cli.replay import project_of
-from api.replay import record, replay
+from api.replay import replay
 from api.replay.recording import settings_in_force
 from api.settings import NotConfigured, Settings
 from tests.support.gemini import Gemini, calls, error, text
+from tests.support.recordings import recorded
 
 TOOLS = '''
 import asyncio
@@ -153,13 +154,9 @@ async def test_s8_a_recorded_conversation_replays_in_its_language(
     caller = backend.caller("c1")
     await caller.say("Sieh nach", **GERMAN)
     await caller.say("Und jetzt?")
-    settings = Settings(_env_file=None, tools_dir=tools)
+    settings = Settings(_env_file=None, tools_dir=tools, database_url=f"sqlite:///{tmp_path}/voice.db")
     project = project_of(settings)
-    assert backend.agent
-    made = await record(backend.agent._conversations.storage.database, "c1", settings, project.config, project.folder)
-    assert made
-    run, otherwise = made
-    assert otherwise == []
+    run = await recorded(backend, "c1", tools_dir=tools, database_url=settings.database_url)
     assert run.settings == settings_in_force(settings, project.config)
     spoken = ["".join(content for _, kind, content in turn.sent if kind == "say") for turn in run.turns]
     assert spoken == ["Ich sehe in Rom nach. Nichts.", SORRY["de"]]

@@ -12,26 +12,18 @@ from agent.llm.verdict import ANTHROPIC, OPENAI, Action
 from tests.support.anthropic import Anthropic, anthropic, fails, uses, writes
 from tests.support.conversation import Tools, results_in
 from tests.support.gemini import Gemini, calls, error, text, thought
-from tests.support.openai import OpenAI, makes, openai, refuses, says
+from tests.support.openai import OpenAI, makes, refuses, says
 
 ENDING = "I have to stop there."
 APOLOGY = "Sorry, something went wrong on my side. Please say that again."
 NAME = "openai:gpt-test"
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAI]:
-    with openai() as server:
-        monkeypatch.setenv("OPENAI_API_KEY", "test-key")
-        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url}/v1")
-        yield server
-
-
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # OpenAI's client expects a text
 @pytest.mark.parametrize("blocks", [False, True], ids=["texts", "lists of blocks"])
-async def test_a_whole_turn_with_a_tool_call(server: OpenAI, start: Any, deeds: Tools, blocks: bool) -> None:
+async def test_a_whole_turn_with_a_tool_call(gpt: OpenAI, start: Any, deeds: Tools, blocks: bool) -> None:
     """Calls in pieces that take turns, words as texts or in blocks: run once each, spoken, remembered."""
-    server.script(
+    gpt.script(
         makes(("order", {"thing": "tea and cake"}), ("fetch", {"city": "Rome"})),
         says("It is ", "ordered.", blocks=blocks),
         says("Yes."),
@@ -42,19 +34,19 @@ async def test_a_whole_turn_with_a_tool_call(server: OpenAI, start: Any, deeds: 
     assert reply.ended_once
     assert deeds.done(caller.conversation)["order done"] == 1
     assert (await caller.say("Sure?")).text == "Yes."
-    kinds = [(m["role"], m.get("tool_call_id")) for m in server.requests[-1]["messages"]]
+    kinds = [(m["role"], m.get("tool_call_id")) for m in gpt.requests[-1]["messages"]]
     assert kinds == [
         ("system", None), ("user", None), ("assistant", None), ("tool", "call_0"), ("tool", "call_1"),
         ("assistant", None), ("user", None),
     ]  # fmt: skip
-    assert "Ordered tea and cake." in server.requests[-1]["messages"][3]["content"]
+    assert "Ordered tea and cake." in gpt.requests[-1]["messages"][3]["content"]
 
 
 @pytest.mark.parametrize("reason", ["length", "content_filter"])
-async def test_a_call_with_a_bad_finish_is_not_run(server: OpenAI, start: Any, deeds: Tools, reason: str) -> None:
-    server.script(makes(("order", {"thing": "tea"}), finish=reason))
+async def test_a_call_with_a_bad_finish_is_not_run(gpt: OpenAI, start: Any, deeds: Tools, reason: str) -> None:
+    gpt.script(makes(("order", {"thing": "tea"}), finish=reason))
     if OPENAI[reason] is not Action.REFUSE:
-        server.script(says("Not ordered."))
+        gpt.script(says("Not ordered."))
     caller = (await start(model=NAME, tools_dir=deeds.folder)).caller()
     reply = await caller.say("Order tea")
     assert reply.text == (APOLOGY if OPENAI[reason] is Action.REFUSE else "Not ordered.")
@@ -62,38 +54,38 @@ async def test_a_call_with_a_bad_finish_is_not_run(server: OpenAI, start: Any, d
 
 
 async def test_an_answer_cut_for_its_length_goes_on_and_one_without_a_reason_is_cut_off(
-    server: OpenAI, start: Any
+    gpt: OpenAI, start: Any
 ) -> None:
-    server.script(says("The story ", finish="length"), says("goes on."), says("Half a", finish=None))
+    gpt.script(says("The story ", finish="length"), says("goes on."), says("Half a", finish=None))
     caller = (await start(model=NAME)).caller()
     assert (await caller.say("A story")).text == "The story goes on."
     assert (await caller.say("Another")).text == f"Half a {APOLOGY}"
 
 
-async def test_its_client_does_not_ask_again_by_itself(server: OpenAI, start: Any) -> None:
+async def test_its_client_does_not_ask_again_by_itself(gpt: OpenAI, start: Any) -> None:
     """Its waiting would be silence; the agent asks again at once."""
-    server.script(refuses(503), says("Here I am."))
+    gpt.script(refuses(503), says("Here I am."))
     reply = await (await start(model=NAME)).caller().say("Hello?")
     assert reply.text == "Here I am."
-    assert len(server.requests) == 2
+    assert len(gpt.requests) == 2
 
 
-async def test_thinking_and_options_are_its_own(server: OpenAI, start: Any) -> None:
-    server.script(says("Yes."))
+async def test_thinking_and_options_are_its_own(gpt: OpenAI, start: Any) -> None:
+    gpt.script(says("Yes."))
     settings = {"model_thinking": "low", "model_options": '{"max_completion_tokens": 50}'}
     await (await start(model=NAME, **settings)).caller().say("Hello?")
-    sent = server.requests[0]
+    sent = gpt.requests[0]
     assert (sent["reasoning_effort"], sent["max_completion_tokens"]) == ("low", 50)
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=["fast path", "library"])
 async def test_m17_each_provider_is_shown_what_it_takes(
-    gemini: Gemini, server: OpenAI, start: Any, deeds: Tools, fast: bool
+    gemini: Gemini, gpt: OpenAI, start: Any, deeds: Tools, fast: bool
 ) -> None:
     """From Gemini to the fallback and back in one conversation: text, calls and results, and nothing that only the
     other provider knows."""
     gemini.script(thought("Hm.", calls(("order", {"thing": "tea"}))), text("Ordered.", signature=True))
-    server.script(makes(("fetch", {"city": "Rome"})), says("Sunny."))
+    gpt.script(makes(("fetch", {"city": "Rome"})), says("Sunny."))
     gemini.allow_unsigned("fetch")
     settings = {"model_fallback": NAME, "tools_dir": deeds.folder, "gemini_fast": fast}
     caller = (await start(**settings)).caller()
@@ -103,11 +95,11 @@ async def test_m17_each_provider_is_shown_what_it_takes(
     gemini.script(text("Bye."))
     assert (await caller.say("Thanks")).text == "Bye."
 
-    for request in server.requests:
+    for request in gpt.requests:
         for message in request["messages"]:
             assert message.keys() <= {"role", "content", "tool_calls", "tool_call_id"}
             assert message["content"] is None or isinstance(message["content"], str)
-    assert [m["content"] for m in server.requests[0]["messages"] if m["role"] == "assistant"] == [None, "Ordered."]
+    assert [m["content"] for m in gpt.requests[0]["messages"] if m["role"] == "assistant"] == [None, "Ordered."]
     assert results_in(gemini.requests[-1].body) == [("order", "Ordered tea."), ("fetch", "Sunny in Rome.")]
 
 

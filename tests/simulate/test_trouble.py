@@ -129,9 +129,9 @@ def test_ctrl_c_keeps_what_is_over(gemini: Gemini, hangs: str, options: tuple[st
     with live(gemini, *options) as running:
         assert hanging.wait(100)
         done = ["a_good"] if "--parallel" not in options else ["a_good", "c_good", "d_good"]
-        lines = ""
-        while not all(f" {name}: passed" in lines for name in done):
-            lines += running.stdout.readline()
+        while not all(f" {name}: passed" in running.printed() for name in done):
+            assert running.poll() is None
+            time.sleep(0.02)
         began = time.monotonic()
         os.kill(running.pid, signal.SIGINT)
         out, _ = running.communicate(timeout=100)

@@ -68,6 +68,9 @@ def brood(seconds: float) -> str:
     return f"Hatched by {os.getpid()}."
 
 
+if "TWIN" in os.environ:
+    server.tool(name="book.seat")(refund)
+
 if "BROODS" in os.environ:
     server.tool()(brood)
 

@@ -6,34 +6,33 @@ like any other, with memory, descriptors, environment and folder of its own; onl
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TextIO
 
-_PIPE_BYTES = 1 << 20  # what may be printed before somebody reads it
 _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(["api.cli.main", "api.app", "agent.llm.gemini", __name__])
 
 
 class Process:
-    """`voice COMMAND`, with pipes for its input and output: as much of `subprocess.Popen` as the tests use."""
+    """`voice COMMAND`: as much of `subprocess.Popen` as the tests use. What it prints goes to a file: a pipe would fill
+    while nobody reads it, and hold the process up."""
 
     def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
         entered, to_it = _forking.Pipe(duplex=False)
-        from_it, printed = _forking.Pipe(duplex=False)
-        with entered, to_it, from_it, printed:
-            fcntl.fcntl(printed, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-            self._process = _forking.Process(target=_voice, args=(command, dict(env), Path.cwd(), entered, printed))
+        self._output = tempfile.NamedTemporaryFile("r")  # noqa: SIM115 - `communicate` closes it
+        with entered, to_it:
+            arguments = command, dict(env), Path.cwd(), entered, self._output.name
+            self._process = _forking.Process(target=_voice, args=arguments)
             self._process.start()
             self.stdin: TextIO = os.fdopen(os.dup(to_it.fileno()), "w")
-            self.stdout: TextIO = os.fdopen(os.dup(from_it.fileno()))
         assert self._process.pid
         self.pid = self._process.pid
 
@@ -52,14 +51,19 @@ class Process:
         return self._process.exitcode
 
     def communicate(self, entered: str = "", timeout: float | None = None) -> tuple[str, None]:
-        """What it printed until its end."""
+        """Waits for its end. What it printed."""
         if not self.stdin.closed:
             self.stdin.write(entered)
             self.stdin.close()
         self.wait(timeout)
-        printed = "" if self.stdout.closed else self.stdout.read()
-        self.stdout.close()
+        printed = "" if self._output.closed else self.printed()
+        self._output.close()
         return printed, None
+
+    def printed(self) -> str:
+        """So far."""
+        self._output.seek(0)
+        return self._output.read()
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
@@ -69,14 +73,13 @@ class Process:
         self._process.kill()
 
 
-def _voice(
-    command: Sequence[str], env: Mapping[str, str], folder: Path, entered: Connection, printed: Connection
-) -> None:
+def _voice(command: Sequence[str], env: Mapping[str, str], folder: Path, entered: Connection, output: str) -> None:
     os.dup2(entered.fileno(), 0)
-    os.dup2(printed.fileno(), 1)
-    os.dup2(printed.fileno(), 2)
-    for end in (entered, printed):
-        end.close()
+    entered.close()
+    printed = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w", 1), os.fdopen(2, "w", 1)
     os.environ.clear()
     os.environ.update(env)

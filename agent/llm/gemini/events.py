@@ -66,11 +66,9 @@ class UniformEvents:
 
 
 def _is_uniform(data: bytes) -> bool:
-    """Whether it is whole events, as Gemini sends them: nearly always, and worth a shortcut."""
-    if not (data.startswith(b"data: {") and data.endswith(b"}\r\n\r\n")) or _CALL in data:
-        return False
-    ends = 2 * data.count(b"}\r\n\r\ndata: {") + 2
-    return data.count(b"\n") == data.count(b"\r") == ends
+    """Whether it is one event, as Gemini sends them: nearly always, and worth a shortcut."""
+    one = data.startswith(b"data: {") and data.endswith(b"}\r\n\r\n") and data.count(b"\n") == data.count(b"\r") == 2
+    return one and _CALL not in data
 
 
 def _without_guess(event: bytes) -> bytes:

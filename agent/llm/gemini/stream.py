@@ -28,7 +28,6 @@ _COUNTS = (
     "promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount",
     "cachedContentTokenCount", "totalTokenCount",
 )  # fmt: skip
-_NUMBERS = {int, type(None)}
 
 
 class UnexpectedResponse(Exception):
@@ -144,7 +143,7 @@ def _mere_text(fields: Json) -> tuple[Kind | None, str]:
             text and type(text) is type(version) is type(finish) is str
             and len(part) == 1
             and fields.keys() <= _FIELDS and candidate.keys() <= _CANDIDATE and candidate["content"].keys() <= _CONTENT
-            and _NUMBERS.issuperset(map(type, map(counts.get, _COUNTS)))
+            and all(type(counts.get(name, 0)) is int for name in _COUNTS)
         )  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError):
         return None, ""

@@ -459,6 +459,22 @@ async def test_a_tool_with_the_name_of_another_is_left_out_and_takes_nothing_wit
     assert (await start(tools_dir=own, mcp_servers=path)).agent
 
 
+async def test_of_two_tools_of_a_server_that_get_one_name_the_first_stays(write: Write, own: Path, caplog: Any) -> None:
+    """`book-seat` and `book.seat`: a model's names have neither of these characters."""
+    env = {"RECORD": "${RECORD}", "TWIN": "yes"}
+    folder = ToolFolder(own)
+    folder.load()
+    await check_servers(load_servers(write(flights=stdio(env=env))), folder)
+    two = "the MCP server flights has two tools 'book_seat': rename one."
+    assert f"{two} 'book.seat' of the MCP server flights is left out" in caplog.text
+    assert "flight" in folder.tools["book_seat"].args
+
+    named = write(flights=stdio(env=env, only=["book-seat", "book.seat"]))
+    with pytest.raises(NotConfigured) as refused:
+        await check_servers(load_servers(named), folder)
+    assert refused.value.problems == (f'{two} "only" in MCP_SERVERS leaves tools out.',)
+
+
 async def test_gemini_takes_every_schema_and_the_call_is_checked_by_all_of_it() -> None:
     """One that its client does not know would end every turn, whatever tool it belongs to."""
     arguments = {

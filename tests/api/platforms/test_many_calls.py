@@ -57,7 +57,7 @@ async def test_every_turn_of_many_open_calls_is_answered(gemini: Gemini, tmp_pat
     env = {
         "GOOGLE_API_KEY": "test-key", "GOOGLE_GEMINI_BASE_URL": gemini.url, "TWILIO_AUTH_TOKEN": TOKEN,
         "DATABASE_URL": f"sqlite:///{tmp_path}/voice.db", "WELCOME_MESSAGE": "Hello.", "FIRST_TOKEN_SECONDS": "60",
-        "MAX_TURNS": str(2 * CALLS), "LOG_LEVEL": "warning",  # nobody reads what it prints
+        "MAX_TURNS": str(2 * CALLS),
     }  # fmt: skip
     async with served(**env) as backend:
         assert backend.process
