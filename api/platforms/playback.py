@@ -10,7 +10,9 @@ SECONDS_PER_CHARACTER = 1 / 15  # about 170 words a minute
 
 
 @dataclass(frozen=True)
-class _Piece:
+class Piece:
+    """A text, and from when to when it is played."""
+
     text: str
     starts: float
     ends: float
@@ -23,18 +25,18 @@ class Playback:
     """
 
     def __init__(self) -> None:
-        self._pieces: list[_Piece] = []
+        self.pieces: list[Piece] = []
         self.ends_at = 0.0
 
     def add(self, text: str, seconds: float, now: float) -> None:
         starts = max(now, self.ends_at)
         self.ends_at = starts + seconds
-        self._pieces.append(_Piece(text, starts, self.ends_at))
+        self.pieces.append(Piece(text, starts, self.ends_at))
 
     def heard(self, now: float) -> str:
         """The beginning of the text that has been played by `now`, in whole words."""
-        count, whole = 0, "".join(piece.text for piece in self._pieces)
-        for piece in self._pieces:
+        count, whole = 0, "".join(piece.text for piece in self.pieces)
+        for piece in self.pieces:
             if now >= piece.ends:
                 count += len(piece.text)
             elif now > piece.starts:

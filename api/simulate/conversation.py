@@ -77,9 +77,9 @@ class Exchange:
         """When nothing was spoken, as (from, seconds); until the answer was over, or cut."""
         over = self.cut if self.cut is not None else (self.stream.over or 0) / 1000
         ends, gaps = 0.0, []
-        for at, words in self.spoken:
-            gaps.append((ends, at - ends))
-            ends = max(at, ends) + len(words) * SECONDS_PER_CHARACTER
+        for piece in self.playback().pieces:
+            gaps.append((ends, piece.starts - ends))
+            ends = piece.ends
         return [(since, seconds) for since, seconds in [*gaps, (ends, over - ends)] if seconds > 0]
 
 

@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from agent.memory import CONFIRM
 from api.platforms import CLIENTS
 from api.simulate.steps import STEP_FORMS, STRICT, Dtmf, Duplicate, Say, Seconds, Step
 from api.simulate.verdict import Verdict
@@ -33,7 +34,13 @@ def _known(name: str, info: ValidationInfo) -> str:
     return name
 
 
+def _known_to_the_model(name: str, info: ValidationInfo) -> str:
+    """One of them, or the call that answers a question."""
+    return name if name == CONFIRM else _known(name, info)
+
+
 ToolName = Annotated[str, AfterValidator(_known)]
+CalledName = Annotated[str, AfterValidator(_known_to_the_model)]
 
 
 class _Model(BaseModel):
@@ -115,7 +122,7 @@ class ModelAnswer(_Model):
     are made at once. after: seconds to its first word. fails: the model is down."""
 
     say: str = ""
-    call: list[dict[str, dict[str, Any]]] = []
+    call: list[dict[CalledName, dict[str, Any]]] = []
     after: Seconds = 0.4
     fails: Literal[True] | None = None
 

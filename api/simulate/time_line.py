@@ -34,13 +34,11 @@ def _caller(exchange: Exchange) -> Iterator[Bar]:
 
 
 def _agent(exchange: Exchange) -> Iterator[Bar]:
-    """What was heard: words are spoken one after the other."""
-    ends, until = 0.0, exchange.cut if exchange.cut is not None else float("inf")
-    for came, words in exchange.spoken:
-        at = max(came, ends)
-        ends = at + len(words) * SECONDS_PER_CHARACTER
-        if at < until:
-            yield exchange.at + at, min(ends, until) - at, "agent", words
+    """What was heard."""
+    until = exchange.cut if exchange.cut is not None else float("inf")
+    for piece in exchange.playback().pieces:
+        if piece.starts < until:
+            yield exchange.at + piece.starts, min(piece.ends, until) - piece.starts, "agent", piece.text
     if exchange.cut is not None:
         yield exchange.at + exchange.cut, 0, "cut", "interrupted"
 

@@ -77,12 +77,18 @@ def test_an_error_names_the_line_and_what_to_write(text: str, said: str) -> None
 
 
 def test_a_tool_that_does_not_exist_is_told_where_the_tools_are_known() -> None:
-    text = "caller: [Hi]\nworld:\n  tools:\n    tide: High.\nexpect:\n  calls:\n  - tool: moon\n"
+    text = (
+        "caller: [Hi]\nworld:\n  tools:\n    tide: High.\nexpect:\n  calls:\n  - tool: moon\n"
+        "model:\n- call: {tids: {}}\n- call:\n  - tides: {}\n  - moons: {day: 1}\n"
+        "- call: {confirm: {yes: true}}\n"
+    )
     with pytest.raises(ScenarioError) as error:
         read_scenario(text, FILE, ["tides"])
     assert str(error.value).splitlines() == [
         "scenarios/tides.yaml:4: `tide`: there is no such tool, write tides.",
         "scenarios/tides.yaml:7: `tool: moon`: there is no such tool.",
+        "scenarios/tides.yaml:9: `tids`: there is no such tool, write tides.",
+        "scenarios/tides.yaml:12: `moons`: there is no such tool.",
     ]
 
 
